@@ -1,0 +1,20 @@
+//! What the objects of the cluster are: kinds, names, selectors, patches, tables, statuses.
+//!
+//! Pure: no tokio, no I/O, no clock, no randomness. What needs the time or a fresh uid takes it as an argument.
+//! Modules stand in the order in which a request meets them: the answer to a mistake, the parts of an object, the
+//! object's kind, the list of kinds, and the forms in which objects are shown.
+
+pub mod status;
+
+pub mod field;
+pub mod name;
+pub mod selector;
+
+pub mod head;
+pub mod meta;
+
+pub mod json;
+pub mod kind;
+pub mod kinds;
+
+pub mod table;
