@@ -1,1 +1,3 @@
-//! orlop-agent
+//! One machine of the cluster: its pods, images, volumes, probes, network, logs.
+
+pub mod runtime;

@@ -115,8 +115,7 @@ impl Status {
     }
 
     fn about(reason: Reason, group: &str, resource: &str, name: &str, message: String) -> Self {
-        let details =
-            Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() };
+        let details = Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() };
         Status { reason, message, details: Some(Box::new(details)) }
     }
 
@@ -128,8 +127,7 @@ impl Status {
 
     /// A path that names no resource: `the server could not find the requested resource`.
     pub fn no_such_path() -> Self {
-        Self::new(Reason::NotFound, "the server could not find the requested resource")
-            .with_details(Details::default())
+        Self::new(Reason::NotFound, "the server could not find the requested resource").with_details(Details::default())
     }
 
     /// `pods "web" already exists`.

@@ -1,0 +1,305 @@
+//! What runs containers: the contract between the pod machine and a container runtime, shaped like the CRI.
+//!
+//! A runtime makes sandboxes, containers and images and tells what became of them; it never decides when. It knows no pods
+//! beyond the names and labels given to it, no volumes beyond mounts of host paths, no probes, no API. Every object it makes carries
+//! [`Labels`] by which it is found again after a restart of the agent; what does not carry them is never touched.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+/// The labels by which a runtime's objects are found again: `dev.orlop.node`, `dev.orlop.pod-uid` and so on.
+pub type Labels = BTreeMap<String, String>;
+
+/// The runtime's name for a sandbox, a container or an image.
+pub type Id = String;
+
+/// Which pod a sandbox or container belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodRef {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// How to make a pod's sandbox: the namespaces that its containers share.
+#[derive(Clone, Debug)]
+pub struct SandboxSpec {
+    pub pod: PodRef,
+    pub hostname: String,
+    /// How many sandboxes this pod has had before.
+    pub attempt: u32,
+    pub host_network: bool,
+    pub host_pid: bool,
+    pub host_ipc: bool,
+    /// Lines of `/etc/resolv.conf`; empty leaves the host's.
+    pub nameservers: Vec<IpAddr>,
+    pub searches: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// A mount of a path of the host into a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    pub host_path: PathBuf,
+    pub container_path: String,
+    pub read_only: bool,
+}
+
+/// Limits in the kernel's units; zero or none means no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    pub cpu_shares: u64,
+    /// CPU time per period, in microseconds of a period of 100,000 µs.
+    pub cpu_quota_us: Option<i64>,
+    pub memory_limit_bytes: Option<i64>,
+    pub oom_score_adj: i32,
+}
+
+/// How to make one container in a sandbox.
+#[derive(Clone, Debug)]
+pub struct ContainerSpec {
+    pub pod: PodRef,
+    pub name: String,
+    /// How many containers of this name the pod has had before: the restart count.
+    pub attempt: u32,
+    /// The image's id or digest, as [`Runtime::image`] told it.
+    pub image: Id,
+    /// `command` of the API: replaces the image's entry point. Empty keeps it.
+    pub command: Vec<String>,
+    /// `args` of the API: replaces the image's command. Empty keeps it (unless `command` is given).
+    pub args: Vec<String>,
+    pub working_dir: Option<String>,
+    pub env: Vec<(String, String)>,
+    pub mounts: Vec<Mount>,
+    pub resources: Resources,
+    pub user: Option<String>,
+    pub supplementary_groups: Vec<i64>,
+    pub privileged: bool,
+    pub read_only_root: bool,
+    pub no_new_privileges: bool,
+    pub capabilities_add: Vec<String>,
+    pub capabilities_drop: Vec<String>,
+    pub tty: bool,
+    pub stdin: bool,
+}
+
+/// A sandbox as the runtime sees it.
+#[derive(Clone, Debug)]
+pub struct SandboxState {
+    pub id: Id,
+    pub pod: PodRef,
+    pub attempt: u32,
+    pub running: bool,
+    /// The process that holds the namespaces, for the network to be made in `/proc/<pid>/ns/net`.
+    pub pid: Option<u32>,
+    pub created: Timestamp,
+}
+
+/// A container's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Created,
+    Running {
+        started: Timestamp,
+    },
+    Exited {
+        started: Option<Timestamp>,
+        finished: Timestamp,
+        exit_code: i32,
+        signal: Option<i32>,
+        oom_killed: bool,
+        message: String,
+    },
+}
+
+/// A container as the runtime sees it.
+#[derive(Clone, Debug)]
+pub struct ContainerState {
+    pub id: Id,
+    pub pod: PodRef,
+    pub name: String,
+    pub attempt: u32,
+    pub image: Id,
+    pub phase: Phase,
+    /// The main process while it runs.
+    pub pid: Option<u32>,
+}
+
+/// Everything of ours that the runtime has.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    pub sandboxes: Vec<SandboxState>,
+    pub containers: Vec<ContainerState>,
+}
+
+/// Something changed; the machine looks at the inventory of that pod again. Events carry no state to act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuntimeEvent {
+    /// A sandbox or container of this pod started, died or was removed.
+    Pod { uid: String },
+    /// Events may have been lost: look at everything again.
+    Resync,
+}
+
+/// An image that is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub id: Id,
+    pub tags: Vec<String>,
+    pub digests: Vec<String>,
+    pub size_bytes: u64,
+    /// The user the image's configuration names, if any.
+    pub user: Option<String>,
+}
+
+/// Credentials for a registry, from a pull secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryAuth {
+    pub username: String,
+    pub password: String,
+}
+
+/// How far a pull has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullProgress {
+    pub layers_done: u32,
+    pub layers: u32,
+    pub bytes: u64,
+}
+
+/// What a finished exec left.
+#[derive(Clone, Debug, Default)]
+pub struct ExecOutput {
+    pub exit_code: i32,
+    /// Standard output and error together, cut at the limit that the caller gave.
+    pub output: Vec<u8>,
+}
+
+/// One line (or part of one) that a container wrote.
+#[derive(Clone, Debug)]
+pub struct LogChunk {
+    pub time: Timestamp,
+    pub stderr: bool,
+    pub bytes: bytes::Bytes,
+}
+
+/// Which part of a container's log to read.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    pub follow: bool,
+    pub tail_lines: Option<u64>,
+    pub since: Option<Timestamp>,
+}
+
+/// A log as it is read: chunks in order.
+pub type LogStream = BoxStream<'static, Result<LogChunk, RuntimeError>>;
+
+/// Why the runtime did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// Nothing under that name.
+    #[error("{0} not found")]
+    NotFound(String),
+    /// The image is not in the registry, or may not be read.
+    #[error("{0}")]
+    ImagePull(String),
+    /// The name is no image reference: it will never work.
+    #[error("couldn't parse image reference {0:?}: {1}")]
+    InvalidImageName(String, String),
+    /// The container could not be made: a bad mount, user or setting.
+    #[error("{0}")]
+    CreateContainer(String),
+    /// The command could not be started.
+    #[error("{0}")]
+    StartContainer(String),
+    /// The runtime is away; try again.
+    #[error("the runtime is unavailable: {0}")]
+    Unavailable(String),
+    /// It took longer than it may.
+    #[error("timed out: {0}")]
+    Timeout(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What the runtime is called and whether it works.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeInfo {
+    /// `docker`, `hollow`.
+    pub name: String,
+    pub version: String,
+    /// `cgroupfs` or `systemd`.
+    pub cgroup_driver: String,
+}
+
+/// A container runtime. All methods are idempotent where the pod machine may repeat them after a crash: stopping what is stopped and
+/// removing what is gone succeed.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// Whether the runtime answers, and what it is.
+    async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
+
+    /// All sandboxes and containers of this node's agent.
+    async fn inventory(&self) -> Result<Inventory, RuntimeError>;
+
+    /// The sandboxes and containers of one pod.
+    async fn pod_inventory(&self, pod_uid: &str) -> Result<Inventory, RuntimeError>;
+
+    /// Changes from now on. The stream ends when the runtime goes away; the caller subscribes again and takes a new inventory.
+    async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError>;
+
+    /// Makes and starts a sandbox.
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxState, RuntimeError>;
+
+    /// Stops the sandbox and every container in it at once.
+    async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Removes a sandbox and what is left of its containers.
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Makes a container in a sandbox, without starting it.
+    async fn create_container(&self, sandbox: &str, spec: &ContainerSpec) -> Result<Id, RuntimeError>;
+
+    /// Starts a container that was created.
+    async fn start_container(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Asks the container to stop (its stop signal) and kills it after `grace`.
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError>;
+
+    /// Removes a container and its log.
+    async fn remove_container(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Runs a command in a container to its end, for probes and hooks.
+    async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+        limit_bytes: usize,
+    ) -> Result<ExecOutput, RuntimeError>;
+
+    /// Reads a container's log.
+    async fn logs(&self, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError>;
+
+    /// The image under this reference, if it is here.
+    async fn image(&self, reference: &str) -> Result<Option<Image>, RuntimeError>;
+
+    /// All images that are here.
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
+
+    /// Pulls an image; progress goes to `progress`, which is bounded and may be dropped by the receiver.
+    async fn pull(
+        &self,
+        reference: &str,
+        auth: Option<&RegistryAuth>,
+        progress: mpsc::Sender<PullProgress>,
+    ) -> Result<Image, RuntimeError>;
+}
