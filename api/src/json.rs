@@ -1,1 +1,243 @@
+//! Decoding of request bodies: from JSON to a kind's type, with Kubernetes' field validation (KEP-2885).
+//!
+//! Unknown fields come from the typed decoder itself; duplicate fields, which serde resolves in silence, from a pass over the text. Both
+//! are errors, warnings or nothing, as the client's `fieldValidation` asks. Nesting is bounded by serde_json's limit of 128.
 
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use crate::kind::Kind;
+use crate::status::{self, Status};
+
+/// What becomes of unknown and duplicate fields: `fieldValidation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// They are dropped in silence.
+    Ignore,
+    /// They are dropped, and the client is warned.
+    #[default]
+    Warn,
+    /// The request fails.
+    Strict,
+}
+
+impl Strictness {
+    /// Reads the query parameter `fieldValidation`; absent or empty means `Warn`.
+    ///
+    /// # Errors
+    /// `BadRequest` for other words.
+    pub fn parse(text: &str) -> status::Result<Self> {
+        match text {
+            "" | "Warn" => Ok(Strictness::Warn),
+            "Ignore" => Ok(Strictness::Ignore),
+            "Strict" => Ok(Strictness::Strict),
+            other => Err(Status::bad_request(format!(
+                "invalid fieldValidation parameter: {other}: supported values: Ignore, Strict, Warn"
+            ))),
+        }
+    }
+}
+
+/// How many unknown or duplicate fields are named before the rest is only counted.
+const NAMED_FIELDS_LIMIT: usize = 50;
+
+/// Decodes the bytes of a request; the second part are warnings.
+///
+/// # Errors
+/// `BadRequest` where the text is not JSON, not an object of this kind, or has fields that `Strict` forbids.
+pub fn decode<T: DeserializeOwned>(
+    kind: &Kind,
+    bytes: &[u8],
+    strictness: Strictness,
+) -> status::Result<(T, Vec<String>)> {
+    let mut problems = Vec::new();
+    let mut decoder = serde_json::Deserializer::from_slice(bytes);
+    let decoded = serde_ignored::deserialize(&mut decoder, |path| unknown(&mut problems, &path.to_string()))
+        .map_err(|error| undecodable(kind, &error))?;
+    decoder.end().map_err(|error| undecodable(kind, &error))?;
+    if strictness == Strictness::Ignore {
+        return Ok((decoded, Vec::new()));
+    }
+    problems.extend(duplicates(bytes));
+    judged(kind, decoded, problems, strictness)
+}
+
+/// Decodes a value that a patch has made, in which there can be no duplicates.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_value<T: DeserializeOwned>(
+    kind: &Kind,
+    value: Value,
+    strictness: Strictness,
+) -> status::Result<(T, Vec<String>)> {
+    let mut problems = Vec::new();
+    let decoded = serde_ignored::deserialize(value, |path| unknown(&mut problems, &path.to_string()))
+        .map_err(|error| undecodable(kind, &error))?;
+    judged(kind, decoded, problems, strictness)
+}
+
+fn judged<T>(
+    kind: &Kind,
+    decoded: T,
+    problems: Vec<String>,
+    strictness: Strictness,
+) -> status::Result<(T, Vec<String>)> {
+    match strictness {
+        Strictness::Ignore => Ok((decoded, Vec::new())),
+        Strictness::Warn => Ok((decoded, problems)),
+        Strictness::Strict if problems.is_empty() => Ok((decoded, problems)),
+        Strictness::Strict => Err(Status::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
+            kind.kind,
+            kind.version,
+            kind.kind,
+            problems.join(", ")
+        ))),
+    }
+}
+
+fn undecodable(kind: &Kind, error: &serde_json::Error) -> Status {
+    Status::bad_request(format!(
+        "{} in version \"{}\" cannot be handled as a {}: json: {error}",
+        kind.kind, kind.version, kind.kind
+    ))
+}
+
+fn unknown(problems: &mut Vec<String>, path: &str) {
+    if problems.len() < NAMED_FIELDS_LIMIT {
+        problems.push(format!("unknown field \"{}\"", kubernetes_path(path)));
+    }
+}
+
+/// `spec.containers.0.foo`, as serde_ignored writes paths, in Kubernetes' form: `spec.containers[0].foo`.
+fn kubernetes_path(path: &str) -> String {
+    let mut out = String::new();
+    for segment in path.split('.').filter(|it| *it != "?") {
+        if segment.bytes().all(|it| it.is_ascii_digit()) && !segment.is_empty() {
+            out.push_str(&format!("[{segment}]"));
+        } else {
+            if !out.is_empty() {
+                out.push('.');
+            }
+            out.push_str(segment);
+        }
+    }
+    out
+}
+
+/// The fields that stand twice in one object of a JSON text, in the order of their second appearance. Text that is not JSON has none.
+pub fn duplicates(json: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut decoder = serde_json::Deserializer::from_slice(json);
+    let mut path = String::new();
+    // A text that breaks off was reported by the typed decoder already.
+    let _ = Duplicates { path: &mut path, found: &mut found }.deserialize(&mut decoder);
+    found
+}
+
+struct Duplicates<'a> {
+    path: &'a mut String,
+    found: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Duplicates<'_> {
+    type Value = ();
+    fn deserialize<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
+        decoder.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Duplicates<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen: HashSet<String> = HashSet::new();
+        let length = self.path.len();
+        while let Some(name) = map.next_key::<String>()? {
+            if !self.path.is_empty() {
+                self.path.push('.');
+            }
+            self.path.push_str(&name);
+            if !seen.insert(name) && self.found.len() < NAMED_FIELDS_LIMIT {
+                self.found.push(format!("duplicate field \"{}\"", self.path));
+            }
+            map.next_value_seed(Duplicates { path: self.path, found: self.found })?;
+            self.path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let length = self.path.len();
+        let mut index = 0;
+        loop {
+            self.path.push_str(&format!("[{index}]"));
+            let next = list.next_element_seed(Duplicates { path: self.path, found: self.found })?;
+            self.path.truncate(length);
+            if next.is_none() {
+                return Ok(());
+            }
+            index += 1;
+        }
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_newtype_struct<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
+        serde::Deserialize::deserialize(decoder).map(|_: IgnoredAny| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    fn check(json: &str, strictness: Strictness, expected: Result<&[&str], &str>) {
+        let kind = kinds::KINDS.iter().find(|it| it.kind == "ConfigMap").unwrap();
+        let got = decode::<ConfigMap>(kind, json.as_bytes(), strictness);
+        match expected {
+            Ok(warnings) => assert_eq!(got.unwrap().1, warnings),
+            Err(text) => assert_eq!(got.unwrap_err().message, text),
+        }
+    }
+
+    #[test]
+    fn tells_unknown_and_duplicate_fields() {
+        let json = r#"{"metadata":{"name":"a","nam":"b"},"data":{"k":"1","k":"2"}}"#;
+        check(json, Strictness::Ignore, Ok(&[]));
+        check(json, Strictness::Warn, Ok(&["unknown field \"metadata.nam\"", "duplicate field \"data.k\""]));
+        check(
+            json,
+            Strictness::Strict,
+            Err(
+                "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"metadata.nam\", duplicate field \"data.k\"",
+            ),
+        );
+    }
+}

@@ -1,1 +1,331 @@
+//! What makes one kind of object different from another, and the one way in which all of them are written.
+//!
+//! A kind implements [`Strategy`] over its `k8s-openapi` type: names, columns, and three functions that say nothing special by
+//! default. [`Kind::of`] erases it into a [`Kind`] record, the form in which the server knows kinds; a custom resource builds the
+//! same record from its schema. [`Kind::admit`] is the only place where an object takes its Rust type. It knows no verbs, no users
+//! and no store: what a write may change is its [`Part`], and what it must find comes as the old bytes.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{Metadata, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::field::Errors;
+use crate::head::{Head, HeadError};
+use crate::json::{self, Strictness};
+use crate::meta::{self, MetaContext};
+use crate::name::NameRule;
+use crate::status::{self, Status};
+use crate::table::Column;
+
+/// Whether objects of a kind live in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Cluster,
+    Namespaced,
+}
+
+/// The subresources a kind has beside itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sub {
+    Status,
+    Scale,
+    Binding,
+    Finalize,
+    Log,
+    Token,
+}
+
+impl Sub {
+    /// The last segment of the subresource's path.
+    pub const fn segment(self) -> &'static str {
+        match self {
+            Sub::Status => "status",
+            Sub::Scale => "scale",
+            Sub::Binding => "binding",
+            Sub::Finalize => "finalize",
+            Sub::Log => "log",
+            Sub::Token => "token",
+        }
+    }
+}
+
+/// Which part of an object a write may change; everything else is kept from the old object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All but what the subresources own.
+    Main,
+    /// What `/status` owns.
+    Status,
+    /// What `/finalize` owns: a namespace's `spec.finalizers`.
+    Finalize,
+    /// What `/binding` owns: a pod's `spec.nodeName` and its `PodScheduled` condition.
+    Binding,
+}
+
+/// What a user may call a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub short: &'static [&'static str],
+    pub categories: &'static [&'static str],
+}
+
+/// A field that clients may select by, besides `metadata.name` and `metadata.namespace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selectable {
+    /// `spec.nodeName`: the field's path, dots between the segments, no lists on the way.
+    pub path: &'static str,
+    /// The value of an object in which the field is not set: `""`, `"false"`, `"0"`.
+    pub absent: &'static str,
+}
+
+/// Everything that makes one kind different from another. The default of every item is "nothing special".
+pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + 'static {
+    const NAMES: Names;
+    const SCOPE: Scope = Scope::Namespaced;
+    const SUBS: &'static [Sub] = &[];
+    /// Field selectors beside `metadata.name` and `metadata.namespace`.
+    const FIELDS: &'static [Selectable] = &[];
+    /// The columns after NAME; AGE included, where the kind shows it. See [`crate::table`].
+    const COLUMNS: &'static [Column] = &[];
+    /// Which names its objects may have.
+    const NAME_RULE: NameRule = NameRule::Subdomain;
+    /// Where its objects are stored below `/registry/`, where that is not the plural name: `services/specs`, `minions`.
+    const STORED_AS: Option<&'static str> = None;
+    /// Whether an update may leave out `metadata.resourceVersion`.
+    const UNCONDITIONAL_UPDATE: bool = true;
+    /// Whether a PUT or an apply to a name that does not exist creates it (Kubernetes: only few kinds; apply always may).
+    const CREATE_ON_UPDATE: bool = false;
+    /// How long a deletion waits if the client does not say, in seconds; none deletes at once.
+    fn grace_period_seconds(&self) -> Option<i64> {
+        None
+    }
+    /// Fills in what the client left out.
+    fn default(&mut self) {}
+    /// Resets what this write may not change. For [`Part::Main`] on create, clears what only subresources may set; on update, keeps it
+    /// from `old`. For the other parts, keeps all but that part from `old`.
+    fn prepare(&mut self, _part: Part, _old: Option<&Self>) {}
+    /// Whether the desired state differs from `old`'s, so that `metadata.generation` rises. None: the kind has no generation.
+    fn generation_rises(&self, _old: &Self) -> Option<bool> {
+        None
+    }
+    /// Notes every mistake. Metadata has been checked already.
+    fn validate(&self, _part: Part, _old: Option<&Self>, _errors: &mut Errors) {}
+    /// Warnings for the client about what is deprecated or ineffective: each becomes a `Warning` header.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What a write brings: the bytes of a request, or a value that a patch has made.
+#[derive(Clone, Debug)]
+pub enum Body<'a> {
+    Bytes(&'a [u8]),
+    Value(Value),
+}
+
+/// One object on its way into the store.
+#[derive(Debug)]
+pub struct Write<'a> {
+    pub part: Part,
+    pub new: Body<'a>,
+    /// The object as it stands; none creates it.
+    pub old: Option<&'a [u8]>,
+    pub meta: MetaContext<'a>,
+    pub strictness: Strictness,
+}
+
+/// An object that may be stored.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The encoded object without `resourceVersion`: what the store keeps.
+    pub json: Vec<u8>,
+    pub name: String,
+    pub namespace: String,
+    /// The `resourceVersion` the client named, if any: the write is only for that state.
+    pub expected_revision: Option<String>,
+    /// Whether the object is being deleted and nothing holds it any more: the write must delete instead.
+    pub releasable: bool,
+    /// For the client, as `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+/// What conversion a kind needs between the form it is stored in and the form it is served in. Both take and give whole objects.
+#[derive(Clone, Copy)]
+pub struct Conversion {
+    pub from_stored: fn(Value) -> Value,
+    pub to_stored: fn(Value) -> Value,
+}
+
+/// The erased record the server works with.
+#[derive(Clone)]
+pub struct Kind {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub names: Names,
+    pub scope: Scope,
+    pub subs: &'static [Sub],
+    pub fields: &'static [Selectable],
+    pub columns: &'static [Column],
+    pub stored_as: &'static str,
+    pub unconditional_update: bool,
+    pub create_on_update: bool,
+    /// Where another kind of the list holds the stored form (events of `events.k8s.io` are stored as core events).
+    pub conversion: Option<Conversion>,
+    /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
+    pub schema: fn() -> schemars::Schema,
+    admit: fn(&Kind, Write<'_>) -> status::Result<Admitted>,
+    grace: fn(&[u8]) -> Option<i64>,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.api_version(), self.kind)
+    }
+}
+
+impl Kind {
+    /// The record of a built-in kind.
+    pub const fn of<T: Strategy + schemars::JsonSchema>() -> Self {
+        Kind {
+            group: T::GROUP,
+            version: T::VERSION,
+            kind: T::KIND,
+            names: T::NAMES,
+            scope: T::SCOPE,
+            subs: T::SUBS,
+            fields: T::FIELDS,
+            columns: T::COLUMNS,
+            stored_as: match T::STORED_AS {
+                Some(path) => path,
+                None => T::NAMES.plural,
+            },
+            unconditional_update: T::UNCONDITIONAL_UPDATE,
+            create_on_update: T::CREATE_ON_UPDATE,
+            conversion: None,
+            schema: schema_of::<T>,
+            admit: admit::<T>,
+            grace: grace::<T>,
+        }
+    }
+
+    /// The same kind, stored in the form of another.
+    pub const fn stored_as(mut self, stored_as: &'static str, conversion: Conversion) -> Self {
+        self.stored_as = stored_as;
+        self.conversion = Some(conversion);
+        self
+    }
+
+    /// `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Whether its objects live in a namespace.
+    pub fn namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    /// Whether it has this subresource.
+    pub fn has(&self, sub: Sub) -> bool {
+        self.subs.contains(&sub)
+    }
+
+    /// The store's prefix of all its objects: `/registry/pods/`.
+    pub fn prefix(&self) -> String {
+        format!("/registry/{}/", self.stored_as)
+    }
+
+    /// The store's key of one object: `/registry/pods/default/web`.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        match self.scope {
+            Scope::Namespaced => format!("/registry/{}/{namespace}/{name}", self.stored_as),
+            Scope::Cluster => format!("/registry/{}/{name}", self.stored_as),
+        }
+    }
+
+    /// Decodes, defaults, prepares, validates and encodes one object.
+    ///
+    /// # Errors
+    /// `BadRequest` where the body is no object of this kind, `Invalid` with a cause per mistake, `Conflict` for a uid that is another's.
+    pub fn admit(&self, write: Write<'_>) -> status::Result<Admitted> {
+        (self.admit)(self, write)
+    }
+
+    /// The head of one stored object.
+    ///
+    /// # Errors
+    /// When the bytes are no object.
+    pub fn head(&self, json: &[u8]) -> Result<Head, HeadError> {
+        Head::parse(json, self.fields)
+    }
+
+    /// How long deletion of this object waits unless the client says otherwise, in seconds; none deletes at once.
+    pub fn grace_period_seconds(&self, json: &[u8]) -> Option<i64> {
+        (self.grace)(json)
+    }
+}
+
+fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
+    schemars::schema_for!(T)
+}
+
+fn grace<T: Strategy>(json: &[u8]) -> Option<i64> {
+    serde_json::from_slice::<T>(json).ok()?.grace_period_seconds()
+}
+
+fn admit<T: Strategy>(kind: &Kind, write: Write<'_>) -> status::Result<Admitted> {
+    let Write { part, new, old, meta: context, strictness } = write;
+    let (mut new, mut warnings) = match new {
+        Body::Bytes(bytes) => json::decode::<T>(kind, bytes, strictness)?,
+        Body::Value(value) => json::decode_value::<T>(kind, value, strictness)?,
+    };
+    let old: Option<T> = old
+        .map(|bytes| serde_json::from_slice(bytes))
+        .transpose()
+        .map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", kind.kind)))?;
+    let expected_revision = new.metadata_mut().resource_version.take().filter(|it| !it.is_empty());
+    new.default();
+    match &old {
+        None => meta::prepare_create(new.metadata_mut(), kind, &context, expected_revision.as_deref())?,
+        Some(old) => meta::prepare_update(new.metadata_mut(), old.metadata(), kind, &context)?,
+    }
+    new.prepare(part, old.as_ref());
+    match &old {
+        None => new.metadata_mut().generation = new.generation_rises(&new).map(|_| 1),
+        Some(old) => {
+            let before = old.metadata().generation;
+            new.metadata_mut().generation = match new.generation_rises(old) {
+                Some(true) => Some(before.unwrap_or(0) + 1),
+                _ => before,
+            };
+        }
+    }
+    let mut errors = Errors::default();
+    meta::validate(new.metadata(), old.as_ref().map(Metadata::metadata), kind, T::NAME_RULE, &mut errors);
+    if old.is_some() && expected_revision.is_none() && !kind.unconditional_update && part == Part::Main {
+        errors.invalid("metadata.resourceVersion", "", "must be specified for an update");
+    }
+    new.validate(part, old.as_ref(), &mut errors);
+    let meta = new.metadata();
+    let name = meta.name.clone().unwrap_or_default();
+    if !errors.is_empty() {
+        return Err(Status::invalid(kind.group, kind.kind, &name, &errors));
+    }
+    warnings.extend(new.warnings());
+    let releasable = meta.deletion_timestamp.is_some()
+        && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
+        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0;
+    Ok(Admitted {
+        name,
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        releasable,
+        json: serde_json::to_vec(&new).map_err(Status::internal)?,
+        expected_revision,
+        warnings,
+    })
+}

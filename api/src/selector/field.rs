@@ -1,0 +1,1 @@
+//! Field selectors: `spec.nodeName=n1,status.phase!=Running`.
