@@ -1,7 +1,17 @@
 //! Where objects live: revisioned keys, compare-and-set, ranges, watches.
 //!
 //! The store knows bytes and revisions, not kinds. [`Store`] is the whole contract; `memory`, `embedded` and `etcd` are its
-//! engines and [`conformance`] holds them to one meaning.
+//! engines and `conformance` holds them to one meaning. `open` picks the engine a user named with `--store`; `history`
+//! forgets what is old. No wait here has a time limit of its own but those against a peer: a caller bounds its wait by
+//! dropping the future, and a commit dropped half-way may still take effect.
+
+pub mod history;
+mod live;
+pub mod memory;
+mod mvcc;
+pub mod open;
+
+pub use open::{OpenError, open};
 
 use std::fmt;
 use std::sync::Arc;
@@ -118,7 +128,7 @@ pub trait Store: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision), StoreError>;
 
     /// At most `limit` entries (0: all) whose keys begin with `prefix`, after the key `after` if given, as they were `at`
-    /// a revision (none: now).
+    /// a revision (none: now). [`StoreError::Compacted`] if that is forgotten, [`StoreError::Future`] if it is to come.
     async fn range(
         &self,
         prefix: &str,
@@ -127,12 +137,15 @@ pub trait Store: Send + Sync + 'static {
         at: Option<Revision>,
     ) -> Result<Page, StoreError>;
 
-    /// Writes one key if it is as expected; answered when durable.
+    /// Writes one key if it is as expected; answered when durable. To delete what is expected absent changes nothing and
+    /// answers the current revision. [`StoreError::Mismatch`] otherwise says what stands there.
     async fn commit(&self, commit: Commit) -> Result<Revision, StoreError>;
 
-    /// Everything committed to keys that begin with `prefix` after revision `after`.
+    /// Everything committed to keys that begin with `prefix` after revision `after`: first from history, then live.
+    /// [`StoreError::Compacted`] or [`StoreError::Future`] come as the answer or as the stream's first item.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError>;
 
-    /// Forgets what only revisions before `before` can see.
+    /// Forgets what only revisions before `before` can see. Ranges at, and watches after, `before` and later still work;
+    /// earlier ones are [`StoreError::Compacted`]. To forget again what is forgotten is no error.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
 }
