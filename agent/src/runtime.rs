@@ -4,6 +4,9 @@
 //! beyond the names and labels given to it, no volumes beyond mounts of host paths, no probes, no API. Every object it makes carries
 //! [`Labels`] by which it is found again after a restart of the agent; what does not carry them is never touched.
 
+pub mod feed;
+pub mod hollow;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -183,7 +186,7 @@ pub struct ExecOutput {
     pub output: Vec<u8>,
 }
 
-/// One line (or part of one) that a container wrote.
+/// One line (or part of one) that a container wrote, with its newline if the line has ended.
 #[derive(Clone, Debug)]
 pub struct LogChunk {
     pub time: Timestamp,

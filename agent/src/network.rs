@@ -1,0 +1,113 @@
+//! The pod network: who gives a pod its address and what makes that address reachable.
+//!
+//! The pod machine attaches a sandbox's network namespace under the pod's uid and gets an address; it detaches it when the pod is
+//! gone. `bridge` makes the links, routes and rules of the kernel; `hollow` hands out addresses only. Neither knows pods beyond their uid,
+//! a runtime, Services or the API. Every call may be repeated, and after a death at any point the next call puts things right.
+
+pub mod addresses;
+pub mod hollow;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// How long [`tend`] waits between two looks at what others may have rewritten, without its jitter of up to a half more. A Docker
+/// Engine that starts late sets its FORWARD policy once; half a minute without forwarding is the price of not watching it.
+const TEND_EVERY: Duration = Duration::from_secs(20);
+
+/// The transport of a host port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+/// A port of the host that leads to a port of a pod (`hostPort` of a container's port).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostPort {
+    /// The address of the host to listen on; none is all of them (`hostIP` empty or `0.0.0.0`).
+    pub host_ip: Option<Ipv4Addr>,
+    pub host_port: u16,
+    pub container_port: u16,
+    pub protocol: Protocol,
+}
+
+/// Why the network did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// All addresses of the node are taken.
+    #[error("no addresses available in {0}: a pod must go before another can come")]
+    Exhausted(String),
+    /// The configuration cannot work.
+    #[error("{0}")]
+    Config(String),
+    /// The sandbox's process is gone, and its namespace with it.
+    #[error("the sandbox's network namespace is gone (process {0})")]
+    NamespaceGone(u32),
+    /// The kernel refused.
+    #[error("{what}: {reason}")]
+    Kernel { what: String, reason: String },
+    /// A program that sets rules failed.
+    #[error("{program} failed: {reason}")]
+    Command { program: String, reason: String },
+    /// The address ledger could not be read or written.
+    #[error("address ledger {path}: {source}")]
+    Ledger { path: String, source: std::io::Error },
+    /// It took longer than it may.
+    #[error("timed out: {0}")]
+    Timeout(String),
+}
+
+/// A pod network as the pod machine uses it.
+#[async_trait]
+pub trait PodNetwork: Send + Sync + 'static {
+    /// Gives the pod its address and connects the network namespace of process `netns_pid`. A pod that is attached keeps its address; a
+    /// new sandbox of it gets the same one. `netns_pid` is none where there are no processes.
+    async fn attach(
+        &self,
+        pod_uid: &str,
+        netns_pid: Option<u32>,
+        host_ports: &[HostPort],
+    ) -> Result<IpAddr, NetworkError>;
+
+    /// The pod's address, if it has one.
+    fn address_of(&self, pod_uid: &str) -> Option<IpAddr>;
+
+    /// Takes the pod's link, rules and address away. Detaching what is not attached succeeds.
+    async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError>;
+
+    /// Takes away everything of pods that are not among `pod_uids`: what a death between two steps left behind.
+    async fn reconcile(&self, pod_uids: &[&str]) -> Result<(), NetworkError>;
+
+    /// Puts back the node's own links and rules where something else has removed them.
+    async fn refresh(&self) -> Result<(), NetworkError>;
+
+    /// Takes everything of this node away: links, rules, state.
+    async fn teardown(&self) -> Result<(), NetworkError>;
+}
+
+/// Refreshes a network at slow, jittered intervals until `shutdown`. Failures are told once each, not at every turn.
+pub async fn tend(network: Arc<dyn PodNetwork>, shutdown: CancellationToken) {
+    let mut last_failure = String::new();
+    loop {
+        let pause = TEND_EVERY + TEND_EVERY.mul_f64(rand::random_range(0.0..0.5));
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let failure = network.refresh().await.err().map(|it| it.to_string()).unwrap_or_default();
+        if failure != last_failure {
+            match failure.as_str() {
+                "" => tracing::info!("the pod network is whole again"),
+                reason => tracing::warn!(reason, "the pod network could not be refreshed"),
+            }
+            last_failure = failure;
+        }
+    }
+}
