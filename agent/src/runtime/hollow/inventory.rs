@@ -1,7 +1,7 @@
 //! What a hollow node has: sandboxes and containers as a few words of memory each. Pure; the time is an argument.
 //!
 //! Ids are made from the pod's uid, the attempt and the name, so that an id leads to its pod without an index:
-//! `<uid>_<attempt>` is a sandbox, `<uid>_<attempt>_<container>` a container. Container names and attempts have no `_` in
+//! `<uid>_<attempt>` is a sandbox, `<uid>_<attempt>_c-<container>` a container. Container names and attempts have no `_` in
 //! them, so reading from the right is unambiguous whatever the uid is. Specs are not kept: ten thousand pods take a few megabytes.
 
 use std::collections::HashMap;
