@@ -1,1 +1,16 @@
-//! orlop-apiserver
+//! HTTP in, objects out: the API server.
+//!
+//! Modules stand in the order in which a request meets them:
+//! `serve → request → authenticate → authorize → fairness → admission → kind.admit → commit`, and a change the way back:
+//! `store → feed → cache → watch`. [`stage`] draws the types by which no step of the way in can be left out. Nothing writes
+//! the cache but the feed.
+
+pub mod config;
+pub mod registry;
+pub mod stage;
+
+pub mod request;
+
+pub mod present;
+
+pub use config::Config;

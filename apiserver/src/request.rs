@@ -1,0 +1,173 @@
+//! A request, parsed once at the door: what is asked of which resource, with which options, to be answered in which form.
+//!
+//! In: the method, path, query and headers of an HTTP request. Out: a [`Request`], or the `Status` of what cannot be understood.
+//! Whether the resource exists is the registry's knowledge (a request for one that does not is refused only after
+//! authorization, as Kubernetes does); the body is read later, by the verb that wants it.
+
+pub mod accept;
+pub mod options;
+pub mod path;
+
+use http::{HeaderMap, Method};
+use orlop_api::kind::Kind;
+use orlop_api::status;
+
+use crate::registry;
+use accept::Accept;
+use options::Options;
+use path::Path;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+    /// Methods on paths that are no resources.
+    PlainGet,
+    PlainHead,
+    PlainPost,
+    PlainPut,
+    PlainOther,
+}
+
+impl Verb {
+    /// As rules and metrics write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verb::Get | Verb::PlainGet => "get",
+            Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Patch => "patch",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+            Verb::PlainHead => "head",
+            Verb::PlainPost => "post",
+            Verb::PlainPut => "put",
+            Verb::PlainOther => "other",
+        }
+    }
+
+    /// Whether it only looks.
+    pub const fn reads(self) -> bool {
+        matches!(self, Verb::Get | Verb::List | Verb::Watch | Verb::PlainGet | Verb::PlainHead)
+    }
+
+    /// The verb that a method means for a path that is no resource's.
+    pub fn plain(method: &Method) -> Self {
+        match *method {
+            Method::GET => Verb::PlainGet,
+            Method::HEAD => Verb::PlainHead,
+            Method::POST => Verb::PlainPost,
+            Method::PUT => Verb::PlainPut,
+            _ => Verb::PlainOther,
+        }
+    }
+}
+
+/// A request, understood.
+#[derive(Debug)]
+pub struct Request {
+    pub verb: Verb,
+    pub method: Method,
+    /// The whole path, for authorization of what is no resource, and for logs.
+    pub path: String,
+    /// The raw query.
+    pub query: String,
+    /// Empty for the core group, and for paths that are no resources.
+    pub group: String,
+    pub version: String,
+    /// The plural name; empty for paths that are no resources.
+    pub resource: String,
+    pub subresource: String,
+    /// The segments behind the subresource (`proxy/metrics` has `metrics`).
+    pub rest: String,
+    pub namespace: String,
+    /// Also from a field selector `metadata.name=x`, as Kubernetes does for authorization.
+    pub name: String,
+    /// The kind, where the registry knows the resource.
+    pub kind: Option<&'static Kind>,
+    pub options: Options,
+    pub accept: Accept,
+    pub headers: HeaderMap,
+}
+
+impl Request {
+    /// Reads the head of a request.
+    ///
+    /// # Errors
+    /// `BadRequest` for options that have no meaning, `NotAcceptable` for forms nobody can give, `MethodNotAllowed`.
+    pub fn parse(head: http::request::Parts) -> status::Result<Self> {
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        let full = head.uri.path().to_owned();
+        let path = Path::parse(&full)?;
+        let mut options = Options::parse(&query)?;
+        let accept = Accept::parse(&head.headers);
+        let Some(path) = path else {
+            return Ok(Request {
+                verb: Verb::plain(&head.method),
+                method: head.method,
+                path: full,
+                query,
+                group: String::new(),
+                version: String::new(),
+                resource: String::new(),
+                subresource: String::new(),
+                rest: String::new(),
+                namespace: String::new(),
+                name: String::new(),
+                kind: None,
+                options,
+                accept,
+                headers: head.headers,
+            });
+        };
+        if path.legacy_watch {
+            options.watch = true;
+        }
+        let mut name = path.name;
+        let verb = path::verb(&head.method, &name, &path.subresource, options.watch, path.legacy_watch)?;
+        accept.check()?;
+        if path.legacy_watch && !name.is_empty() {
+            options.field_selector = format!("metadata.name={name}");
+        }
+        if name.is_empty() && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+            name = name_selected(&options.field_selector).to_owned();
+        }
+        Ok(Request {
+            verb,
+            method: head.method,
+            kind: registry::find(&path.group, &path.version, &path.resource),
+            path: full,
+            query,
+            group: path.group,
+            version: path.version,
+            resource: path.resource,
+            subresource: path.subresource,
+            rest: path.rest,
+            namespace: path.namespace,
+            name,
+            options,
+            accept,
+            headers: head.headers,
+        })
+    }
+
+    /// Whether a resource is asked for, and not one of the server's own paths.
+    pub fn is_resource(&self) -> bool {
+        !self.resource.is_empty()
+    }
+}
+
+/// The name that a field selector picks out, if it does.
+fn name_selected(selector: &str) -> &str {
+    let picked = selector.split(',').find_map(|it| it.strip_prefix("metadata.name="));
+    picked.map(|it| it.trim_start_matches('=')).unwrap_or_default()
+}
