@@ -6,8 +6,10 @@
 
 pub mod status;
 
+pub mod duration;
 pub mod field;
 pub mod name;
+pub mod quantity;
 pub mod selector;
 
 pub mod head;
