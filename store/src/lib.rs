@@ -5,6 +5,7 @@
 //! forgets what is old. No wait here has a time limit of its own but those against a peer: a caller bounds its wait by
 //! dropping the future, and a commit dropped half-way may still take effect.
 
+pub mod embedded;
 pub mod history;
 mod live;
 pub mod memory;

@@ -102,6 +102,7 @@ impl Mvcc {
         Revision(self.current.0 + 1)
     }
 
+    #[cfg(test)]
     pub fn history_bytes(&self) -> usize {
         self.history_bytes
     }

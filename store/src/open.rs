@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::embedded::Embedded;
 use crate::memory::Memory;
 use crate::{Store, StoreError};
+
+/// Where in the data directory the embedded engine keeps its files.
+const EMBEDDED_DIR: &str = "store";
 
 /// Why no store was opened.
 #[derive(Debug, thiserror::Error)]
@@ -27,12 +31,15 @@ enum Spec {
 
 /// Opens the store that `spec` names: `embedded` (in `data_dir`), `memory`, or `etcd=URL[,URL]`.
 pub async fn open(spec: &str, data_dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
-    let _ = data_dir;
     match parse(spec)? {
         Spec::Memory => Ok(Arc::new(Memory::new())),
-        Spec::Embedded | Spec::Etcd(_) => {
-            Err(OpenError::Spec { spec: spec.to_owned(), problem: "not in this build".to_owned() })
+        Spec::Embedded => {
+            let dir = data_dir.join(EMBEDDED_DIR);
+            let opening = tokio::task::spawn_blocking(move || Embedded::open(&dir));
+            let opened = opening.await.map_err(|error| StoreError::Damaged(format!("opening it panicked: {error}")))?;
+            Ok(Arc::new(opened?))
         }
+        Spec::Etcd(_) => Err(OpenError::Spec { spec: spec.to_owned(), problem: "not in this build".to_owned() }),
     }
 }
 

@@ -1,0 +1,194 @@
+//! The engine for one API server with its own disk: the map of the `memory` engine over a redb revision log.
+//!
+//! In: commits. Out: answers, once durable; and only then are they shown to readers and watchers. Reads come from memory and
+//! never touch the disk; the disk is read once, at start. One thread writes, and shares each sync among all who wait.
+//!
+//! In the data directory stand `revisions.redb`, `acknowledged` (what was answered, to tell a torn write from a lost one)
+//! and `lock`. History is bounded as in the `memory` engine.
+
+mod acknowledged;
+mod disk;
+mod log;
+mod record;
+mod writer;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use self::acknowledged::Acknowledged;
+use self::disk::STORE_BYTES_MAX;
+use self::log::{LogError, RevisionLog};
+use self::writer::{Request, Writer};
+use crate::live::{Live, closed};
+use crate::mvcc::FIRST;
+use crate::{Commit, Entry, Page, Revision, Store, StoreError, Watch};
+
+/// How many commits may wait at once, eight batches of the writer's; who comes later waits to be let in. With objects of
+/// 1.5 kB that is 6 MB; the API server bounds its requests in flight far below.
+const QUEUE_MAX: usize = 4096;
+
+/// A store in a directory.
+#[derive(Debug)]
+pub struct Embedded {
+    live: Arc<Live>,
+    /// None only while the store is dropped.
+    queue: Option<mpsc::Sender<Request>>,
+    places: Arc<Semaphore>,
+    writer: Option<JoinHandle<()>>,
+    /// Held until the writer has closed the log.
+    _lock: File,
+}
+
+impl Embedded {
+    /// Opens the store in `dir`, or makes one there. Reads the whole log: some 100 ms for 100 MB.
+    ///
+    /// [`StoreError::Unavailable`] if another process has it open, [`StoreError::Damaged`] if it is not as it was left.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with_quota(dir, Arc::new(AtomicU64::new(STORE_BYTES_MAX)))
+    }
+
+    fn open_with_quota(dir: &Path, quota_bytes: Arc<AtomicU64>) -> Result<Self, StoreError> {
+        let in_dir = |reason: String| StoreError::Unavailable { reason, unknown: false };
+        std::fs::create_dir_all(dir).map_err(|error| in_dir(format!("{}: {error}", dir.display())))?;
+        let lock = lock(&dir.join("lock"))?;
+        let path = dir.join("revisions.redb");
+        let acknowledged_path = dir.join("acknowledged");
+        let named = |error: LogError| match error {
+            LogError::Damaged(what) => StoreError::Damaged(format!("{}: {what}", path.display())),
+            other => in_dir(format!("{}: {other}", path.display())),
+        };
+
+        let acknowledged = Acknowledged::read(&acknowledged_path)
+            .map_err(|error| StoreError::Damaged(format!("{}: {error}", acknowledged_path.display())))?;
+        let exists = path.try_exists().map_err(|error| named(error.into()))?;
+        if !exists && let Some(revision) = acknowledged {
+            return Err(StoreError::Damaged(format!("{} is gone; it held revision {revision}", path.display())));
+        }
+        let log = RevisionLog::open(&path, !exists, &quota_bytes).map_err(named)?;
+        let reached = log.head().current;
+        match acknowledged {
+            Some(revision) if revision > reached => {
+                return Err(StoreError::Damaged(format!(
+                    "{} ends at revision {reached}, but revision {revision} was acknowledged",
+                    path.display()
+                )));
+            }
+            None if reached > FIRST => {
+                return Err(StoreError::Damaged(format!("{} is gone", acknowledged_path.display())));
+            }
+            _ => {}
+        }
+        let live = Live::new(log.load().map_err(named)?);
+        let acknowledged = Acknowledged::open(&acknowledged_path, reached).map_err(|error| named(error.into()))?;
+
+        let (queue, requests) = mpsc::channel();
+        let writer = Writer::new(path, quota_bytes, live.clone(), acknowledged, requests, log);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| in_dir(format!("no thread for the store's writer: {error}")))?;
+        let places = Arc::new(Semaphore::new(QUEUE_MAX));
+        Ok(Self { live, queue: Some(queue), places, writer: Some(writer), _lock: lock })
+    }
+
+    /// Hands a request to the writer and waits for its answer.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, StoreError>>, OwnedSemaphorePermit) -> Request,
+    ) -> Result<T, StoreError> {
+        let permit = self.places.clone().acquire_owned().await.map_err(|_| closed())?;
+        let (answer, answered) = oneshot::channel();
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue.send(request(answer, permit)).map_err(|_| closed())?;
+        answered.await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable { reason: "the store's writer has stopped".to_owned(), unknown: true })
+        })
+    }
+}
+
+/// Takes the directory for this process, until the file is closed.
+fn lock(path: &PathBuf) -> Result<File, StoreError> {
+    let failed = |reason: String| StoreError::Unavailable { reason, unknown: false };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| failed(format!("{}: {error}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Who holds it is only for the message.
+            let _ = file.read_to_string(&mut holder);
+            let holder = holder.trim();
+            return Err(failed(format!(
+                "{} is in use by another process (process {holder})",
+                path.parent().unwrap_or(path).display()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(format!("{}: {error}", path.display()))),
+    }
+    // Not being able to say who holds the lock is no reason not to hold it.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // The writer ends when its queue is gone and empty, and closes the log; only then may the lock go.
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer had panicked");
+        }
+        self.live.close();
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.live.current())
+    }
+
+    async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision), StoreError> {
+        Ok(self.live.read(|mvcc| (mvcc.get(key).cloned(), mvcc.current())))
+    }
+
+    async fn range(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        self.live.page(prefix, after, limit, at)
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<Revision, StoreError> {
+        self.ask(|answer, permit| Request::Commit(commit, answer, permit)).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        self.live.watch(prefix, after)
+    }
+
+    async fn compact(&self, before: Revision) -> Result<(), StoreError> {
+        let current = self.live.current();
+        if before > current {
+            return Err(StoreError::Future { asked: before, current });
+        }
+        self.ask(|answer, permit| Request::Compact(before, answer, permit)).await
+    }
+}
