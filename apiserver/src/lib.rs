@@ -6,6 +6,7 @@
 //! the cache but the feed.
 
 pub mod config;
+pub mod pki;
 pub mod registry;
 pub mod stage;
 

@@ -38,7 +38,9 @@ pub enum PkiError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{path} is damaged ({why}); restore it from a backup, or remove {dir} to begin with a new CA: every kubeconfig and certificate handed out is worthless then")]
+    #[error(
+        "{path} is damaged ({why}); restore it from a backup, or remove {dir} to begin with a new CA: every kubeconfig and certificate handed out is worthless then"
+    )]
     Damaged { path: PathBuf, dir: PathBuf, why: String },
     #[error("a certificate cannot be made: {0}")]
     Make(#[from] rcgen::Error),
@@ -181,7 +183,8 @@ impl Pki {
     ) -> Result<NodeFiles, PkiError> {
         let dir = self.dir();
         let user = format!("system:node:{node}");
-        let client = Leaf::client(&user, &["system:nodes"]).open(&dir, &format!("node-{node}"), &self.authority, now)?;
+        let client =
+            Leaf::client(&user, &["system:nodes"]).open(&dir, &format!("node-{node}"), &self.authority, now)?;
         let kubeconfig = self.data_dir.join(format!("agent-{node}.kubeconfig"));
         files::write_if_changed(&kubeconfig, &self.kubeconfig(server, &user, &client))?;
         let mut names = vec![node.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
@@ -191,8 +194,12 @@ impl Pki {
             }
         }
         let stem = format!("agent-{node}");
-        Leaf { user, groups: vec!["system:nodes".to_owned()], names, usage: Usage::Server }
-            .open(&dir, &stem, &self.authority, now)?;
+        Leaf { user, groups: vec!["system:nodes".to_owned()], names, usage: Usage::Server }.open(
+            &dir,
+            &stem,
+            &self.authority,
+            now,
+        )?;
         Ok(NodeFiles {
             kubeconfig,
             ca: dir.join("ca.crt"),
@@ -225,8 +232,14 @@ mod tests {
         first.write_kubeconfigs("https://127.0.0.1:6443", Timestamp::from_second(NOW).unwrap()).unwrap();
         let node = first.write_node("n1", &[], "https://127.0.0.1:6443", Timestamp::from_second(NOW).unwrap()).unwrap();
         let again = open(dir.path(), NOW + DAY).unwrap();
-        assert_eq!((first.ca(), &first.serving, &first.service_account), (again.ca(), &again.serving, &again.service_account));
-        assert_eq!(again.write_node("n1", &[], "https://127.0.0.1:6443", Timestamp::from_second(NOW).unwrap()).unwrap(), node);
+        assert_eq!(
+            (first.ca(), &first.serving, &first.service_account),
+            (again.ca(), &again.serving, &again.service_account)
+        );
+        assert_eq!(
+            again.write_node("n1", &[], "https://127.0.0.1:6443", Timestamp::from_second(NOW).unwrap()).unwrap(),
+            node
+        );
         for file in [dir.path().join("pki/ca.key"), dir.path().join("kubeconfig"), node.key, node.kubeconfig] {
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
         }

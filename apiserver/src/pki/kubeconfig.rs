@@ -10,7 +10,8 @@ pub const CONTEXT: &str = "orlop";
 
 /// A kubeconfig for `user` at `server` (a URL), who shows `client`.
 pub fn text(server: &str, ca: &str, user: &str, client: &Pair) -> String {
-    let (ca, certificate, key) = (STANDARD.encode(ca), STANDARD.encode(&client.certificate), STANDARD.encode(&client.key));
+    let (ca, certificate, key) =
+        (STANDARD.encode(ca), STANDARD.encode(&client.certificate), STANDARD.encode(&client.key));
     // In the order in which `kubectl config view` prints the fields. A user's name may hold colons, so it is quoted.
     format!(
         "apiVersion: v1

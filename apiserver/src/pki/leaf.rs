@@ -196,7 +196,8 @@ impl Parsed {
             user: it.subject().iter_common_name().next().and_then(text).unwrap_or_default(),
             groups: it.subject().iter_organization().filter_map(text).collect(),
             names,
-            not_after: Timestamp::from_second(it.validity().not_after.timestamp()).map_err(|error| error.to_string())?,
+            not_after: Timestamp::from_second(it.validity().not_after.timestamp())
+                .map_err(|error| error.to_string())?,
             public_key: it.public_key().subject_public_key.data.to_vec(),
             key_id,
             authority_id,
