@@ -89,7 +89,8 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     const SUBS: &'static [Sub] = &[];
     /// Field selectors beside `metadata.name` and `metadata.namespace`.
     const FIELDS: &'static [Selectable] = &[];
-    /// The columns after NAME; AGE included, where the kind shows it. See [`crate::table`].
+    /// The columns after NAME; AGE included, where the kind shows it. A kind with a column called `Name` of its own gets no other:
+    /// events put theirs last. See [`crate::table`].
     const COLUMNS: &'static [Column] = &[];
     /// Which names its objects may have.
     const NAME_RULE: NameRule = NameRule::Subdomain;
@@ -108,6 +109,11 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     /// Resets what this write may not change. For [`Part::Main`] on create, clears what only subresources may set; on update, keeps it
     /// from `old`. For the other parts, keeps all but that part from `old`.
     fn prepare(&mut self, _part: Part, _old: Option<&Self>) {}
+    /// Whether something of the kind's own, besides `metadata.finalizers`, keeps the object while it is being deleted:
+    /// a namespace's `spec.finalizers`.
+    fn held(&self) -> bool {
+        false
+    }
     /// Whether the desired state differs from `old`'s, so that `metadata.generation` rises. None: the kind has no generation.
     fn generation_rises(&self, _old: &Self) -> Option<bool> {
         None
@@ -180,6 +186,7 @@ pub struct Kind {
     pub schema: fn() -> schemars::Schema,
     admit: fn(&Kind, Write<'_>) -> status::Result<Admitted>,
     grace: fn(&[u8]) -> Option<i64>,
+    held: fn(&[u8]) -> bool,
 }
 
 impl std::fmt::Debug for Kind {
@@ -210,6 +217,7 @@ impl Kind {
             schema: schema_of::<T>,
             admit: admit::<T>,
             grace: grace::<T>,
+            held: held::<T>,
         }
     }
 
@@ -233,6 +241,11 @@ impl Kind {
     /// Whether it has this subresource.
     pub fn has(&self, sub: Sub) -> bool {
         self.subs.contains(&sub)
+    }
+
+    /// Whether its objects' names make the first column of its tables; otherwise one of [`Kind::columns`] is called `Name`.
+    pub fn name_comes_first(&self) -> bool {
+        !self.columns.iter().any(|it| it.name == "Name")
     }
 
     /// The store's prefix of all its objects: `/registry/pods/`.
@@ -268,6 +281,11 @@ impl Kind {
     pub fn grace_period_seconds(&self, json: &[u8]) -> Option<i64> {
         (self.grace)(json)
     }
+
+    /// Whether this object holds itself, besides by `metadata.finalizers`, so that a deletion may only mark it.
+    pub fn held(&self, json: &[u8]) -> bool {
+        (self.held)(json)
+    }
 }
 
 fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
@@ -276,6 +294,10 @@ fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
 
 fn grace<T: Strategy>(json: &[u8]) -> Option<i64> {
     serde_json::from_slice::<T>(json).ok()?.grace_period_seconds()
+}
+
+fn held<T: Strategy>(json: &[u8]) -> bool {
+    serde_json::from_slice::<T>(json).is_ok_and(|it| it.held())
 }
 
 fn admit<T: Strategy>(kind: &Kind, write: Write<'_>) -> status::Result<Admitted> {
@@ -319,7 +341,8 @@ fn admit<T: Strategy>(kind: &Kind, write: Write<'_>) -> status::Result<Admitted>
     warnings.extend(new.warnings());
     let releasable = meta.deletion_timestamp.is_some()
         && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
-        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0;
+        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
+        && !new.held();
     Ok(Admitted {
         name,
         namespace: meta.namespace.clone().unwrap_or_default(),

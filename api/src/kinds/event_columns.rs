@@ -1,0 +1,99 @@
+//! The columns of events, in which the name comes last. Both groups' events show the same; only their fields' names differ.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::kinds::cells::{self, str_of, time};
+use crate::table::{Cell, Column};
+
+/// Names itself: see [`crate::kind::Strategy::COLUMNS`].
+pub const COLUMNS: &[Column] = &[
+    cells::text("Last Seen", |it| Cell::Since(last_seen(it))),
+    cells::text("Type", |it| cells::cell(&it["type"])),
+    cells::text("Reason", |it| cells::cell(&it["reason"])),
+    cells::text("Object", object),
+    cells::wide("Subobject", |it| cells::cell(&of(it, "involvedObject", "regarding")["fieldPath"])),
+    cells::wide("Source", source),
+    cells::text("Message", |it| Cell::Text(str_of(of(it, "message", "note")).trim().to_owned())),
+    cells::wide("First Seen", |it| Cell::Since(first_seen(it))),
+    cells::wide("Count", count),
+    cells::wide("Name", |it| cells::cell(&it["metadata"]["name"])),
+];
+
+/// The core group's field, or the one that stands for it in `events.k8s.io`.
+fn of<'a>(it: &'a Value, core: &str, newer: &str) -> &'a Value {
+    it.get(core).unwrap_or(&it[newer])
+}
+
+fn first_seen(it: &Value) -> Option<Timestamp> {
+    time(of(it, "firstTimestamp", "deprecatedFirstTimestamp")).or_else(|| time(&it["eventTime"]))
+}
+
+fn last_seen(it: &Value) -> Option<Timestamp> {
+    match &it["series"] {
+        Value::Object(series) => series.get("lastObservedTime").and_then(time),
+        _ => time(of(it, "lastTimestamp", "deprecatedLastTimestamp")).or_else(|| first_seen(it)),
+    }
+}
+
+fn count(it: &Value) -> Cell {
+    let counted = match &it["series"] {
+        Value::Object(series) => series.get("count"),
+        _ => Some(of(it, "count", "deprecatedCount")),
+    };
+    Cell::Number(counted.and_then(Value::as_i64).filter(|it| *it != 0).unwrap_or(1))
+}
+
+fn object(it: &Value) -> Cell {
+    let object = of(it, "involvedObject", "regarding");
+    let kind = str_of(&object["kind"]).to_lowercase();
+    Cell::Text(match str_of(&object["name"]) {
+        "" => kind,
+        name => format!("{kind}/{name}"),
+    })
+}
+
+fn source(it: &Value) -> Cell {
+    let source = of(it, "source", "deprecatedSource");
+    let (component, host) = match str_of(&source["component"]) {
+        "" => (str_of(of(it, "reportingComponent", "reportingController")), str_of(&it["reportingInstance"])),
+        component => (component, str_of(&source["host"])),
+    };
+    Cell::Text(if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(event: Value, expected: &[(&str, Cell)]) {
+        for (name, cell) in expected {
+            let column = COLUMNS.iter().find(|it| it.name == *name).unwrap();
+            assert_eq!((column.cell)(&event), *cell, "{name}");
+        }
+    }
+
+    #[test]
+    fn shows_both_forms_alike() {
+        let at = |text: &str| Cell::Since(Some(text.parse().unwrap()));
+        let expected = [
+            ("Last Seen", at("2026-01-01T00:00:09Z")),
+            ("First Seen", at("2026-01-01T00:00:01Z")),
+            ("Count", Cell::Number(3)),
+            ("Object", Cell::Text("pod/web".into())),
+            ("Source", Cell::Text("kubelet, n1".into())),
+            ("Message", Cell::Text("Started".into())),
+        ];
+        check(
+            json!({"involvedObject": {"kind": "Pod", "name": "web"}, "source": {"component": "kubelet", "host": "n1"}, "count": 3, "message": "Started\n",
+                "firstTimestamp": "2026-01-01T00:00:01Z", "lastTimestamp": "2026-01-01T00:00:09Z"}),
+            &expected,
+        );
+        check(
+            json!({"regarding": {"kind": "Pod", "name": "web"}, "deprecatedSource": {"component": "kubelet", "host": "n1"}, "note": "Started",
+                "series": {"count": 3, "lastObservedTime": "2026-01-01T00:00:09.000000Z"}, "eventTime": "2026-01-01T00:00:01.000000Z"}),
+            &expected,
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! `Namespace`: a room for names. It goes only when everything in it is gone: until then `spec.finalizers` holds it.
+
+use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
+
+use crate::kind::{Names, Part, Scope, Selectable, Strategy, Sub};
+use crate::kinds::cells::{self, AGE};
+use crate::name::NameRule;
+use crate::table::Column;
+
+/// What holds a namespace until the namespace controller has emptied it.
+const FINALIZER: &str = "kubernetes";
+/// The label under which selectors find a namespace by its name.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+impl Strategy for Namespace {
+    const NAMES: Names = Names { plural: "namespaces", singular: "namespace", short: &["ns"], categories: &[] };
+    const SCOPE: Scope = Scope::Cluster;
+    const SUBS: &'static [Sub] = &[Sub::Finalize, Sub::Status];
+    const FIELDS: &'static [Selectable] = &[Selectable { path: "status.phase", absent: "" }];
+    const COLUMNS: &'static [Column] = &[cells::text("Status", |it| cells::cell(&it["status"]["phase"])), AGE];
+    const NAME_RULE: NameRule = NameRule::Label;
+
+    fn prepare(&mut self, part: Part, old: Option<&Self>) {
+        match (part, old) {
+            (_, None) => {
+                self.status = Some(NamespaceStatus { phase: Some("Active".into()), ..NamespaceStatus::default() });
+                let finalizers = self.spec.get_or_insert_with(Default::default).finalizers.get_or_insert_with(Vec::new);
+                if !finalizers.iter().any(|it| it == FINALIZER) {
+                    finalizers.push(FINALIZER.into());
+                }
+            }
+            (Part::Main | Part::Binding, Some(old)) => {
+                self.spec.clone_from(&old.spec);
+                self.status.clone_from(&old.status);
+            }
+            (Part::Status, Some(old)) => self.spec.clone_from(&old.spec),
+            (Part::Finalize, Some(old)) => self.status.clone_from(&old.status),
+        }
+        if let Some(name) = &self.metadata.name {
+            self.metadata.labels.get_or_insert_with(Default::default).insert(NAME_LABEL.into(), name.clone());
+        }
+    }
+
+    fn held(&self) -> bool {
+        self.spec.as_ref().and_then(|it| it.finalizers.as_ref()).is_some_and(|it| !it.is_empty())
+    }
+}

@@ -1,0 +1,114 @@
+//! `Pod`: containers that run together on one node.
+//!
+//! Its specification hardly changes once it exists; its status is its node's agent's; where it runs is decided once, by a binding.
+
+mod columns;
+
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodStatus};
+
+use crate::kind::{Names, Part, Selectable, Strategy, Sub};
+use crate::kinds::pod_spec::defaults::{self, GRACE_PERIOD_SECONDS};
+use crate::table::Column;
+
+impl Strategy for Pod {
+    const NAMES: Names = Names { plural: "pods", singular: "pod", short: &["po"], categories: &["all"] };
+    const SUBS: &'static [Sub] = &[Sub::Binding, Sub::Log, Sub::Status];
+    const FIELDS: &'static [Selectable] = &[
+        Selectable { path: "spec.nodeName", absent: "" },
+        Selectable { path: "spec.restartPolicy", absent: "" },
+        Selectable { path: "spec.schedulerName", absent: "" },
+        Selectable { path: "spec.serviceAccountName", absent: "" },
+        Selectable { path: "spec.hostNetwork", absent: "false" },
+        Selectable { path: "status.phase", absent: "" },
+        Selectable { path: "status.podIP", absent: "" },
+        Selectable { path: "status.podIPs", absent: "" },
+        Selectable { path: "status.nominatedNodeName", absent: "" },
+    ];
+    const COLUMNS: &'static [Column] = columns::COLUMNS;
+
+    fn grace_period_seconds(&self) -> Option<i64> {
+        let asked = self.spec.as_ref().and_then(|it| it.termination_grace_period_seconds);
+        Some(asked.unwrap_or(GRACE_PERIOD_SECONDS))
+    }
+
+    fn default(&mut self) {
+        let spec = self.spec.get_or_insert_with(Default::default);
+        defaults::default_spec(spec);
+        defaults::default_pod_only(spec);
+        if let Some(status) = &mut self.status {
+            match (&status.pod_ip, &status.pod_ips) {
+                (Some(ip), None) if !ip.is_empty() => status.pod_ips = Some(vec![PodIP { ip: ip.clone() }]),
+                (None, Some(ips)) => status.pod_ip = ips.first().map(|it| it.ip.clone()),
+                _ => {}
+            }
+        }
+    }
+
+    fn prepare(&mut self, part: Part, old: Option<&Self>) {
+        match (part, old) {
+            (_, None) => self.status = Some(first_status(self)),
+            (Part::Main | Part::Finalize, Some(old)) => self.status.clone_from(&old.status),
+            (Part::Status, Some(old)) => {
+                self.spec.clone_from(&old.spec);
+                self.metadata.owner_references.clone_from(&old.metadata.owner_references);
+                if let (Some(status), Some(before)) = (&mut self.status, &old.status) {
+                    status.qos_class.clone_from(&before.qos_class);
+                }
+            }
+            (Part::Binding, Some(old)) => bind(self, old),
+        }
+    }
+
+    fn generation_rises(&self, old: &Self) -> Option<bool> {
+        // A binding fills in where the pod runs; what is to run stays the same.
+        let bound = |it: &Self| it.spec.as_ref().is_some_and(|it| it.node_name.is_some());
+        if bound(self) == bound(old) { Some(self.spec != old.spec) } else { Some(false) }
+    }
+}
+
+/// What a new pod's status says before anyone has looked at it.
+fn first_status(pod: &Pod) -> PodStatus {
+    let gated = pod.spec.as_ref().and_then(|it| it.scheduling_gates.as_ref()).is_some_and(|it| !it.is_empty());
+    let conditions = gated.then(|| {
+        vec![PodCondition {
+            type_: "PodScheduled".into(),
+            status: "False".into(),
+            reason: Some("SchedulingGated".into()),
+            message: Some("Scheduling is blocked due to non-empty scheduling gates".into()),
+            ..PodCondition::default()
+        }]
+    });
+    PodStatus { phase: Some("Pending".into()), conditions, ..PodStatus::default() }
+}
+
+/// Takes only the node and the `PodScheduled` condition from the new object.
+fn bind(new: &mut Pod, old: &Pod) {
+    let node = new.spec.as_mut().and_then(|it| it.node_name.take());
+    let scheduled = new
+        .status
+        .as_mut()
+        .and_then(|it| it.conditions.take())
+        .into_iter()
+        .flatten()
+        .find(|it| it.type_ == "PodScheduled");
+    let mut annotations = new.metadata.annotations.take();
+    *new = Pod { metadata: std::mem::take(&mut new.metadata), ..old.clone() };
+    // A binding may bring annotations; they are added to the pod's.
+    if let Some(before) = &old.metadata.annotations {
+        let merged = annotations.get_or_insert_with(Default::default);
+        for (key, value) in before {
+            merged.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    new.metadata.annotations = annotations;
+    if let Some(spec) = &mut new.spec {
+        spec.node_name = node;
+    }
+    if let Some(scheduled) = scheduled {
+        let conditions = new.status.get_or_insert_with(Default::default).conditions.get_or_insert_with(Vec::new);
+        match conditions.iter_mut().find(|it| it.type_ == scheduled.type_) {
+            Some(it) => *it = scheduled,
+            None => conditions.push(scheduled),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! `RoleBinding`: who has a role in a namespace.
+
+use k8s_openapi::api::rbac::v1::RoleBinding;
+
+use crate::kind::{Names, Strategy};
+use crate::kinds::rbac;
+use crate::name::NameRule;
+use crate::table::Column;
+
+impl Strategy for RoleBinding {
+    const NAMES: Names = Names { plural: "rolebindings", singular: "rolebinding", short: &[], categories: &[] };
+    const COLUMNS: &'static [Column] = rbac::BINDING_COLUMNS;
+    const NAME_RULE: NameRule = NameRule::PathSegment;
+    const CREATE_ON_UPDATE: bool = true;
+
+    fn default(&mut self) {
+        rbac::default_binding(&mut self.role_ref, self.subjects.as_deref_mut());
+    }
+}
