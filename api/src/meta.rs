@@ -5,10 +5,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
-use crate::field::Errors;
 use crate::kind::{Kind, Scope};
-use crate::name::NameRule;
 use crate::status::{self, Status};
+
+mod validate;
+
+pub use validate::{ANNOTATIONS_LIMIT_BYTES, validate, validate_annotations, validate_labels};
 
 /// What the request and the server contribute to an object's metadata.
 #[derive(Clone, Debug)]
@@ -89,8 +91,13 @@ pub fn prepare_update(
     meta.generate_name.clone_from(&old.generate_name);
     meta.uid.clone_from(&old.uid);
     meta.creation_timestamp.clone_from(&old.creation_timestamp);
-    meta.deletion_timestamp.clone_from(&old.deletion_timestamp);
-    meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    // A client cannot take a deletion back; one that sets its own is refused by the validation.
+    if old.deletion_timestamp.is_some() {
+        meta.deletion_timestamp.clone_from(&old.deletion_timestamp);
+    }
+    if meta.deletion_grace_period_seconds.is_none() {
+        meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    }
     meta.self_link = None;
     Ok(())
 }
@@ -128,12 +135,4 @@ fn settle_name(meta: &mut ObjectMeta, context: &MetaContext<'_>) -> status::Resu
         }
     }
     Ok(())
-}
-
-/// Notes every mistake in an object's metadata.
-pub fn validate(meta: &ObjectMeta, old: Option<&ObjectMeta>, kind: &Kind, rule: NameRule, errors: &mut Errors) {
-    let _ = (old, kind, rule);
-    if meta.name.as_deref().unwrap_or_default().is_empty() {
-        errors.required("metadata.name", "name or generateName is required");
-    }
 }

@@ -1,10 +1,18 @@
 //! Tables: the rows and columns in which servers show objects to people (`meta.k8s.io/v1` Table).
 //!
 //! A kind names its [`Column`]s; a cell is computed from the object's JSON. Cells that depend on the time of the look hold the moment they
-//! count from, so that a row is made once per revision and rendered for every reader.
+//! count from, so that a [`Row`] is made once per revision and rendered for every reader straight into the response's bytes.
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::duration;
+use crate::head::HeadError;
+use crate::kind::Kind;
+use crate::status::{self, Status};
 
 /// One cell of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,4 +36,280 @@ pub struct Column {
     /// 0 shows it always, 1 with `-o wide` only.
     pub priority: i32,
     pub cell: fn(&Value) -> Cell,
+}
+
+/// What a table's rows carry beside their cells: the parameter `includeObject`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Include {
+    None,
+    #[default]
+    Metadata,
+    Object,
+}
+
+impl Include {
+    /// Reads the query parameter; absent or empty means `Metadata`.
+    ///
+    /// # Errors
+    /// `BadRequest` for other words.
+    pub fn parse(text: &str) -> status::Result<Self> {
+        match text {
+            "" | "Metadata" => Ok(Include::Metadata),
+            "None" => Ok(Include::None),
+            "Object" => Ok(Include::Object),
+            other => Err(Status::bad_request(format!("unrecognized includeObject value: {other}"))),
+        }
+    }
+}
+
+/// The cell as `kubectl` shows it at `now`.
+pub fn render(cell: &Cell, now: Timestamp) -> Value {
+    match cell {
+        Cell::Text(text) => Value::from(text.as_str()),
+        Cell::Number(number) => Value::from(*number),
+        Cell::Flag(flag) => Value::from(*flag),
+        Cell::Since(None) => Value::from("<unknown>"),
+        Cell::Since(Some(then)) => Value::from(since(*then, now)),
+        Cell::TextAgo(text, then) => Value::from(format!("{text} ({} ago)", since(*then, now))),
+    }
+}
+
+fn since(then: Timestamp, now: Timestamp) -> String {
+    duration::human(now.as_second() - then.as_second())
+}
+
+/// A part of a row's encoded cells: what never changes, or a time that does.
+#[derive(Clone, Debug, PartialEq)]
+enum Piece {
+    /// Encoded JSON.
+    Fixed(Box<str>),
+    Since(Timestamp),
+}
+
+/// The cells of one object at one revision, encoded but for the times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row(Box<[Piece]>);
+
+impl Row {
+    /// The row of `object`, which is of `kind`.
+    pub fn of(kind: &Kind, object: &Value) -> Row {
+        let mut pieces = Vec::new();
+        let mut text = String::from("[");
+        text.push_str(&object["metadata"]["name"].to_string());
+        for column in kind.columns {
+            text.push(',');
+            match (column.cell)(object) {
+                Cell::Since(Some(then)) => {
+                    text.push('"');
+                    pieces.push(Piece::Fixed(std::mem::take(&mut text).into()));
+                    pieces.push(Piece::Since(then));
+                    text.push('"');
+                }
+                Cell::TextAgo(before, then) => {
+                    let quoted = Value::from(before).to_string();
+                    text.push_str(&quoted[..quoted.len() - 1]);
+                    text.push_str(" (");
+                    pieces.push(Piece::Fixed(std::mem::take(&mut text).into()));
+                    pieces.push(Piece::Since(then));
+                    text.push_str(" ago)\"");
+                }
+                // Its form does not depend on the time.
+                fixed => text.push_str(&render(&fixed, Timestamp::UNIX_EPOCH).to_string()),
+            }
+        }
+        text.push(']');
+        pieces.push(Piece::Fixed(text.into()));
+        Row(pieces.into())
+    }
+
+    /// The row of an encoded object.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON.
+    pub fn parse(kind: &Kind, json: &[u8]) -> Result<Row, HeadError> {
+        Ok(Row::of(kind, &serde_json::from_slice(json)?))
+    }
+
+    /// How much memory it holds, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        let texts = self.0.iter().map(|it| if let Piece::Fixed(text) = it { text.len() } else { 0 });
+        self.0.len() * size_of::<Piece>() + texts.sum::<usize>()
+    }
+
+    /// Appends the encoded array of cells as they are at `now`.
+    pub fn write_cells(&self, out: &mut Vec<u8>, now: Timestamp) {
+        for piece in &self.0 {
+            match piece {
+                Piece::Fixed(text) => out.extend_from_slice(text.as_bytes()),
+                Piece::Since(then) => out.extend_from_slice(since(*then, now).as_bytes()),
+            }
+        }
+    }
+
+    /// Appends the encoded row. `object` is what it carries: encoded partial metadata, the encoded object, or nothing.
+    pub fn write_row(&self, out: &mut Vec<u8>, now: Timestamp, object: Option<&[u8]>) {
+        out.extend_from_slice(b"{\"cells\":");
+        self.write_cells(out, now);
+        out.extend_from_slice(b",\"object\":");
+        out.extend_from_slice(object.unwrap_or(b"null"));
+        out.push(b'}');
+    }
+}
+
+/// What a list says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListMeta<'a> {
+    pub resource_version: &'a str,
+    /// The token of the next page; empty: this is the last.
+    pub continue_token: &'a str,
+    pub remaining: Option<u64>,
+}
+
+impl ListMeta<'_> {
+    /// Appends the encoded `metadata` of a list.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut meta = serde_json::Map::new();
+        if !self.resource_version.is_empty() {
+            meta.insert("resourceVersion".into(), self.resource_version.into());
+        }
+        if !self.continue_token.is_empty() {
+            meta.insert("continue".into(), self.continue_token.into());
+        }
+        if let Some(remaining) = self.remaining {
+            meta.insert("remainingItemCount".into(), remaining.into());
+        }
+        out.extend_from_slice(Value::Object(meta).to_string().as_bytes());
+    }
+}
+
+/// The description of the first column, as Kubernetes has it.
+const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+
+/// The `columnDefinitions` of a kind's tables.
+pub fn column_definitions(kind: &Kind) -> Value {
+    let mut out = vec![serde_json::json!({
+        "name": "Name", "type": "string", "format": "name", "description": NAME_DESCRIPTION, "priority": 0,
+    })];
+    for column in kind.columns {
+        out.push(serde_json::json!({
+            "name": column.name, "type": column.kind, "format": "", "description": "", "priority": column.priority,
+        }));
+    }
+    Value::Array(out)
+}
+
+/// Begins an encoded table. The rows follow, by [`Row::write_row`] with commas between them, then [`end`]. The tables of a watch
+/// name their columns only in the first event.
+pub fn begin(out: &mut Vec<u8>, kind: &Kind, list: &ListMeta<'_>, with_columns: bool) {
+    out.extend_from_slice(b"{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+    list.write(out);
+    out.extend_from_slice(b",\"columnDefinitions\":");
+    if with_columns {
+        out.extend_from_slice(column_definitions(kind).to_string().as_bytes());
+    } else {
+        out.extend_from_slice(b"null");
+    }
+    out.extend_from_slice(b",\"rows\":[");
+}
+
+/// Ends what [`begin`] began.
+pub fn end(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"]}");
+}
+
+/// The object's metadata alone, as `PartialObjectMetadata`: its bytes are copied, not decoded.
+///
+/// # Errors
+/// When `json` is no object with metadata.
+pub fn partial(json: &[u8]) -> Result<Bytes, HeadError> {
+    #[derive(Deserialize)]
+    struct Shell<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
+    let shell: Shell<'_> = serde_json::from_slice(json)?;
+    let meta = shell.metadata.get().as_bytes();
+    let head = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
+    let mut out = Vec::with_capacity(head.len() + meta.len() + 1);
+    out.extend_from_slice(head);
+    out.extend_from_slice(meta);
+    out.push(b'}');
+    Ok(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::KINDS;
+
+    const COLUMNS: &[Column] = &[
+        Column { name: "Ready", kind: "string", priority: 0, cell: |it| Cell::Text(it["ready"].to_string()) },
+        Column {
+            name: "Restarts",
+            kind: "string",
+            priority: 0,
+            cell: |_| Cell::TextAgo("3".into(), Timestamp::UNIX_EPOCH),
+        },
+        Column { name: "Count", kind: "integer", priority: 1, cell: |_| Cell::Number(7) },
+        Column {
+            name: "Age",
+            kind: "string",
+            priority: 0,
+            cell: |it| Cell::Since(it["at"].as_str().and_then(|it| it.parse().ok())),
+        },
+    ];
+
+    fn kind() -> Kind {
+        let mut kind = KINDS[0].clone();
+        kind.columns = COLUMNS;
+        kind
+    }
+
+    fn check(object: Value, now_seconds: i64, expected: Value) {
+        let kind = kind();
+        let now = Timestamp::from_second(now_seconds).unwrap();
+        let row = Row::of(&kind, &object);
+        let mut out = Vec::new();
+        row.write_cells(&mut out, now);
+        let cells: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(cells, expected);
+        let rendered: Vec<Value> = COLUMNS.iter().map(|it| render(&(it.cell)(&object), now)).collect();
+        assert_eq!(cells.as_array().unwrap()[1..], rendered);
+    }
+
+    #[test]
+    fn rows_are_rendered_at_the_time_of_the_look() {
+        let object = serde_json::json!({"metadata": {"name": "a\"b"}, "ready": "1/1", "at": "1970-01-01T00:01:00Z"});
+        check(object.clone(), 90, serde_json::json!(["a\"b", "\"1/1\"", "3 (90s ago)", 7, "30s"]));
+        check(object, 7200, serde_json::json!(["a\"b", "\"1/1\"", "3 (120m ago)", 7, "119m"]));
+        check(
+            serde_json::json!({"metadata": {"name": "c"}}),
+            5,
+            serde_json::json!(["c", "null", "3 (5s ago)", 7, "<unknown>"]),
+        );
+    }
+
+    #[test]
+    fn tables_and_partial_objects_are_well_formed() {
+        let json = br#"{"spec":{"metadata":{}},"metadata":{"name":"a","labels":{"x":"y"}}}"#;
+        let partial = partial(json).unwrap();
+        let row = Row::parse(&kind(), json).unwrap();
+        let mut out = Vec::new();
+        begin(&mut out, &kind(), &ListMeta { resource_version: "7", continue_token: "t", remaining: Some(3) }, true);
+        row.write_row(&mut out, Timestamp::UNIX_EPOCH, Some(&partial));
+        out.push(b',');
+        row.write_row(&mut out, Timestamp::UNIX_EPOCH, None);
+        end(&mut out);
+        let table: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(table["columnDefinitions"][0]["format"], "name");
+        assert_eq!(table["columnDefinitions"][3]["priority"], 1);
+        assert_eq!(
+            table["metadata"],
+            serde_json::json!({"resourceVersion": "7", "continue": "t", "remainingItemCount": 3})
+        );
+        assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+        assert_eq!(table["rows"][0]["object"]["metadata"]["labels"]["x"], "y");
+        assert!(table["rows"][1]["object"].is_null());
+        assert!(super::partial(b"[]").is_err());
+    }
 }
