@@ -4,6 +4,7 @@
 //! beyond the names and labels given to it, no volumes beyond mounts of host paths, no probes, no API. Every object it makes carries
 //! [`Labels`] by which it is found again after a restart of the agent; what does not carry them is never touched.
 
+pub mod docker;
 pub mod feed;
 pub mod hollow;
 

@@ -1,0 +1,188 @@
+//! A pod's container: made in a sandbox, started, stopped.
+
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType};
+use bollard::query_parameters::StopContainerOptions;
+
+use super::engine::{Engine, SLOW};
+use super::labels::Labelled;
+use super::sandbox::{self, Made};
+use crate::runtime::{ContainerSpec, Id, Resources, RuntimeError};
+
+/// The period that [`Resources::cpu_quota_us`] counts in.
+const CPU_PERIOD_US: i64 = 100_000;
+
+/// One file of a container's log and how many are kept, as the kubelet's defaults: at most 50 MB a container.
+const LOG_MAX_SIZE: &str = "10m";
+const LOG_MAX_FILES: &str = "5";
+
+/// What the pod's sandbox lends to its containers.
+#[derive(Debug, Default)]
+struct Shared {
+    network: String,
+    ipc: String,
+    pid: Option<String>,
+}
+
+/// Makes a container in a sandbox; one left by an interrupted attempt is made again.
+pub async fn create(engine: &Engine, sandbox: &str, spec: &ContainerSpec) -> Result<Id, RuntimeError> {
+    let holder = engine.owned(sandbox).await?.ok_or_else(|| RuntimeError::NotFound(sandbox.to_owned()))?;
+    let id = holder.id.clone().unwrap_or_default();
+    let shared = shared(&id, holder.host_config.unwrap_or_default());
+    let labelled = Labelled { pod: spec.pod.clone(), attempt: spec.attempt, container: Some((spec.name.clone(), id)) };
+    match sandbox::create(engine, &labelled, body(engine.node(), &labelled, spec, &shared)).await? {
+        Made::New(id) => Ok(id),
+        Made::Found(found) => {
+            // It was never started, or in a sandbox that is gone; a running one of this very attempt the caller has in its inventory.
+            if found.state.as_ref().and_then(|it| it.running) == Some(true) {
+                return Err(RuntimeError::CreateContainer(sandbox::conflict(&labelled)));
+            }
+            engine.remove(found.id.as_deref().unwrap_or_default()).await?;
+            match sandbox::create(engine, &labelled, body(engine.node(), &labelled, spec, &shared)).await? {
+                Made::New(id) => Ok(id),
+                Made::Found(_) => Err(RuntimeError::CreateContainer(sandbox::conflict(&labelled))),
+            }
+        }
+    }
+}
+
+/// Starts what was created; what runs already stays as it is.
+pub async fn start(engine: &Engine, id: &str) -> Result<(), RuntimeError> {
+    match engine.try_call("start", SLOW, |docker| async move { docker.start_container(id, None).await }).await? {
+        Ok(()) => Ok(()),
+        Err(Error::DockerResponseServerError { status_code: 404, message })
+            if message.contains("No such container") =>
+        {
+            Err(RuntimeError::NotFound(id.to_owned()))
+        }
+        // A command that is not there, may not be run, a mount that fails: the Engine says which.
+        Err(Error::DockerResponseServerError { message, .. }) => Err(RuntimeError::StartContainer(message)),
+        Err(error) => Err(engine.explain("start", error)),
+    }
+}
+
+/// Sends the image's stop signal, and kills after `grace`.
+pub async fn stop(engine: &Engine, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+    if engine.owned(id).await?.is_none() {
+        return Ok(());
+    }
+    let seconds = i32::try_from(grace.as_secs() + u64::from(grace.subsec_nanos() > 0)).unwrap_or(i32::MAX);
+    let options = StopContainerOptions { signal: None, t: Some(seconds) };
+    let limit = grace.saturating_add(SLOW);
+    match engine.try_call("stop", limit, |docker| async move { docker.stop_container(id, Some(options)).await }).await?
+    {
+        Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+        Err(error) => Err(engine.explain("stop", error)),
+    }
+}
+
+/// Logs in files that rotate, readable through the Engine.
+pub fn log_config() -> HostConfigLogConfig {
+    let limits = [("max-size", LOG_MAX_SIZE), ("max-file", LOG_MAX_FILES)];
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(limits.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()),
+    }
+}
+
+fn shared(sandbox: &str, host: HostConfig) -> Shared {
+    let join = format!("container:{sandbox}");
+    let on_host = |mode: &Option<String>| mode.as_deref() == Some("host");
+    Shared {
+        ipc: if on_host(&host.ipc_mode) { "host".to_owned() } else { join.clone() },
+        pid: on_host(&host.pid_mode).then(|| "host".to_owned()),
+        network: join,
+    }
+}
+
+fn body(node: &str, labelled: &Labelled, spec: &ContainerSpec, shared: &Shared) -> ContainerCreateBody {
+    let given = |it: &[String]| (!it.is_empty()).then(|| it.to_vec());
+    ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        entrypoint: given(&spec.command),
+        cmd: given(&spec.args),
+        working_dir: spec.working_dir.clone(),
+        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        user: spec.user.clone(),
+        tty: Some(spec.tty),
+        open_stdin: Some(spec.stdin),
+        labels: Some(labelled.write(node)),
+        // No host name: Docker refuses one on a container that joins a sandbox's network, and gives it the sandbox's.
+        host_config: Some(HostConfig {
+            network_mode: Some(shared.network.clone()),
+            ipc_mode: Some(shared.ipc.clone()),
+            pid_mode: shared.pid.clone(),
+            mounts: Some(spec.mounts.iter().map(mount).collect()),
+            privileged: Some(spec.privileged),
+            readonly_rootfs: Some(spec.read_only_root),
+            group_add: Some(spec.supplementary_groups.iter().map(i64::to_string).collect()),
+            cap_add: Some(spec.capabilities_add.clone()),
+            cap_drop: Some(spec.capabilities_drop.clone()),
+            security_opt: spec.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
+            restart_policy: Some(sandbox::no_restart()),
+            log_config: Some(log_config()),
+            ..limits(&spec.resources)
+        }),
+        // Probes are the agent's; a health check of the image would only cost.
+        healthcheck: Some(bollard::models::HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn limits(resources: &Resources) -> HostConfig {
+    HostConfig {
+        cpu_shares: i64::try_from(resources.cpu_shares).ok().filter(|it| *it > 0),
+        cpu_period: resources.cpu_quota_us.map(|_| CPU_PERIOD_US),
+        cpu_quota: resources.cpu_quota_us,
+        memory: resources.memory_limit_bytes,
+        // Memory and swap together at the memory's limit: a pod does not swap.
+        memory_swap: resources.memory_limit_bytes,
+        oom_score_adj: Some(i64::from(resources.oom_score_adj)),
+        ..HostConfig::default()
+    }
+}
+
+/// A mount that fails where its source is absent, where `Binds` would make a folder on the host.
+fn mount(mount: &crate::runtime::Mount) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(mount.host_path.display().to_string()),
+        target: Some(mount.container_path.clone()),
+        read_only: Some(mount.read_only),
+        ..Mount::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_in_the_engines_units() {
+        let check = |resources: Resources, expected: [Option<i64>; 5]| {
+            let it = limits(&resources);
+            assert_eq!([it.cpu_shares, it.cpu_period, it.cpu_quota, it.memory, it.memory_swap], expected);
+        };
+        check(Resources::default(), [None; 5]);
+        check(
+            Resources {
+                cpu_shares: 512,
+                cpu_quota_us: Some(50_000),
+                memory_limit_bytes: Some(1 << 26),
+                oom_score_adj: 1000,
+            },
+            [Some(512), Some(100_000), Some(50_000), Some(1 << 26), Some(1 << 26)],
+        );
+    }
+
+    #[test]
+    fn containers_share_what_the_sandbox_has() {
+        let mode = |it: &str| Some(it.to_owned());
+        let private = shared("s", HostConfig { ipc_mode: mode("shareable"), ..HostConfig::default() });
+        assert_eq!((private.network.as_str(), private.ipc.as_str(), private.pid), ("container:s", "container:s", None));
+        let host = shared("s", HostConfig { ipc_mode: mode("host"), pid_mode: mode("host"), ..HostConfig::default() });
+        assert_eq!((host.ipc.as_str(), host.pid.as_deref()), ("host", Some("host")));
+    }
+}

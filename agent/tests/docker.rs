@@ -1,0 +1,348 @@
+//! The runtime `docker` against a real Docker Engine.
+
+#[path = "support/engine.rs"]
+mod engine;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use engine::{BUSYBOX, client, sandbox, script, unique, with_node};
+use futures::StreamExt;
+use orlop_agent::runtime::docker::DockerRuntime;
+use orlop_agent::runtime::{
+    ContainerState, LogOptions, Mount, Phase, PodRef, Resources, Runtime, RuntimeError, RuntimeEvent,
+};
+
+async fn log(runtime: &DockerRuntime, id: &str, options: LogOptions) -> String {
+    let mut text = Vec::new();
+    let mut chunks = runtime.logs(id, &options).await.unwrap();
+    while let Some(chunk) = chunks.next().await {
+        text.extend_from_slice(&chunk.unwrap().bytes);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+async fn container(runtime: &DockerRuntime, pod: &PodRef, id: &str) -> ContainerState {
+    let inventory = runtime.pod_inventory(&pod.uid).await.unwrap();
+    inventory.containers.into_iter().find(|it| it.id == id).expect("the container is in the inventory")
+}
+
+/// Waits by the runtime's events, as the agent does, until a container has ended.
+async fn ended(runtime: &DockerRuntime, pod: &PodRef, id: &str) -> Phase {
+    let mut events = runtime.events().await.unwrap();
+    loop {
+        let phase = container(runtime, pod, id).await.phase;
+        if matches!(phase, Phase::Exited { .. }) {
+            return phase;
+        }
+        events.next().await.expect("the events go on");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_lives_and_dies() {
+    with_node(|runtime, _| async move {
+        assert_eq!(runtime.info().await.unwrap().name, "docker");
+        let mut events = runtime.events().await.unwrap();
+        let mut spec = sandbox("web");
+        spec.nameservers = vec!["10.96.0.10".parse().unwrap()];
+        spec.searches = vec!["default.svc.cluster.local".into()];
+        spec.dns_options = vec!["ndots:5".into()];
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        assert!(state.running && state.pid.is_some());
+        assert_eq!(runtime.run_sandbox(&spec).await.unwrap().id, state.id, "running it again finds it");
+        let event = tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap();
+        assert_eq!(event, Some(RuntimeEvent::Pod { uid: spec.pod.uid.clone() }));
+
+        let mut web = script(
+            &spec.pod,
+            "web",
+            "hostname; cat /etc/resolv.conf; echo $GREETING; ls /sys/class/net; cat /data/file; echo oops >&2; \
+             trap 'echo stopping; exit 7' TERM; while :; do sleep 0.1; done",
+        );
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join("file"), "from the host\n").unwrap();
+        web.env = vec![("GREETING".into(), "hello".into())];
+        web.mounts = vec![Mount { host_path: data.path().into(), container_path: "/data".into(), read_only: true }];
+        let id = runtime.create_container(&state.id, &web).await.unwrap();
+        assert_eq!(container(&runtime, &spec.pod, &id).await.phase, Phase::Created);
+        runtime.start_container(&id).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        let running = container(&runtime, &spec.pod, &id).await;
+        assert!(matches!(running.phase, Phase::Running { .. }) && running.pid.is_some());
+        assert_eq!((running.name.as_str(), running.attempt, &running.pod), ("web", 0, &spec.pod));
+
+        let exec = |text: &str| ["/bin/busybox", "sh", "-c", text].map(str::to_owned);
+        let limit = Duration::from_secs(20);
+        let found = runtime.exec(&id, &exec("echo out; echo err >&2; exit 3"), limit, 100).await.unwrap();
+        assert_eq!(found.exit_code, 3);
+        let text = String::from_utf8(found.output).unwrap();
+        assert!(text.contains("out\n") && text.contains("err\n"), "{text}");
+        let found = runtime.exec(&id, &exec("yes | head -c 100000"), limit, 1000).await.unwrap();
+        assert_eq!((found.exit_code, found.output.len()), (0, 1000));
+        let found = runtime.exec(&id, &exec("exec >&- 2>&-; sleep 0.5; exit 5"), limit, 10).await.unwrap();
+        assert_eq!(found.exit_code, 5, "the end of the output is not the end of the command");
+        assert!(runtime.exec(&id, &exec("touch /data/x"), limit, 1000).await.unwrap().exit_code != 0);
+
+        runtime.stop_container(&id, Duration::from_secs(10)).await.unwrap();
+        runtime.stop_container(&id, Duration::from_secs(10)).await.unwrap();
+        let Phase::Exited { exit_code, started, oom_killed, .. } = ended(&runtime, &spec.pod, &id).await else {
+            panic!("it has ended")
+        };
+        assert_eq!((exit_code, oom_killed, started.is_some()), (7, false, true));
+
+        let text = log(&runtime, &id, LogOptions::default()).await;
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "web", "the sandbox's host name holds in its containers");
+        assert_eq!(
+            lines[1..4],
+            ["nameserver 10.96.0.10", "search default.svc.cluster.local", "options ndots:5"],
+            "{text}"
+        );
+        assert_eq!(lines[4..6], ["hello", "lo"], "no network but the agent's: {text}");
+        for expected in ["from the host", "oops", "stopping"] {
+            assert!(lines.contains(&expected), "{text}");
+        }
+
+        runtime.remove_container(&id).await.unwrap();
+        runtime.remove_container(&id).await.unwrap();
+        runtime.stop_sandbox(&state.id).await.unwrap();
+        let stopped = runtime.pod_inventory(&spec.pod.uid).await.unwrap();
+        assert!(!stopped.sandboxes[0].running && stopped.sandboxes[0].pid.is_none());
+        runtime.remove_sandbox(&state.id).await.unwrap();
+        runtime.remove_sandbox(&state.id).await.unwrap();
+        runtime.stop_sandbox(&state.id).await.unwrap();
+        assert!(matches!(runtime.create_container(&state.id, &web).await, Err(RuntimeError::NotFound(_))));
+        assert!(matches!(runtime.logs(&id, &LogOptions::default()).await.err(), Some(RuntimeError::NotFound(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    with_node(|runtime, _| async move {
+        let spec = sandbox("wrong");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let mut it = script(&spec.pod, "absent-command", "");
+        it.command = vec!["no-such-program".into()];
+        let id = runtime.create_container(&state.id, &it).await.unwrap();
+        let error = runtime.start_container(&id).await.unwrap_err();
+        let text = "exec: \"no-such-program\": executable file not found in $PATH";
+        assert!(matches!(&error, RuntimeError::StartContainer(it) if it.contains(text)), "{error:?}");
+        let phase = container(&runtime, &spec.pod, &id).await.phase;
+        assert!(
+            matches!(&phase, Phase::Exited { exit_code: 127, message, started: None, .. } if message.contains(text)),
+            "{phase:?}"
+        );
+        // The same attempt again, as after a death of the agent: it is made anew.
+        let again = runtime.create_container(&state.id, &it).await.unwrap();
+        assert_ne!(again, id);
+
+        let mut it = script(&spec.pod, "absent-mount", "");
+        it.mounts = vec![Mount { host_path: "/nonexistent/it".into(), container_path: "/it".into(), read_only: false }];
+        let error = runtime.create_container(&state.id, &it).await.unwrap_err();
+        assert!(matches!(&error, RuntimeError::CreateContainer(it) if it.contains("/nonexistent/it")), "{error:?}");
+
+        let mut it = script(&spec.pod, "absent-image", "");
+        it.image = "orlop.test/absent:1".into();
+        let error = runtime.create_container(&state.id, &it).await.unwrap_err();
+        assert!(matches!(&error, RuntimeError::CreateContainer(it) if it.contains("No such image")), "{error:?}");
+
+        let mut it = script(&spec.pod, "bad-user", "");
+        it.user = Some("nobody-here".into());
+        let id = runtime.create_container(&state.id, &it).await.unwrap();
+        let error = runtime.start_container(&id).await.unwrap_err();
+        assert!(matches!(&error, RuntimeError::StartContainer(it) if it.contains("nobody-here")), "{error:?}");
+        assert!(matches!(runtime.start_container("absent").await, Err(RuntimeError::NotFound(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn limits_hold() {
+    with_node(|runtime, _| async move {
+        let spec = sandbox("limits");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let mut it = script(&spec.pod, "hungry", "tail /dev/zero");
+        it.resources = Resources {
+            cpu_shares: 256,
+            cpu_quota_us: Some(50_000),
+            memory_limit_bytes: Some(16 << 20),
+            oom_score_adj: 990,
+        };
+        let id = runtime.create_container(&state.id, &it).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        let phase = ended(&runtime, &spec.pod, &id).await;
+        assert!(matches!(phase, Phase::Exited { exit_code: 137, oom_killed: true, .. }), "{phase:?}");
+
+        let mut it =
+            script(&spec.pod, "small", "cat /proc/self/oom_score_adj; id -u; id -G; touch /x || echo read-only");
+        it.resources.oom_score_adj = 990;
+        it.user = Some("1000:3000".into());
+        it.supplementary_groups = vec![4000];
+        it.read_only_root = true;
+        it.no_new_privileges = true;
+        let id = runtime.create_container(&state.id, &it).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        ended(&runtime, &spec.pod, &id).await;
+        let text = log(&runtime, &id, LogOptions::default()).await;
+        assert!(text.starts_with("990\n1000\n3000 4000\n") && text.ends_with("read-only\n"), "{text}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn logs_are_read_as_asked() {
+    with_node(|runtime, _| async move {
+        let spec = sandbox("logs");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let text = "for i in 1 2 3; do echo line $i; done; sleep 1.5; echo line 4; sleep 0.2; printf end";
+        let id = runtime.create_container(&state.id, &script(&spec.pod, "log", text)).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        let follow = LogOptions { follow: true, ..LogOptions::default() };
+        let all = tokio::time::timeout(Duration::from_secs(20), log(&runtime, &id, follow)).await.unwrap();
+        assert_eq!(all, "line 1\nline 2\nline 3\nline 4\nend", "a follower sees all and ends with the container");
+        let tail = LogOptions { tail_lines: Some(2), ..LogOptions::default() };
+        assert_eq!(log(&runtime, &id, tail).await, "line 4\nend");
+        let chunks: Vec<_> = runtime.logs(&id, &LogOptions::default()).await.unwrap().collect().await;
+        let fourth = chunks.into_iter().map(Result::unwrap).find(|it| it.bytes.starts_with(b"line 4")).unwrap();
+        let since = LogOptions { since: Some(fourth.time), ..LogOptions::default() };
+        assert_eq!(log(&runtime, &id, since).await, "line 4\nend", "to the nanosecond");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_is_killed() {
+    with_node(|runtime, _| async move {
+        let spec = sandbox("exec");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let id = runtime.create_container(&state.id, &script(&spec.pod, "it", "sleep 60")).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        let exec = |text: &str| ["/bin/busybox", "sh", "-c", text].map(str::to_owned);
+        let before = Instant::now();
+        let error = runtime.exec(&id, &exec("exec sleep 47"), Duration::from_millis(300), 100).await.unwrap_err();
+        assert!(matches!(error, RuntimeError::Timeout(_)), "{error:?}");
+        assert!(before.elapsed() < Duration::from_secs(10));
+        let found = runtime.exec(&id, &exec("ps | grep -c '[s]leep 47'"), Duration::from_secs(20), 100).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.output), "0\n");
+        runtime.stop_container(&id, Duration::ZERO).await.unwrap();
+        assert!(runtime.exec(&id, &exec("true"), Duration::from_secs(5), 10).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_hosts_namespaces_are_joined_when_asked_for() {
+    with_node(|runtime, _| async move {
+        let mut spec = sandbox("host");
+        (spec.host_network, spec.host_pid, spec.host_ipc) = (true, true, true);
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let text = "readlink /proc/self/ns/net; readlink /proc/self/ns/pid; readlink /proc/self/ns/ipc; hostname";
+        let id = runtime.create_container(&state.id, &script(&spec.pod, "it", text)).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        ended(&runtime, &spec.pod, &id).await;
+        let own = |it: &str| std::fs::read_link(format!("/proc/self/ns/{it}")).unwrap().display().to_string();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let expected = format!("{}\n{}\n{}\n{host}", own("net"), own("pid"), own("ipc"));
+        assert_eq!(log(&runtime, &id, LogOptions::default()).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nodes_see_their_own_and_foreign_containers_survive() {
+    let docker = client();
+    let foreign = unique("orlop-test-foreign");
+    with_node(|one, _| async move {
+        with_node(|other, _| {
+            let one = one.clone();
+            let (docker, foreign) = (docker.clone(), foreign.clone());
+            async move {
+                let body = ContainerCreateBody {
+                    image: Some(BUSYBOX.into()),
+                    cmd: Some(vec!["/bin/busybox".into(), "sleep".into(), "300".into()]),
+                    labels: Some(HashMap::from([("app".into(), "foreign".into())])),
+                    ..ContainerCreateBody::default()
+                };
+                let options = CreateContainerOptions { name: Some(foreign.clone()), ..Default::default() };
+                let id = docker.create_container(Some(options), body).await.unwrap().id;
+                docker.start_container(&id, None).await.unwrap();
+
+                let spec = sandbox("mine");
+                let state = one.run_sandbox(&spec).await.unwrap();
+                assert_eq!(one.inventory().await.unwrap().sandboxes.len(), 1);
+                assert!(other.inventory().await.unwrap().sandboxes.is_empty());
+                assert!(other.pod_inventory(&spec.pod.uid).await.unwrap().sandboxes.is_empty());
+                let mut refused = Vec::new();
+                for id in [&id, &state.id] {
+                    refused.push(other.remove_sandbox(id).await);
+                    refused.push(other.stop_sandbox(id).await);
+                    refused.push(other.remove_container(id).await);
+                    refused.push(other.stop_container(id, Duration::ZERO).await);
+                }
+                assert!(refused.iter().all(Result::is_err), "{refused:?}");
+                other.remove_all().await.unwrap();
+                assert!(one.inventory().await.unwrap().sandboxes[0].running);
+                one.remove_all().await.unwrap();
+
+                let found = docker.inspect_container(&id, None).await.unwrap();
+                assert_eq!(found.state.and_then(|it| it.running), Some(true), "the foreign container still runs");
+                let options = RemoveContainerOptions { force: true, ..Default::default() };
+                docker.remove_container(&id, Some(options)).await.unwrap();
+            }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sandbox_takes_its_containers_with_it() {
+    with_node(|runtime, _| async move {
+        let spec = sandbox("group");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        for name in ["a", "b"] {
+            let id = runtime.create_container(&state.id, &script(&spec.pod, name, "sleep 300")).await.unwrap();
+            runtime.start_container(&id).await.unwrap();
+        }
+        let before = Instant::now();
+        runtime.stop_sandbox(&state.id).await.unwrap();
+        assert!(before.elapsed() < Duration::from_secs(8), "at once, not after a grace period");
+        let stopped = runtime.pod_inventory(&spec.pod.uid).await.unwrap();
+        assert!(stopped.containers.iter().all(|it| matches!(it.phase, Phase::Exited { exit_code: 137, .. })));
+        runtime.remove_sandbox(&state.id).await.unwrap();
+        assert!(runtime.pod_inventory(&spec.pod.uid).await.unwrap().containers.is_empty());
+        // A second sandbox of the pod, and one whose first life was cut short.
+        let mut next = spec.clone();
+        next.attempt = 1;
+        let second = runtime.run_sandbox(&next).await.unwrap();
+        runtime.stop_sandbox(&second.id).await.unwrap();
+        let third = runtime.run_sandbox(&next).await.unwrap();
+        assert!(third.running && third.id != second.id && third.attempt == 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn images_are_found_and_pulls_say_why_they_fail() {
+    with_node(|runtime, _| async move {
+        let image = runtime.image(BUSYBOX).await.unwrap().expect("the test image");
+        assert_eq!(image.tags, [BUSYBOX]);
+        assert_eq!(runtime.image(&image.id).await.unwrap().expect("by id").id, image.id);
+        assert!(image.size_bytes > 100_000);
+        assert!(runtime.images().await.unwrap().iter().any(|it| it.id == image.id));
+        assert_eq!(runtime.image("orlop.test/absent:1").await.unwrap(), None);
+        let (progress, _steps) = tokio::sync::mpsc::channel(1);
+        let error = runtime.pull("127.0.0.1:1/absent:1", None, progress.clone()).await.unwrap_err();
+        assert!(matches!(&error, RuntimeError::ImagePull(it) if it.contains("connection refused")), "{error:?}");
+        for wrong in ["", "UPPER", "a b"] {
+            let error = runtime.pull(wrong, None, progress.clone()).await.unwrap_err();
+            assert!(matches!(&error, RuntimeError::InvalidImageName(it, _) if it == wrong), "{error:?}");
+            assert!(matches!(runtime.image(wrong).await, Err(RuntimeError::InvalidImageName(..))));
+        }
+    })
+    .await;
+}
