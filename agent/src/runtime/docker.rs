@@ -13,6 +13,7 @@ mod image;
 mod inventory;
 mod labels;
 mod logs;
+mod oom;
 mod pause;
 mod progress;
 mod reference;

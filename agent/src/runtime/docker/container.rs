@@ -8,6 +8,7 @@ use bollard::query_parameters::StopContainerOptions;
 
 use super::engine::{Engine, SLOW};
 use super::labels::Labelled;
+use super::oom;
 use super::sandbox::{self, Made};
 use crate::runtime::{ContainerSpec, Id, Resources, RuntimeError};
 
@@ -139,7 +140,7 @@ fn limits(resources: &Resources) -> HostConfig {
         memory: resources.memory_limit_bytes,
         // Memory and swap together at the memory's limit: a pod does not swap.
         memory_swap: resources.memory_limit_bytes,
-        oom_score_adj: Some(i64::from(resources.oom_score_adj)),
+        oom_score_adj: Some(oom::attainable(i64::from(resources.oom_score_adj))),
         ..HostConfig::default()
     }
 }

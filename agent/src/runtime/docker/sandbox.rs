@@ -15,7 +15,7 @@ use bollard::query_parameters::{CreateContainerOptions, KillContainerOptions, Li
 
 use super::engine::{Engine, QUICK, SLOW};
 use super::labels::{self, Labelled};
-use super::{container, inventory, pause};
+use super::{container, inventory, oom, pause};
 use crate::runtime::{RuntimeError, SandboxSpec, SandboxState};
 
 /// As the kubelet gives it: a sandbox is the last thing to kill when memory is short, for its pod would go with it.
@@ -124,7 +124,7 @@ fn body(node: &str, labelled: &Labelled, spec: &SandboxSpec, image: &str) -> Con
             pid_mode: host(spec.host_pid),
             shm_size: Some(SHM_SIZE_BYTES),
             sysctls: Some(spec.sysctls.clone().into_iter().collect()),
-            oom_score_adj: Some(OOM_SCORE_ADJ),
+            oom_score_adj: Some(oom::attainable(OOM_SCORE_ADJ)),
             cpu_shares: Some(CPU_SHARES),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".to_owned()]),
