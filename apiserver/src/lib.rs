@@ -12,6 +12,8 @@ pub mod stage;
 
 pub mod request;
 
+pub mod authorize;
+
 pub mod present;
 
 pub use config::Config;

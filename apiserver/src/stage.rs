@@ -86,6 +86,8 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
     pub path: &'a str,
+    /// The text of `fieldSelector`, which may narrow what is listed or watched to what the user may see.
+    pub field_selector: &'a str,
 }
 
 /// What an authorizer says.
@@ -266,6 +268,7 @@ pub fn attributes<'a>(identity: &'a Identity, request: &'a Request) -> Attribute
         namespace: &request.namespace,
         name: &request.name,
         path: &request.path,
+        field_selector: &request.options.field_selector,
     }
 }
 

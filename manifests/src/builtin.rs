@@ -91,6 +91,9 @@ mod tests {
         unique.sort();
         unique.dedup();
         assert_eq!(unique.len(), all.len());
+        for rule in all.iter().flat_map(|it| it["rules"].as_array().into_iter().flatten()) {
+            assert!(rule["verbs"].as_array().is_some_and(|it| !it.is_empty()), "{rule}");
+        }
     }
 
     #[test]
