@@ -1,0 +1,107 @@
+//! Whether this node takes a pod that was bound to it: the last check, against what already runs here.
+//!
+//! The scheduler decided on a snapshot that may have been old, and a pod may name its node itself. Pure; the words are the kubelet's.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{ContainerPort, Pod};
+
+use crate::machine::Rejection;
+use crate::machine::world::app_containers;
+use crate::resources::pod_request;
+
+/// What the node hands out. CPU in thousandths of a core.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allocatable {
+    pub cpu_milli: i64,
+    pub memory_bytes: i64,
+    pub pods: i64,
+}
+
+/// Checks a pod against those that were taken before it.
+///
+/// # Errors
+/// The reason and message with which the pod goes to phase Failed.
+pub fn admit<'a>(
+    pod: &Pod,
+    taken: impl Iterator<Item = &'a Pod> + Clone,
+    allocatable: &Allocatable,
+    node_labels: &BTreeMap<String, String>,
+) -> Result<(), Rejection> {
+    let count = i64::try_from(taken.clone().count()).unwrap_or(i64::MAX);
+    if count >= allocatable.pods {
+        return Err(short("pods", 1, count, allocatable.pods));
+    }
+    for (resource, capacity) in [("cpu", allocatable.cpu_milli), ("memory", allocatable.memory_bytes)] {
+        let wanted = pod_request(pod, resource);
+        let used: i64 = taken.clone().map(|it| pod_request(it, resource)).sum();
+        if wanted > 0 && wanted.saturating_add(used) > capacity {
+            return Err(short(resource, wanted, used, capacity));
+        }
+    }
+    let selector = pod.spec.as_ref().and_then(|it| it.node_selector.as_ref());
+    if selector.into_iter().flatten().any(|(key, value)| node_labels.get(key) != Some(value)) {
+        let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
+        return Err(Rejection { reason: "NodeAffinity".into(), message: message.into() });
+    }
+    let own = host_ports(pod);
+    if taken.flat_map(host_ports).any(|other| own.iter().any(|it| collide(it, &other))) {
+        let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        return Err(Rejection { reason: "NodePorts".into(), message: message.into() });
+    }
+    Ok(())
+}
+
+fn short(resource: &str, requested: i64, used: i64, capacity: i64) -> Rejection {
+    Rejection {
+        reason: format!("OutOf{resource}"),
+        message: format!(
+            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+        ),
+    }
+}
+
+/// The ports of the host that a pod asks for.
+pub fn host_ports(pod: &Pod) -> Vec<ContainerPort> {
+    let ports = app_containers(pod).iter().flat_map(|it| it.ports.iter().flatten());
+    ports.filter(|it| it.host_port.is_some_and(|it| it > 0)).cloned().collect()
+}
+
+fn collide(a: &ContainerPort, b: &ContainerPort) -> bool {
+    let address = |it: &ContainerPort| it.host_ip.clone().filter(|it| !it.is_empty() && it != "0.0.0.0");
+    let protocol = |it: &ContainerPort| it.protocol.clone().unwrap_or_else(|| "TCP".into());
+    let addresses_meet = match (address(a), address(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    };
+    a.host_port == b.host_port && protocol(a) == protocol(b) && addresses_meet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(spec: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({ "spec": spec })).unwrap()
+    }
+
+    fn check(new: serde_json::Value, taken: &[serde_json::Value], expected: Option<&str>) {
+        let taken: Vec<Pod> = taken.iter().cloned().map(pod).collect();
+        let node = Allocatable { cpu_milli: 1000, memory_bytes: 1 << 30, pods: 3 };
+        let refused = admit(&pod(new), taken.iter(), &node, &BTreeMap::new()).err();
+        assert_eq!(refused.as_ref().map(|it| it.reason.as_str()), expected);
+    }
+
+    #[test]
+    fn a_pod_is_taken_while_there_is_room() {
+        let with_port = |port: u16, ip: &str| serde_json::json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": port, "hostIP": ip}]}]});
+        let cpu =
+            |cpu: &str| serde_json::json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]});
+        check(cpu("600m"), &[cpu("400m")], None);
+        check(cpu("600m"), &[cpu("401m")], Some("OutOfcpu"));
+        check(with_port(80, ""), &[with_port(80, "127.0.0.1")], Some("NodePorts"));
+        check(with_port(80, "127.0.0.2"), &[with_port(80, "127.0.0.1")], None);
+        check(cpu("0"), &[cpu("0"), cpu("0"), cpu("0")], Some("OutOfpods"));
+        check(serde_json::json!({"containers": [], "nodeSelector": {"a": "b"}}), &[], Some("NodeAffinity"));
+    }
+}

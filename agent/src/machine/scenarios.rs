@@ -1,0 +1,260 @@
+//! What the machine plans, told as text: from a bound pod to its end.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::model::Model;
+use super::world::{ProbeResults, Rejection};
+use super::{Memory, PodWorld};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Settles the model and compares what was done since the last time, and the plan that is left, with `expected`.
+fn check(model: &mut Model, expected: &str) {
+    let rest = model.settle();
+    let mut told: Vec<_> = model.log.drain(..).map(|it| format!("- {it}")).collect();
+    told.extend(rest.to_string().lines().filter(|it| !it.starts_with('@')).map(str::to_owned));
+    let expected: Vec<_> = expected.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
+    assert_eq!(told, expected, "\n{}", told.join("\n"));
+}
+
+const UP: &str = "+PodReadyToStartContainers +Initialized +Ready +ContainersReady +PodScheduled";
+
+#[test]
+fn a_pod_comes_up_and_goes() {
+    let mut model =
+        Model::new(json!({"containers": [{"name": "a", "image": "x"}], "terminationGracePeriodSeconds": 5}));
+    let expected = format!(
+        "- get the image of a, attempt 0
+         - mount volumes
+         - run sandbox, attempt 0
+         - attach s0 to the network
+         - run container a in s0, attempt 0
+         = Running a=running ready restarts=0 {UP}"
+    );
+    check(&mut model, &expected);
+    model.restart_agent();
+    let expected = format!(
+        "- mount volumes
+         - attach s0 to the network
+         = Running a=running ready restarts=0 {UP}"
+    );
+    check(&mut model, &expected);
+    model.delete(5);
+    check(
+        &mut model,
+        "- stop container a (a-0) within 5s: Stopping container a
+         - detach from the network
+         - remove container a-0
+         - remove sandbox s0
+         - remove volumes
+         - delete the pod
+         - detach from the network
+         - remove volumes",
+    );
+}
+
+#[test]
+fn a_crashing_container_backs_off() {
+    let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}]}));
+    model.settle();
+    model.log.clear();
+    model.exit("a", 1);
+    let expected = format!(
+        "- get the image of a, attempt 1
+         - run container a in s0, attempt 1, next back-off 10s
+         = Running a=running ready restarts=1 {UP}"
+    );
+    check(&mut model, &expected);
+    model.exit("a", 1);
+    let down = "+PodReadyToStartContainers +Initialized +PodScheduled";
+    let expected = format!(
+        "- announce BackOff: Back-off restarting failed container a in pod p_n(u)
+         = Running a=CrashLoopBackOff restarts=1 {down}"
+    );
+    check(&mut model, &expected);
+    let status = model.plan().status.unwrap().container_statuses.unwrap().remove(0);
+    let message = status.state.unwrap().waiting.unwrap().message.unwrap();
+    assert_eq!(message, "back-off 10s restarting failed container=a pod=p_n(u)");
+    assert_eq!(status.last_state.unwrap().terminated.unwrap().exit_code, 1);
+    model.pass(10 * SECOND);
+    let expected = format!(
+        "- get the image of a, attempt 2
+         - run container a in s0, attempt 2, next back-off 20s
+         - remove container a-0
+         = Running a=running ready restarts=2 {UP}"
+    );
+    check(&mut model, &expected);
+}
+
+#[test]
+fn init_containers_run_one_after_another() {
+    let mut model = Model::new(json!({
+        "initContainers": [{"name": "i", "image": "x"}, {"name": "j", "image": "x"}],
+        "containers": [{"name": "a", "image": "x"}], "restartPolicy": "Never"
+    }));
+    let pending = "+PodReadyToStartContainers +PodScheduled";
+    let expected = format!(
+        "- get the image of i, attempt 0
+         - mount volumes
+         - run sandbox, attempt 0
+         - attach s0 to the network
+         - run container i in s0, attempt 0
+         = Pending i=running ready restarts=0 j=PodInitializing restarts=0 a=PodInitializing restarts=0 {pending}"
+    );
+    check(&mut model, &expected);
+    model.exit("i", 0);
+    let expected = format!(
+        "- get the image of j, attempt 0
+         - run container j in s0, attempt 0
+         = Pending i=Completed 0 ready restarts=0 j=running ready restarts=0 a=PodInitializing restarts=0 {pending}"
+    );
+    check(&mut model, &expected);
+    model.exit("j", 3);
+    check(
+        &mut model,
+        "- detach from the network
+         - stop sandbox s0
+         - remove volumes
+         = Failed i=Completed 0 ready restarts=0 j=Error 3 restarts=0 a=PodInitializing restarts=0 +PodScheduled",
+    );
+}
+
+#[test]
+fn a_task_succeeds_and_stays_for_its_log() {
+    let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}], "restartPolicy": "OnFailure"}));
+    model.settle();
+    model.exit("a", 0);
+    model.settle();
+    assert_eq!(model.plan().to_string(), "= Succeeded a=Completed 0 restarts=0 +Initialized +PodScheduled\n");
+    assert_eq!((model.inventory.containers.len(), model.address), (1, false));
+}
+
+#[test]
+fn an_image_that_is_not_there_backs_off() {
+    let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x:1"}]}));
+    model.broken_image = true;
+    model.settle();
+    assert!(model.plan().to_string().contains("a=ErrImagePull"), "{}", model.plan());
+    model.pass(2 * SECOND);
+    let status = model.plan().status.unwrap().container_statuses.unwrap().remove(0);
+    let waiting = status.state.unwrap().waiting.unwrap();
+    assert_eq!(waiting.reason.as_deref(), Some("ImagePullBackOff"));
+    assert_eq!(waiting.message.as_deref(), Some("Back-off pulling image \"x:1\": ErrImagePull: no such image"));
+    model.broken_image = false;
+    model.pass(10 * SECOND);
+    assert_eq!(model.running(), 1);
+}
+
+#[test]
+fn a_lost_sandbox_is_made_again_with_all_that_was_in_it() {
+    let mut model = Model::new(json!({
+        "initContainers": [{"name": "i", "image": "x"}], "containers": [{"name": "a", "image": "x"}]
+    }));
+    model.settle();
+    model.exit("i", 0);
+    model.settle();
+    model.log.clear();
+    model.now = super::back_off::later(model.now, 60 * SECOND);
+    model.lose_sandbox();
+    model.settle();
+    model.exit("i", 0);
+    let expected = format!(
+        "- announce SandboxChanged: Pod sandbox changed, it will be killed and re-created.
+         - stop container a (a-0) within 30s: Stopping container a
+         - get the image of i, attempt 1
+         - run sandbox, attempt 1
+         - attach s1 to the network
+         - run container i in s1, attempt 1, next back-off 10s
+         - get the image of a, attempt 1
+         - run container a in s1, attempt 1, next back-off 10s
+         = Running i=Completed 0 ready restarts=1 a=running ready restarts=1 {UP}"
+    );
+    check(&mut model, &expected);
+}
+
+#[test]
+fn probes_make_ready_and_make_restart() {
+    let probe = json!({"exec": {"command": ["true"]}});
+    let mut model = Model::new(json!({"containers": [
+        {"name": "a", "image": "x", "startupProbe": probe, "readinessProbe": probe, "livenessProbe": probe}
+    ]}));
+    let plan = model.settle();
+    assert_eq!(plan.probes.len(), 1, "only the startup probe before it has passed");
+    let note = |model: &mut Model, it: ProbeResults| {
+        model.memory.probes.insert("a-0".into(), it);
+    };
+    note(&mut model, ProbeResults { startup: Some(true), ..ProbeResults::default() });
+    let plan = model.settle();
+    assert_eq!(plan.probes.len(), 2);
+    assert!(!plan.to_string().contains("+Ready"));
+    note(&mut model, ProbeResults { startup: Some(true), readiness: Some(true), liveness: Some(true) });
+    assert!(model.settle().to_string().contains("+Ready"));
+    // The agent comes back and has asked no probe yet: what was ready stays ready.
+    model.restart_agent();
+    assert!(model.settle().to_string().contains("+Ready"));
+    model.log.clear();
+    note(&mut model, ProbeResults { startup: Some(true), readiness: Some(true), liveness: Some(false) });
+    model.settle();
+    assert_eq!(model.log[0], "stop container a (a-0) within 30s: Container a failed liveness probe, will be restarted");
+    assert!(model.plan().to_string().contains("a=running restarts=1"), "{}", model.plan());
+}
+
+#[test]
+fn a_refused_pod_fails_and_never_runs() {
+    let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}]}));
+    model.memory.rejected = Some(Rejection { reason: "OutOfcpu".into(), message: "too little".into() });
+    check(&mut model, "- remove volumes\n = Failed OutOfcpu");
+}
+
+#[test]
+fn a_deadline_ends_a_pod() {
+    let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}], "activeDeadlineSeconds": 30}));
+    let plan = model.settle();
+    assert!(plan.recheck.is_some());
+    model.pass(30 * SECOND);
+    let text = model.plan().to_string();
+    assert!(text.starts_with("= Failed DeadlineExceeded a=Error 143"), "{text}");
+    assert_eq!(model.running(), 0);
+}
+
+#[test]
+fn what_the_api_no_longer_has_is_killed_at_once() {
+    let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}]}));
+    model.settle();
+    model.pod = None;
+    model.restart_agent();
+    model.log.clear();
+    model.settle();
+    assert_eq!(model.log[0], "stop sandbox s0");
+    assert!(model.inventory.containers.is_empty() && model.inventory.sandboxes.is_empty());
+}
+
+#[test]
+fn sidecars_outlive_the_others() {
+    let mut model = Model::new(json!({
+        "initContainers": [{"name": "s", "image": "x", "restartPolicy": "Always"}], "containers": [{"name": "a", "image": "x"}]
+    }));
+    model.settle();
+    assert_eq!(model.running(), 2);
+    model.log.clear();
+    model.delete(30);
+    model.settle();
+    assert!(
+        model.log[0].starts_with("stop container a") && model.log[1].starts_with("stop container s"),
+        "{:?}",
+        model.log
+    );
+}
+
+#[test]
+fn the_same_world_gives_the_same_plan() {
+    let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}]}));
+    model.settle();
+    assert_eq!(model.plan(), model.plan());
+    let node = super::NodeFacts::default();
+    let (inventory, memory) = (model.inventory.clone(), Memory::default());
+    let seen = PodWorld { now: model.now, node: &node, inventory: &inventory, address: None, memory: &memory };
+    assert_eq!(super::decide_gone(&seen).to_string(), super::decide_gone(&seen).to_string());
+}
