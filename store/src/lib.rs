@@ -1,11 +1,13 @@
 //! Where objects live: revisioned keys, compare-and-set, ranges, watches.
 //!
 //! The store knows bytes and revisions, not kinds. [`Store`] is the whole contract; `memory`, `embedded` and `etcd` are its
-//! engines and `conformance` holds them to one meaning. `open` picks the engine a user named with `--store`; `history`
+//! engines and [`conformance`] holds them to one meaning. [`open()`] picks the engine a user named with `--store`; [`history`]
 //! forgets what is old. No wait here has a time limit of its own but those against a peer: a caller bounds its wait by
 //! dropping the future, and a commit dropped half-way may still take effect.
 
+pub mod conformance;
 pub mod embedded;
+pub mod etcd;
 pub mod history;
 mod live;
 pub mod memory;
