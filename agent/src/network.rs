@@ -5,7 +5,15 @@
 //! a runtime, Services or the API. Every call may be repeated, and after a death at any point the next call puts things right.
 
 pub mod addresses;
+pub mod bridge;
+mod command;
+mod forward;
 pub mod hollow;
+mod ledger;
+mod link;
+mod names;
+mod namespace;
+pub mod ruleset;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -48,6 +48,16 @@ impl Addresses {
         self.by_pod.get(pod).map(|it| self.at(*it))
     }
 
+    /// The address for pods at an offset in the range, if it is one.
+    pub fn address_at(&self, offset: u32) -> Option<Ipv4Addr> {
+        (offset > GATEWAY && offset < self.end()).then(|| self.at(offset))
+    }
+
+    /// Whether a pod has the address at an offset.
+    pub fn is_taken(&self, offset: u32) -> bool {
+        self.by_offset.contains_key(&offset)
+    }
+
     /// Pods and their addresses, by uid.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
         self.by_pod.iter().map(|(pod, offset)| (&**pod, self.at(*offset)))

@@ -1,0 +1,291 @@
+//! The pod network of a real node: a bridge, a pair of links per pod, and rules for what leaves.
+//!
+//! Pods are on the node's bridge, which has the first address of the node's range and is their gateway. Nodes of one host reach each other's
+//! pods through the host's own routes. What goes to addresses outside the cluster's range is masqueraded. An address is noted in
+//! the ledger before it is used, and the host's end of each pair carries the pod's uid, so that either can be made whole from the
+//! other. Nothing here runs by itself: [`super::tend`] calls [`PodNetwork::refresh`].
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use ipnet::Ipv4Net;
+use parking_lot::Mutex;
+
+use super::addresses::Addresses;
+use super::command;
+use super::forward;
+use super::ledger::{Entries, Entry, Ledger};
+use super::link::{Links, Pair, mac};
+use super::names::{Names, POD_INTERFACE, SHORTEST_PREFIX};
+use super::namespace::Namespace;
+use super::ruleset::{self, Ruleset};
+use super::{HostPort, NetworkError, PodNetwork};
+
+/// What a node's network is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names the bridge and the tables; two nodes on one host differ in it.
+    pub node_name: String,
+    /// The node's range of pod addresses, a /24 by default.
+    pub pod_cidr: Ipv4Net,
+    /// All pods' range: packets to it keep their source.
+    pub cluster_cidr: Ipv4Net,
+    /// Where the ledger is kept.
+    pub data_dir: PathBuf,
+}
+
+/// A node's pod network.
+#[derive(Debug)]
+pub struct BridgeNetwork {
+    config: Config,
+    names: Names,
+    ledger: Ledger,
+    links: Links,
+    book: Mutex<Book>,
+    /// Held while the node's own parts are made or removed, so that two calls do not undo each other's.
+    node: tokio::sync::Mutex<()>,
+    /// Held from reading the book to the rules' being set, so that an older table does not replace a newer.
+    rules: tokio::sync::Mutex<()>,
+}
+
+/// Who has what; the ledger is its copy on disk.
+#[derive(Debug)]
+struct Book {
+    addresses: Addresses,
+    entries: Entries,
+}
+
+impl BridgeNetwork {
+    /// Makes or finds the node's bridge and rules, and learns which addresses are taken.
+    pub async fn open(config: Config) -> Result<Self, NetworkError> {
+        let range = config.pod_cidr.trunc();
+        let addresses = Addresses::new(range)
+            .filter(|_| range.prefix_len() >= SHORTEST_PREFIX && config.cluster_cidr.contains(&range))
+            .ok_or_else(|| {
+                NetworkError::Config(format!(
+                    "pod CIDR {range} must lie within the cluster CIDR {} and be between /{SHORTEST_PREFIX} and /30",
+                    config.cluster_cidr
+                ))
+            })?;
+        let ledger = Ledger::open(&config.data_dir)?;
+        let mut book = Book { addresses, entries: Entries::new() };
+        for (pod, entry) in ledger.read()? {
+            book.restore(pod, entry);
+        }
+        let names = Names::of(&config.node_name);
+        let links = Links::open()?;
+        // What the ledger lost, the links still know.
+        for (name, link) in links.all().await? {
+            let address = names.offset(&name).and_then(|it| book.addresses.address_at(it));
+            if let (Some(address), Some(pod)) = (address, link.alias) {
+                book.restore(pod, Entry { address, host_ports: Vec::new() });
+            }
+        }
+        let network = Self {
+            config: Config { pod_cidr: range, ..config },
+            names,
+            ledger,
+            links,
+            book: Mutex::new(book),
+            node: Default::default(),
+            rules: Default::default(),
+        };
+        network.ledger.write(&network.book.lock().entries)?;
+        network.refresh().await?;
+        Ok(network)
+    }
+
+    /// The node's address in its own range: its pods' gateway.
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.book.lock().addresses.gateway()
+    }
+
+    async fn apply_ruleset(&self) -> Result<(), NetworkError> {
+        let _alone = self.rules.lock().await;
+        let text = Ruleset {
+            names: &self.names,
+            pod_cidr: self.config.pod_cidr,
+            cluster_cidr: self.config.cluster_cidr,
+            pods: &self.book.lock().entries,
+        }
+        .text();
+        command::run("nft", "nftables", &["-f", "-"], &text).await
+    }
+
+    /// Notes a pod's address and ports before either is used; tells whether the ports changed.
+    fn enter(&self, pod: &str, host_ports: &[HostPort]) -> Result<(Ipv4Addr, bool), NetworkError> {
+        let mut book = self.book.lock();
+        let range = book.addresses.range();
+        let address = book.addresses.take(pod).ok_or_else(|| NetworkError::Exhausted(range.to_string()))?;
+        let entry = Entry { address, host_ports: host_ports.to_vec() };
+        let before = book.entries.insert(pod.to_owned(), entry.clone());
+        if before.as_ref() != Some(&entry) {
+            if let Err(error) = self.ledger.write(&book.entries) {
+                // What is not noted is not given.
+                match before {
+                    Some(before) => drop(book.entries.insert(pod.to_owned(), before)),
+                    None => {
+                        book.entries.remove(pod);
+                        book.addresses.release(pod);
+                    }
+                }
+                return Err(error);
+            }
+        }
+        let ports_before = before.map(|it| it.host_ports).unwrap_or_default();
+        Ok((address, ports_before != host_ports))
+    }
+
+    /// Connects a namespace, unless it is connected as it should be.
+    async fn connect(&self, pod: &str, namespace: &Namespace, address: Ipv4Addr) -> Result<(), NetworkError> {
+        let name = self.names.veth(self.offset(address));
+        let prefix = self.config.pod_cidr.prefix_len();
+        let gateway = self.gateway();
+        let bridge = self.links.expect(&self.names.bridge).await?;
+        let host_end = self.links.find(&name).await?;
+        // A pair from an earlier sandbox, or one whose making was cut short, is made anew; a whole one is left as it is, because
+        // connections go through it.
+        let kept = namespace
+            .run("look into the pod's namespace", move || async move {
+                let links = Links::open()?;
+                let Some(link) = links.find(POD_INTERFACE).await? else { return Ok(false) };
+                let whole = host_end.is_some() && links.has_address(link.index, address).await?;
+                if !whole {
+                    links.remove(POD_INTERFACE).await?;
+                }
+                Ok(whole)
+            })
+            .await?;
+        if !kept {
+            self.links.remove(&name).await?;
+            let (mac, mtu) = (mac(address), bridge.mtu);
+            let pair = Pair { name: &name, peer: POD_INTERFACE, namespace, bridge: bridge.index, mac, mtu };
+            self.links.pair(&pair).await?;
+        }
+        self.links.port(&name, bridge.index, pod).await?;
+        namespace
+            .run("set up the pod's interface", move || async move {
+                let links = Links::open()?;
+                links.up(links.expect("lo").await?.index).await?;
+                let link = links.expect(POD_INTERFACE).await?;
+                links.address(link.index, address, prefix, true).await?;
+                links.up(link.index).await?;
+                links.default_route(gateway).await
+            })
+            .await
+    }
+
+    fn offset(&self, address: Ipv4Addr) -> u32 {
+        u32::from(address) - u32::from(self.config.pod_cidr.network())
+    }
+}
+
+impl Book {
+    /// Takes over what a ledger or a link says, where it can be true.
+    fn restore(&mut self, pod: String, entry: Entry) {
+        if self.addresses.restore(&pod, entry.address) {
+            self.entries.entry(pod).or_insert(entry);
+        }
+    }
+}
+
+#[async_trait]
+impl PodNetwork for BridgeNetwork {
+    async fn attach(
+        &self,
+        pod_uid: &str,
+        netns_pid: Option<u32>,
+        host_ports: &[HostPort],
+    ) -> Result<IpAddr, NetworkError> {
+        let pid =
+            netns_pid.ok_or_else(|| NetworkError::Config("a sandbox without a process cannot be attached".into()))?;
+        let namespace = Namespace::of_process(pid)?;
+        let (address, ports_changed) = self.enter(pod_uid, host_ports)?;
+        self.connect(pod_uid, &namespace, address).await?;
+        // Also where they did not change: an earlier attempt may have noted them and failed to set them.
+        if ports_changed || !host_ports.is_empty() {
+            self.apply_ruleset().await?;
+        }
+        Ok(IpAddr::V4(address))
+    }
+
+    fn address_of(&self, pod_uid: &str) -> Option<IpAddr> {
+        self.book.lock().addresses.of(pod_uid).map(IpAddr::V4)
+    }
+
+    async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError> {
+        let Some(address) = self.book.lock().addresses.of(pod_uid) else { return Ok(()) };
+        self.links.remove(&self.names.veth(self.offset(address))).await?;
+        // The address is free only when nothing uses it any more.
+        let had_ports = {
+            let mut book = self.book.lock();
+            let entry = book.entries.remove(pod_uid);
+            book.addresses.release(pod_uid);
+            self.ledger.write(&book.entries)?;
+            entry.is_some_and(|it| !it.host_ports.is_empty())
+        };
+        if had_ports {
+            self.apply_ruleset().await?;
+        }
+        Ok(())
+    }
+
+    async fn reconcile(&self, pod_uids: &[&str]) -> Result<(), NetworkError> {
+        let gone: Vec<String> = {
+            let book = self.book.lock();
+            book.addresses.iter().map(|it| it.0).filter(|it| !pod_uids.contains(it)).map(str::to_owned).collect()
+        };
+        for pod in gone {
+            self.detach(&pod).await?;
+        }
+        for name in self.links.all().await?.keys() {
+            let Some(offset) = self.names.offset(name) else { continue };
+            let taken = self.book.lock().addresses.is_taken(offset);
+            if !taken {
+                self.links.remove(name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn refresh(&self) -> Result<(), NetworkError> {
+        let _alone = self.node.lock().await;
+        let gateway = self.gateway();
+        let mtu = self.links.outward_mtu().await?;
+        let bridge = self.links.bridge(&self.names.bridge, mac(gateway), mtu).await?;
+        self.links.address(bridge, gateway, self.config.pod_cidr.prefix_len(), true).await?;
+        switch_on("net/ipv4/ip_forward").await?;
+        // A host port on 127.0.0.1 leaves the host with that source until it is masqueraded; the table drops what a pod sends there.
+        switch_on(&format!("net/ipv4/conf/{}/route_localnet", self.names.bridge)).await?;
+        self.apply_ruleset().await?;
+        forward::ensure(&self.names).await
+    }
+
+    async fn teardown(&self) -> Result<(), NetworkError> {
+        let _alone = self.node.lock().await;
+        for name in self.links.all().await?.keys() {
+            if self.names.offset(name).is_some() {
+                self.links.remove(name).await?;
+            }
+        }
+        self.links.remove(&self.names.bridge).await?;
+        forward::remove(&self.names).await?;
+        command::run("nft", "nftables", &["-f", "-"], &ruleset::removal(&self.names)).await?;
+        let mut book = self.book.lock();
+        for pod in std::mem::take(&mut book.entries).into_keys() {
+            book.addresses.release(&pod);
+        }
+        self.ledger.remove()
+    }
+}
+
+/// Sets a switch of the kernel to 1 if it is not.
+async fn switch_on(name: &str) -> Result<(), NetworkError> {
+    let path = format!("/proc/sys/{name}");
+    let failed = |it: std::io::Error| NetworkError::Kernel { what: path.clone(), reason: it.to_string() };
+    if tokio::fs::read_to_string(&path).await.map_err(failed)?.trim() == "1" {
+        return Ok(());
+    }
+    tokio::fs::write(&path, "1").await.map_err(failed)
+}

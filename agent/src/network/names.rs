@@ -1,0 +1,66 @@
+//! The names under which a node's parts are found in the kernel. Pure.
+//!
+//! Interface names have at most 15 characters, so a node is a hash there: `orl<8 hex>` is its bridge, `ov<8 hex><offset>` the host's end of
+//! the pod whose address has that offset in the node's range. A link thus says whose it is, and no two pods can share a name.
+
+use sha2::{Digest, Sha256};
+
+/// The longest range whose offsets fit into a link's name: 15 - 2 - 8 = 5 hexadecimal digits, 20 bits.
+pub const SHORTEST_PREFIX: u8 = 12;
+
+/// A pod's interface in its own namespace.
+pub const POD_INTERFACE: &str = "eth0";
+
+/// The names of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    pub bridge: String,
+    pub table: String,
+    /// The comment on our rules in chains that are not ours.
+    pub tag: String,
+    veth: String,
+}
+
+impl Names {
+    /// The names of the node called `node`.
+    pub fn of(node: &str) -> Self {
+        let digest = Sha256::digest(node.as_bytes());
+        let hash: String = digest[..4].iter().map(|it| format!("{it:02x}")).collect();
+        Self {
+            bridge: format!("orl{hash}"),
+            table: format!("orlop_{hash}"),
+            tag: format!("orlop:{hash}"),
+            veth: format!("ov{hash}"),
+        }
+    }
+
+    /// The host's end of the pod at an offset.
+    pub fn veth(&self, offset: u32) -> String {
+        format!("{}{offset:x}", self.veth)
+    }
+
+    /// The offset in a link's name, if the link is one of this node's pods.
+    pub fn offset(&self, link: &str) -> Option<u32> {
+        u32::from_str_radix(link.strip_prefix(&self.veth)?, 16).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_and_read_back() {
+        let names = Names::of("a-node-with-a-very-long-name.example.org");
+        assert_ne!(names, Names::of("another"));
+        let largest = (1 << (32 - SHORTEST_PREFIX)) - 1;
+        for offset in [2, 254, largest] {
+            let link = names.veth(offset);
+            assert!(link.len() <= 15 && names.bridge.len() <= 15, "{link}");
+            assert_eq!(names.offset(&link), Some(offset));
+        }
+        for other in ["eth0", &names.bridge, &Names::of("another").veth(2), "ov", ""] {
+            assert_eq!(names.offset(other), None, "{other}");
+        }
+    }
+}
