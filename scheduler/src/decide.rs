@@ -206,8 +206,10 @@ mod tests {
         Pod::new(&serde_json::from_str(&json).unwrap())
     }
 
-    const SMALL: &str = r#"{"metadata":{"name":"small"},"status":{"allocatable":{"cpu":"1","memory":"1Gi","pods":"9"}}}"#;
-    const LARGE: &str = r#"{"metadata":{"name":"large"},"status":{"allocatable":{"cpu":"8","memory":"8Gi","pods":"9"}}}"#;
+    const SMALL: &str =
+        r#"{"metadata":{"name":"small"},"status":{"allocatable":{"cpu":"1","memory":"1Gi","pods":"9"}}}"#;
+    const LARGE: &str =
+        r#"{"metadata":{"name":"large"},"status":{"allocatable":{"cpu":"8","memory":"8Gi","pods":"9"}}}"#;
     const CORDONED: &str = r#"{"metadata":{"name":"cordoned"},"spec":{"unschedulable":true},"status":{"allocatable":{"cpu":"8","memory":"8Gi","pods":"9"}}}"#;
 
     #[test]
@@ -215,11 +217,10 @@ mod tests {
         let all = cluster(&[SMALL, LARGE, CORDONED]);
         let it = decide(&pod(r#"{"cpu":"500m","memory":"100Mi"}"#), &all, 0, 0);
         assert_eq!(it, Decision::Bind { node: "large".into(), looked_at: 3, feasible: 2 });
-        let Decision::Unschedulable(why) = decide(&pod(r#"{"cpu":"9"}"#), &all, 1, 0) else { panic!("it fits nowhere") };
-        assert_eq!(
-            why.to_string(),
-            "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu."
-        );
+        let Decision::Unschedulable(why) = decide(&pod(r#"{"cpu":"9"}"#), &all, 1, 0) else {
+            panic!("it fits nowhere")
+        };
+        assert_eq!(why.to_string(), "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.");
         assert!(why.woken_by(Happening::PodLeft) && why.woken_by(Happening::NodeTaints));
         assert!(!why.woken_by(Happening::NodeLabels));
     }
@@ -235,10 +236,8 @@ mod tests {
     fn explains_every_node() {
         let all = cluster(&[SMALL, CORDONED]);
         let said = explain(&pod(r#"{"cpu":"500m"}"#), &all);
-        let rejected = Verdict::Rejected {
-            filter: "NodeUnschedulable",
-            reasons: vec!["node(s) were unschedulable".into()],
-        };
+        let rejected =
+            Verdict::Rejected { filter: "NodeUnschedulable", reasons: vec!["node(s) were unschedulable".into()] };
         assert_eq!(said[0], ("cordoned".into(), rejected));
         let Verdict::Rated { total, scores } = &said[1].1 else { panic!("small fits") };
         assert_eq!(*total, scores.iter().map(|(_, points, _)| points).sum::<i64>());

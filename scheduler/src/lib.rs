@@ -19,3 +19,10 @@ pub mod scores;
 
 pub mod decide;
 pub mod queue;
+
+mod bind;
+pub mod config;
+mod schedule;
+
+pub use config::Config;
+pub use schedule::run;

@@ -26,10 +26,17 @@ type Rank = (i32, u64);
 #[derive(Debug)]
 enum Place {
     Active(Rank),
-    Backoff { until: Timestamp },
-    Unschedulable { since: Timestamp, why: Diagnosis },
+    Backoff {
+        until: Timestamp,
+    },
+    Unschedulable {
+        since: Timestamp,
+        why: Diagnosis,
+    },
     /// Being decided on or bound. Something that happens meanwhile may make a failed attempt stale.
-    InFlight { happened: Vec<Happening> },
+    InFlight {
+        happened: Vec<Happening>,
+    },
     /// Held back by scheduling gates.
     Gated,
 }
@@ -170,7 +177,12 @@ impl Queue {
     /// How many pods stand where.
     pub fn lengths(&self) -> Lengths {
         let gated = self.pods.values().filter(|it| matches!(it.place, Place::Gated)).count();
-        Lengths { active: self.active.len(), backoff: self.backoff.len(), unschedulable: self.unschedulable.len(), gated }
+        Lengths {
+            active: self.active.len(),
+            backoff: self.backoff.len(),
+            unschedulable: self.unschedulable.len(),
+            gated,
+        }
     }
 
     fn settle(&mut self, now: Timestamp) {

@@ -135,7 +135,11 @@ mod tests {
 
     #[test]
     fn sums_containers_and_the_start() {
-        check(r#"{"containers":[{"resources":{"requests":{"cpu":"250m","memory":"1Ki"}}},{"resources":{"requests":{"cpu":"1"}}}]}"#, 1250, 1024);
+        check(
+            r#"{"containers":[{"resources":{"requests":{"cpu":"250m","memory":"1Ki"}}},{"resources":{"requests":{"cpu":"1"}}}]}"#,
+            1250,
+            1024,
+        );
         check(
             r#"{"containers":[{"resources":{"requests":{"cpu":"1"}}}],"initContainers":[{"resources":{"requests":{"cpu":"3"}}}]}"#,
             3000,

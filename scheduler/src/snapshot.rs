@@ -108,9 +108,11 @@ impl Cluster {
         let name = view.metadata.name.as_deref().unwrap_or_default();
         let labels = view.metadata.labels.clone().unwrap_or_default();
         let zone: Box<str> = labels.get(ZONE_LABEL).map_or("", String::as_str).into();
-        let images = view.status.images.iter().flat_map(|image| {
-            image.names.iter().map(|it| (normalized_image(it), image.size_bytes))
-        });
+        let images = view
+            .status
+            .images
+            .iter()
+            .flat_map(|image| image.names.iter().map(|it| (normalized_image(it), image.size_bytes)));
         let images: HashMap<Box<str>, i64> = images.collect();
         let at = match self.by_name.get(name) {
             Some(at) => *at,
@@ -203,6 +205,13 @@ impl Cluster {
             }
         }
         true
+    }
+
+    /// A binding failed: the pod takes no room, unless the API has meanwhile said that it does.
+    pub fn remove_unconfirmed(&mut self, uid: &str) {
+        if self.pods.get(uid).is_some_and(|it| !it.confirmed) {
+            self.remove_pod(uid);
+        }
     }
 
     fn count(&mut self, at: usize, placed: &Placed, sign: i64) {

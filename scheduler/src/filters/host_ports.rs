@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn gives_a_port_once() {
-        let view = r#"{"metadata":{"uid":"1"},"spec":{"containers":[{"ports":[{"containerPort":80,"hostPort":8080}]}]}}"#;
+        let view =
+            r#"{"metadata":{"uid":"1"},"spec":{"containers":[{"ports":[{"containerPort":80,"hostPort":8080}]}]}}"#;
         let pod = Pod::new(&serde_json::from_str(view).unwrap());
         let mut cluster = Cluster::default();
         cluster.set_node(&serde_json::from_str(r#"{"metadata":{"name":"n"}}"#).unwrap());

@@ -18,10 +18,9 @@ impl Filter for Affinity {
 
     fn check(&self, pod: &Pod, node: &Node) -> bool {
         pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-            && pod
-                .required_affinity
-                .as_ref()
-                .is_none_or(|required| required.node_selector_terms.iter().any(|term| affinity::term_matches(term, node)))
+            && pod.required_affinity.as_ref().is_none_or(|required| {
+                required.node_selector_terms.iter().any(|term| affinity::term_matches(term, node))
+            })
     }
 
     fn explain(&self, _: &Pod, _: &Node) -> Vec<String> {

@@ -53,12 +53,7 @@ mod tests {
         let pod = r#"{"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[
             {"matchFields":[{"key":"metadata.name","operator":"In","values":["a"]}]}]}}}}}"#;
         check(&NodeName, pod, r#"{"metadata":{"name":"a"}}"#, &[]);
-        check(
-            &NodeName,
-            pod,
-            r#"{"metadata":{"name":"b"}}"#,
-            &["node(s) didn't match the requested node name"],
-        );
+        check(&NodeName, pod, r#"{"metadata":{"name":"b"}}"#, &["node(s) didn't match the requested node name"]);
         check(&NodeName, "{}", r#"{"metadata":{"name":"b"}}"#, &[]);
     }
 }

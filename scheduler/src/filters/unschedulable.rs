@@ -20,8 +20,7 @@ impl Filter for Unschedulable {
 
     fn check(&self, pod: &Pod, node: &Node) -> bool {
         !node.unschedulable || {
-            let cordon =
-                Taint { key: UNSCHEDULABLE_TAINT.into(), effect: "NoSchedule".into(), ..Taint::default() };
+            let cordon = Taint { key: UNSCHEDULABLE_TAINT.into(), effect: "NoSchedule".into(), ..Taint::default() };
             taint::tolerated(&cordon, &pod.tolerations)
         }
     }

@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn prefers_nodes_that_have_the_image() {
         let pod = r#"{"spec":{"containers":[{"image":"r/big"}]}}"#;
-        let with = r#"{"metadata":{"name":"a"},"status":{"images":[{"names":["r/big:latest"],"sizeBytes":2000000000}]}}"#;
+        let with =
+            r#"{"metadata":{"name":"a"},"status":{"images":[{"names":["r/big:latest"],"sizeBytes":2000000000}]}}"#;
         let without = r#"{"metadata":{"name":"b"},"status":{"images":[{"names":["r/small:latest"],"sizeBytes":100}]}}"#;
         check(&ImageLocality, pod, &[with, without], &[], &[95, 0]);
     }

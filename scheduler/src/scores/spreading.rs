@@ -60,6 +60,12 @@ mod tests {
         check(&Spreading, POD, &[&a, &b], &[(POD, "a")], &[0, 100]);
         // b shares a's zone, so c is best.
         check(&Spreading, POD, &[&a, &b, &c], &[(POD, "a")], &[0, 50, 100]);
-        check(&Spreading, POD, &[&a, &b], &[(r#"{"metadata":{"namespace":"d","labels":{"app":"db"}}}"#, "a")], &[100, 100]);
+        check(
+            &Spreading,
+            POD,
+            &[&a, &b],
+            &[(r#"{"metadata":{"namespace":"d","labels":{"app":"db"}}}"#, "a")],
+            &[100, 100],
+        );
     }
 }

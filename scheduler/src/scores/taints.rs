@@ -41,6 +41,12 @@ mod tests {
         let clean = r#"{"metadata":{"name":"b"}}"#;
         check(&TaintToleration, "{}", &[soft, clean], &[], &[0, 100]);
         check(&TaintToleration, "{}", &[clean], &[], &[100]);
-        check(&TaintToleration, r#"{"spec":{"tolerations":[{"operator":"Exists"}]}}"#, &[soft, clean], &[], &[100, 100]);
+        check(
+            &TaintToleration,
+            r#"{"spec":{"tolerations":[{"operator":"Exists"}]}}"#,
+            &[soft, clean],
+            &[],
+            &[100, 100],
+        );
     }
 }

@@ -1,0 +1,37 @@
+# The commands that people and CI use. Each installs what it needs and is missing; all work as root without a service manager,
+# and offline but for the package registries.
+
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin:/sbin
+CARGO ?= cargo
+
+.PHONY: help up test test-unit test-e2e bench lint
+
+help:
+	@echo 'make up      build and run a one-node cluster in the foreground; ARGS="--data-dir D" are passed to `orlop up`'
+	@echo 'make test    everything: lint, unit tests, suites against real etcd and Docker, end-to-end tests with real kubectl'
+	@echo 'make bench   print the benchmark tables; ARGS="--server URL --kubeconfig F" benches another API server'
+	@echo 'make lint    formatting, clippy, the tidy test'
+
+up:
+	@scripts/install build run
+	@scripts/dockerd-start
+	@$(CARGO) build --release --locked --quiet -p orlop-cli
+	@scripts/example-images
+	@exec target/release/orlop up $(ARGS)
+
+lint:
+	@scripts/install build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
+
+# dockerd runs as our own process where none runs, and is stopped by its process id whatever the tests say.
+test: lint
+	@scripts/install build run test
+	@scripts/dockerd-start
+	@trap scripts/dockerd-stop EXIT; scripts/test
+
+bench:
+	@scripts/install build run test
+	@$(CARGO) build --release --locked --quiet --workspace
+	@target/release/orlop-bench $(ARGS)

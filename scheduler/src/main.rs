@@ -1,0 +1,13 @@
+//! `orlop-scheduler`: the scheduler as a process of its own.
+
+use clap::Parser;
+use orlop_scheduler::config::Args;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    orlop_client::process::log_to_standard_error();
+    let client = orlop_client::connect::client(args.kubeconfig.as_deref()).await?;
+    orlop_scheduler::run(args.config, client, orlop_client::process::until_stopped()?).await;
+    Ok(())
+}
