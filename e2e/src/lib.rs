@@ -1,1 +1,18 @@
-//! orlop-e2e
+//! Real clusters for tests and benchmarks: the project's own binaries, real kubectl, etcd, Docker and registry.
+//!
+//! Everything here is started as a process on free loopback ports with a temporary directory, and is gone when its value is dropped:
+//! processes by their ids, containers by the labels that only this cluster's agents give. Several clusters run side by side. What a machine
+//! lacks is a failure that names the package, never a skipped test.
+
+pub mod tool;
+
+pub mod child;
+mod client;
+pub mod etcd;
+pub mod registry;
+
+pub mod cluster;
+pub mod kubectl;
+
+pub mod load;
+pub mod wait;

@@ -1,0 +1,349 @@
+//! A whole cluster: `orlop up`, or every component as a process of its own.
+//!
+//! [`Options`] says what it is made of. Parts are named, can be killed and started again, and log into the cluster's folder, which is kept
+//! (and named in the error) when a test panics. Dropping the cluster takes away everything that it made on the machine.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::child::Child;
+use crate::kubectl::Kubectl;
+use crate::{load, tool, wait};
+
+/// How the parts are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `orlop up`: one process.
+    Up,
+    /// `orlop-apiserver`, `orlop-scheduler`, `orlop-controllers` and an `orlop-agent` a node.
+    Apart,
+}
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub form: Form,
+    /// `embedded`, `memory`, or `etcd=URL`.
+    pub store: String,
+    /// `docker` or `hollow`.
+    pub runtime: &'static str,
+    pub nodes: usize,
+    /// Nodes that one agent plays over the hollow runtime; 0 for real agents.
+    pub hollow_nodes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { form: Form::Apart, store: "embedded".into(), runtime: "hollow", nodes: 1, hollow_nodes: 0 }
+    }
+}
+
+/// How long a cluster may take until its nodes are ready, with both cores busy.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running cluster.
+pub struct Cluster {
+    folder: Option<TempDir>,
+    options: Options,
+    port: u16,
+    cidr: String,
+    parts: BTreeMap<String, Child>,
+    /// From the start of the first process to the first 200 of `/readyz`.
+    pub ready_in: Duration,
+}
+
+/// The second byte of the next cluster's pod addresses, so that clusters side by side do not meet. Test processes begin at different places.
+static NEXT_NETWORK: AtomicU8 = AtomicU8::new(0);
+
+fn pod_network() -> String {
+    let turn = NEXT_NETWORK.fetch_add(1, Relaxed);
+    // 10.64.0.0 to 10.223.0.0: away from Docker's, from Orlop's default and from the service network.
+    let second = 64 + (std::process::id() as u8).wrapping_mul(7).wrapping_add(turn) % 160;
+    format!("10.{}.0.0/16", if second == 96 { 224 } else { second })
+}
+
+impl Cluster {
+    /// Boots a cluster and waits until its nodes are ready.
+    ///
+    /// # Errors
+    /// When a part ends or the nodes do not become ready; the parts' logs are in the error.
+    pub fn start(options: Options) -> Result<Cluster> {
+        let mut cluster = Self::prepare(options)?;
+        cluster.boot()?;
+        cluster.wait_nodes()?;
+        Ok(cluster)
+    }
+
+    fn prepare(options: Options) -> Result<Cluster> {
+        let folder = tempfile::Builder::new().prefix("orlop-e2e-").tempdir()?;
+        Ok(Cluster {
+            port: tool::free_port()?,
+            folder: Some(folder),
+            options,
+            cidr: pod_network(),
+            parts: BTreeMap::new(),
+            ready_in: Duration::ZERO,
+        })
+    }
+
+    fn boot(&mut self) -> Result<()> {
+        let started = Instant::now();
+        match self.options.form {
+            Form::Up => self.start_part("up")?,
+            Form::Apart => self.start_part("apiserver")?,
+        }
+        self.wait_ready()?;
+        self.ready_in = started.elapsed();
+        if self.options.form == Form::Apart {
+            for part in self.part_names() {
+                self.start_part(&part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the parts beside the API server: `scheduler`, `controllers`, `agent-1` and so on.
+    fn part_names(&self) -> Vec<String> {
+        let mut names = vec!["controllers".to_owned(), "scheduler".to_owned()];
+        if self.options.hollow_nodes > 0 {
+            names.push("agent-hollow".into());
+        } else {
+            names.extend((1..=self.options.nodes).map(|it| format!("agent-{it}")));
+        }
+        names
+    }
+
+    /// The cluster's folder: data directories, kubeconfigs, logs.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().map_or(Path::new("/"), TempDir::path)
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir().join("kubeconfig")
+    }
+
+    /// `https://127.0.0.1:…`.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The real kubectl for this cluster.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        Kubectl::new(&self.kubeconfig())
+    }
+
+    /// Our own `orlop` for this cluster.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn orlop(&self) -> Result<Kubectl> {
+        Kubectl::with_program(tool::ours("orlop")?, &self.kubeconfig())
+    }
+
+    fn command(&self, part: &str) -> Result<Command> {
+        let data = self.data_dir();
+        let listen = format!("127.0.0.1:{}", self.port);
+        let (name, node) = part.split_once('-').map_or((part, ""), |(name, node)| (name, node));
+        let mut command = match name {
+            "up" => {
+                let mut it = Command::new(tool::ours("orlop")?);
+                it.args(["up", "--runtime", self.options.runtime, "--nodes", &self.options.nodes.to_string()]);
+                it.args(["--store", &self.options.store, "--listen", &listen, "--cluster-cidr", &self.cidr]);
+                it.arg("--node-prefix").arg(self.node_prefix());
+                it.arg("--data-dir").arg(&data).arg("--kubeconfig").arg(self.kubeconfig());
+                it
+            }
+            "apiserver" => {
+                let mut it = Command::new(tool::ours("orlop-apiserver")?);
+                it.args(["--listen", &listen, "--store", &self.options.store]).arg("--data-dir").arg(&data);
+                it
+            }
+            "scheduler" => Command::new(tool::ours("orlop-scheduler")?),
+            "controllers" => {
+                let mut it = Command::new(tool::ours("orlop-controllers")?);
+                it.args(["--cluster-cidr", &self.cidr]);
+                it
+            }
+            "agent" => {
+                let mut it = Command::new(tool::ours("orlop-agent")?);
+                it.args(["--runtime", self.options.runtime, "--port", "0", "--cluster-cidr", &self.cidr]);
+                it.args(["--address", "127.0.0.1"]).arg("--data-dir").arg(self.folder().join(part));
+                if self.options.hollow_nodes > 0 {
+                    it.args(["--hollow-nodes", &self.options.hollow_nodes.to_string(), "--node-name", "hollow"]);
+                } else {
+                    it.args(["--node-name", &self.node_name(node)]);
+                }
+                it
+            }
+            other => bail!("there is no part {other}"),
+        };
+        match name {
+            "scheduler" => _ = command.arg("--kubeconfig").arg(data.join("scheduler.kubeconfig")),
+            "controllers" => _ = command.arg("--kubeconfig").arg(data.join("controllers.kubeconfig")),
+            "agent" => _ = command.arg("--kubeconfig").arg(self.agent_kubeconfig(node)?),
+            _ => {}
+        }
+        command.env("HOME", self.folder()).env("RUST_BACKTRACE", "1");
+        Ok(command)
+    }
+
+    /// Distinct in every cluster, since the Docker Engine and the host's network are shared.
+    fn node_prefix(&self) -> String {
+        format!("n{}", self.port)
+    }
+
+    /// The name of a node: `agent-1` serves `node_name("1")`.
+    pub fn node_name(&self, node: &str) -> String {
+        format!("{}-{node}", self.node_prefix())
+    }
+
+    fn agent_kubeconfig(&self, node: &str) -> Result<PathBuf> {
+        if self.options.hollow_nodes > 0 {
+            return Ok(self.kubeconfig());
+        }
+        let path = self.folder().join(format!("agent-{node}.kubeconfig"));
+        if !path.exists() {
+            tool::run(
+                Command::new(tool::ours("orlop-apiserver")?)
+                    .args(["node-credentials", &self.node_name(node)])
+                    .args(["--server", &self.url()])
+                    .arg("--data-dir")
+                    .arg(self.data_dir())
+                    .arg("--output")
+                    .arg(&path),
+            )?;
+        }
+        Ok(path)
+    }
+
+    /// Starts a part that does not run: `up`, `apiserver`, `scheduler`, `controllers`, `agent-1`.
+    ///
+    /// # Errors
+    /// When its program cannot be started.
+    pub fn start_part(&mut self, part: &str) -> Result<()> {
+        let mut command = self.command(part)?;
+        let child = Child::start(part, self.folder(), &mut command)?;
+        self.parts.insert(part.to_owned(), child);
+        Ok(())
+    }
+
+    /// A running part.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn part(&mut self, name: &str) -> Result<&mut Child> {
+        self.parts.get_mut(name).with_context(|| format!("there is no part {name}"))
+    }
+
+    /// kill -9, and start again.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn kill_and_restart(&mut self, part: &str) -> Result<()> {
+        self.part(part)?.kill();
+        self.start_part(part)
+    }
+
+    /// Waits until `/readyz` says 200.
+    ///
+    /// # Errors
+    /// When the server ends or takes too long.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        let probe = crate::client::Probe::new(self.port)?;
+        let form = self.options.form;
+        loop {
+            if probe.ready() {
+                return Ok(());
+            }
+            let part = self.part(if form == Form::Up { "up" } else { "apiserver" })?;
+            if !part.runs() || Instant::now() > deadline {
+                bail!("the API server is not ready: {}", part.tail());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until every node is ready.
+    ///
+    /// # Errors
+    /// When they are not in time; the parts' logs are in the error.
+    pub fn wait_nodes(&mut self) -> Result<()> {
+        let wanted = if self.options.hollow_nodes > 0 { self.options.hollow_nodes } else { self.options.nodes };
+        let kubectl = self.kubectl()?;
+        let outcome = wait::until("the nodes become ready", READY_LIMIT, || {
+            let nodes = kubectl.items(&["nodes"])?;
+            let ready = nodes.iter().filter(|it| condition(it, "Ready") == Some("True")).count();
+            if ready == wanted { Ok(()) } else { bail!("{ready} of {wanted} are") }
+        });
+        outcome.map_err(|error| error.context(self.logs()))
+    }
+
+    /// The ends of all parts' logs.
+    pub fn logs(&self) -> String {
+        self.parts.values().map(Child::tail).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Asks a pod over the network.
+    ///
+    /// # Errors
+    /// When there is no answer within a few seconds.
+    pub fn get(&self, address: &str, path: &str) -> Result<load::Answer> {
+        load::get(address, path, Duration::from_secs(3))
+    }
+
+    fn clean(&mut self) {
+        for (_, mut part) in std::mem::take(&mut self.parts) {
+            part.kill();
+        }
+        if self.options.runtime != "docker" {
+            return;
+        }
+        // What agents leave behind on purpose (pods outlive them) is taken away by the command that users have for it.
+        if let Ok(program) = tool::ours("orlop") {
+            for node in 1..=self.options.nodes {
+                let mut command = Command::new(&program);
+                command.args(["node", "clean", &self.node_name(&node.to_string()), "--runtime", self.options.runtime]);
+                let folder = match self.options.form {
+                    Form::Up => self.data_dir().join("nodes").join(self.node_name(&node.to_string())),
+                    Form::Apart => self.folder().join(format!("agent-{node}")),
+                };
+                command.arg("--data-dir").arg(folder);
+                if let Err(error) = tool::run(&mut command) {
+                    eprintln!("cleaning up {}: {error:#}", self.node_name(&node.to_string()));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.clean();
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            eprintln!("{}\nthe cluster's folder is kept: {}", self.logs(), folder.keep().display());
+        }
+    }
+}
+
+/// The status of an object's condition.
+pub fn condition<'a>(object: &'a serde_json::Value, kind: &str) -> Option<&'a str> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    conditions.iter().find(|it| it["type"] == kind)?["status"].as_str()
+}
