@@ -10,6 +10,7 @@ pub mod events;
 pub mod informer;
 pub mod key;
 pub mod lease;
+pub mod process;
 pub mod queue;
 pub mod random;
 pub mod view;

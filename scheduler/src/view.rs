@@ -3,7 +3,6 @@
 //! A whole typed pod takes some 30 kB; the views here hold only what a filter or score reads, so that a scheduler of 10,000 pods fits in
 //! a few MiB. They know nothing of the cluster's state; [`crate::snapshot`] turns them into its own numbers.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{NodeSelector, PreferredSchedulingTerm, Taint, Toleration};
@@ -136,34 +135,8 @@ pub struct ImageView {
     pub size_bytes: i64,
 }
 
-macro_rules! resource {
-    ($view:ty, $kind:literal, $plural:literal) => {
-        impl kube::Resource for $view {
-            type DynamicType = ();
-            type Scope = kube::core::DynamicResourceScope;
-            fn kind(_: &()) -> Cow<'_, str> {
-                $kind.into()
-            }
-            fn group(_: &()) -> Cow<'_, str> {
-                "".into()
-            }
-            fn version(_: &()) -> Cow<'_, str> {
-                "v1".into()
-            }
-            fn plural(_: &()) -> Cow<'_, str> {
-                $plural.into()
-            }
-            fn meta(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    };
-}
-resource!(PodView, "Pod", "pods");
-resource!(NodeView, "Node", "nodes");
+orlop_client::view!(PodView: k8s_openapi::api::core::v1::Pod);
+orlop_client::view!(NodeView: k8s_openapi::api::core::v1::Node);
 
 impl PodView {
     /// The pod's uid, under which the scheduler knows it.
