@@ -19,4 +19,8 @@ pub mod json;
 pub mod kind;
 pub mod kinds;
 
+pub mod list_types;
+pub mod patch;
+pub mod shape;
+
 pub mod table;
