@@ -10,8 +10,11 @@ pub mod pki;
 pub mod registry;
 pub mod stage;
 
+pub mod serve;
+
 pub mod request;
 
+pub mod authenticate;
 pub mod authorize;
 
 pub mod present;

@@ -1,0 +1,119 @@
+//! Who asks: by client certificate, by static token, by bootstrap token or by a service account's token.
+//!
+//! In: the headers of a request and what the connection proved. Out: an [`Identity`], nothing for someone without credentials
+//! (who then is anonymous), or the reason why credentials are no good, which only the log reads. What a token stands for is looked up in
+//! the cache with every request, so that it ends with its Secret, ServiceAccount or Pod; only the costly check of a signature
+//! is remembered. Knows no paths and no rules.
+
+pub mod bootstrap_token;
+pub mod service_account;
+pub mod static_token;
+pub mod x509;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::stage::{Authenticator, Identity, Peer};
+use service_account::Issuer;
+use static_token::StaticTokens;
+
+/// The longest token that is looked at: a service account's with long names has 2 KiB.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+
+/// An object as authentication needs it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub uid: String,
+    pub json: Bytes,
+}
+
+/// The objects that tokens stand for, as the cache has them.
+pub trait Objects: Send + Sync {
+    /// One object, if it exists.
+    fn find(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<Found>;
+}
+
+/// Why a file of tokens cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenFileError {
+    #[error("{path}: {source}")]
+    Io {
+        path: std::path::PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path}:{line}: {what}")]
+    Malformed { path: std::path::PathBuf, line: usize, what: String },
+}
+
+/// All ways to say who one is.
+pub struct Credentials {
+    fixed: StaticTokens,
+    accounts: Arc<Issuer>,
+    objects: Arc<dyn Objects>,
+}
+
+impl Credentials {
+    /// Knows the tokens of `file` (as kube-apiserver's `--token-auth-file`), if there is one, those that `accounts` signed, and the
+    /// bootstrap tokens among `objects`.
+    ///
+    /// # Errors
+    /// [`TokenFileError`] where the file cannot be read.
+    pub fn new(file: Option<&Path>, accounts: Arc<Issuer>, objects: Arc<dyn Objects>) -> Result<Self, TokenFileError> {
+        let fixed = file.map(StaticTokens::read).transpose()?.unwrap_or_default();
+        Ok(Credentials { fixed, accounts, objects })
+    }
+
+    fn token(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, String> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err("the token is too long to be one".to_owned());
+        }
+        if let Some(identity) = self.fixed.find(token) {
+            return Ok(identity);
+        }
+        if let Some((id, secret)) = bootstrap_token::parse(token) {
+            return bootstrap_token::verify(&*self.objects, id, secret, now).map(Arc::new);
+        }
+        self.accounts.verify(token, &*self.objects, now)
+    }
+}
+
+impl Authenticator for Credentials {
+    fn authenticate(&self, headers: &HeaderMap, peer: &Peer) -> Result<Option<Arc<Identity>>, String> {
+        let now = orlop_client::clock::now();
+        let mut refused = peer.refused.clone();
+        if let Some(identity) = &peer.identity {
+            // A connection may live longer than the certificate it was opened with.
+            if peer.expires.is_none_or(|expires| now < expires) {
+                return Ok(Some(identity.clone()));
+            }
+            refused = Some("the client certificate has run out while the connection lasted".to_owned());
+        }
+        match bearer(headers) {
+            Some(token) => self.token(token, now).map(Some),
+            None => refused.map_or(Ok(None), |why| Err(format!("client certificate: {why}"))),
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer <token>`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
+    let (scheme, token) = text.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// What is kept and compared instead of a secret: how long a comparison of digests takes tells nothing of the secret.
+pub(crate) fn digest(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests;

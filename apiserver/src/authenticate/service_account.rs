@@ -1,0 +1,265 @@
+//! Service accounts' tokens: JWTs that this cluster signed with its own key (ES256).
+//!
+//! In: [`Claims`] to be signed, or a token. Out: the token, or the identity it stands for. A token is good while its signature, its times,
+//! its audience, its ServiceAccount (by uid) and the Pod, Secret or Node it is bound to are. All tokens are of this one form, those in
+//! Secrets of type `kubernetes.io/service-account-token` too: the controller that fills such Secrets asks for a token of
+//! `serviceaccounts/<name>/token`, bound to the Secret, as everybody else does, so that the key never leaves the API server.
+//! Source: `pkg/serviceaccount` and KEP-1205, KEP-4193.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+
+use super::{Found, Objects, digest};
+use crate::pki::Pair;
+use crate::stage::Identity;
+
+/// Who signs, as kubeadm's `--service-account-issuer`; also the audience of tokens for the API server.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// How many verified tokens are remembered at least: one for each of many nodes' pods. 16,384 of some 0.5 KiB are 8 MiB.
+const REMEMBERED: usize = 8_192;
+
+/// How much the clock of another API server may be ahead.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// A pod that is being deleted may use its token this long after its grace period, as in Kubernetes.
+const DELETED_LEEWAY: SignedDuration = SignedDuration::from_secs(60);
+
+/// An object that a token names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    pub name: String,
+    #[serde(default)]
+    pub uid: String,
+}
+
+/// What is particular to Kubernetes in a token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private {
+    pub namespace: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Reference>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Reference>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Reference>,
+    pub serviceaccount: Reference,
+}
+
+/// What a token says. Times are in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    pub aud: Vec<String>,
+    pub exp: i64,
+    pub iat: i64,
+    pub iss: String,
+    pub jti: String,
+    #[serde(rename = "kubernetes.io")]
+    pub kubernetes: Private,
+    pub nbf: i64,
+    pub sub: String,
+}
+
+/// The signing key with all that goes with it.
+pub struct Issuer {
+    key_id: String,
+    signing: EncodingKey,
+    verifying: DecodingKey,
+    validation: Validation,
+    verified: Mutex<Verified>,
+}
+
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issuer").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+/// Tokens whose signature was good, by their digest: two generations, of which the older is forgotten when the newer is full.
+#[derive(Default)]
+struct Verified {
+    young: HashMap<[u8; 32], Arc<Claims>>,
+    old: HashMap<[u8; 32], Arc<Claims>>,
+}
+
+impl Verified {
+    fn get(&mut self, key: &[u8; 32]) -> Option<Arc<Claims>> {
+        if let Some(claims) = self.young.get(key) {
+            return Some(claims.clone());
+        }
+        let claims = self.old.remove(key)?;
+        self.put(*key, claims.clone());
+        Some(claims)
+    }
+
+    fn put(&mut self, key: [u8; 32], claims: Arc<Claims>) {
+        if self.young.len() >= REMEMBERED {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, claims);
+    }
+}
+
+impl Issuer {
+    /// Signs and verifies with this pair of keys.
+    ///
+    /// # Errors
+    /// A text where the PEM texts are no such keys.
+    pub fn new(keys: &Pair) -> Result<Self, String> {
+        let unusable = |error: jsonwebtoken::errors::Error| error.to_string();
+        let public =
+            SubjectPublicKeyInfoDer::from_pem_slice(keys.certificate.as_bytes()).map_err(|it| it.to_string())?;
+        // Times, audience and issuer are judged below: by our clock, and with reasons for the log.
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.set_required_spec_claims::<&str>(&[]);
+        Ok(Issuer {
+            key_id: URL_SAFE_NO_PAD.encode(Sha256::digest(&*public)),
+            signing: EncodingKey::from_ec_pem(keys.key.as_bytes()).map_err(unusable)?,
+            verifying: DecodingKey::from_ec_pem(keys.certificate.as_bytes()).map_err(unusable)?,
+            validation,
+            verified: Mutex::default(),
+        })
+    }
+
+    /// Signs a token.
+    ///
+    /// # Errors
+    /// Where the cryptography fails.
+    pub fn sign(&self, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+        let header = Header { kid: Some(self.key_id.clone()), typ: None, ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, claims, &self.signing)
+    }
+
+    /// Whose token this is, for the API server.
+    ///
+    /// # Errors
+    /// Why it is no good, for the log.
+    pub fn verify(&self, token: &str, objects: &dyn Objects, now: Timestamp) -> Result<Arc<Identity>, String> {
+        let claims = self.signed(token)?;
+        judge_times(&claims, now)?;
+        if !claims.aud.iter().any(|it| it == ISSUER) {
+            return Err("the token is for another audience".to_owned());
+        }
+        judge_references(&claims, objects, now)?;
+        Ok(Arc::new(identity(&claims)))
+    }
+
+    /// The claims of a token that we signed.
+    fn signed(&self, token: &str) -> Result<Arc<Claims>, String> {
+        let key = digest(token);
+        if let Some(claims) = self.verified.lock().get(&key) {
+            return Ok(claims);
+        }
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation)
+            .map_err(|error| format!("the token is none of a service account: {error}"))?;
+        let claims = decoded.claims;
+        if claims.iss != ISSUER {
+            return Err("another issuer made the token".to_owned());
+        }
+        let account = &claims.kubernetes;
+        if claims.sub != user_name(&account.namespace, &account.serviceaccount.name) {
+            return Err("the token's subject is not its service account".to_owned());
+        }
+        let claims = Arc::new(claims);
+        self.verified.lock().put(key, claims.clone());
+        Ok(claims)
+    }
+}
+
+/// The user as which a service account asks.
+pub fn user_name(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+fn judge_times(claims: &Claims, now: Timestamp) -> Result<(), String> {
+    if now.as_second() >= claims.exp {
+        return Err("service account token has expired".to_owned());
+    }
+    if now.as_second() + CLOCK_SKEW.as_secs() < claims.nbf {
+        return Err("service account token is not valid yet".to_owned());
+    }
+    Ok(())
+}
+
+/// The objects that the token names must be there still, and be the same.
+fn judge_references(claims: &Claims, objects: &dyn Objects, now: Timestamp) -> Result<(), String> {
+    let it = &claims.kubernetes;
+    let same = |kind: &str, namespace: &str, reference: &Reference, checked: bool| {
+        let found = objects.find("", kind, namespace, &reference.name);
+        let found = found.ok_or_else(|| format!("the {kind} {} of the token is gone", reference.name))?;
+        if found.uid != reference.uid {
+            return Err(format!("the {kind} {} is not the one of the token", reference.name));
+        }
+        if checked && deleted(&found, now) {
+            return Err(format!("the {kind} {} of the token was deleted", reference.name));
+        }
+        Ok(())
+    };
+    same("ServiceAccount", &it.namespace, &it.serviceaccount, true)?;
+    if let Some(pod) = &it.pod {
+        same("Pod", &it.namespace, pod, true)?;
+    }
+    if let Some(secret) = &it.secret {
+        same("Secret", &it.namespace, secret, true)?;
+    }
+    // A node beside a pod only tells where the pod ran; alone, the token is bound to it.
+    match (&it.node, &it.pod) {
+        (Some(node), None) => same("Node", "", node, false),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the object's deletion is past its grace period.
+fn deleted(found: &Found, now: Timestamp) -> bool {
+    #[derive(Deserialize)]
+    struct Slim {
+        metadata: Meta,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Meta {
+        deletion_timestamp: Option<Timestamp>,
+    }
+    // Most objects are not being deleted, and to find the word's absence is cheaper than to parse.
+    const WORD: &[u8] = b"\"deletionTimestamp\"";
+    if !found.json.windows(WORD.len()).any(|it| it == WORD) {
+        return false;
+    }
+    let deletion = serde_json::from_slice::<Slim>(&found.json).ok().and_then(|it| it.metadata.deletion_timestamp);
+    deletion.is_some_and(|it| now > it + DELETED_LEEWAY)
+}
+
+fn identity(claims: &Claims) -> Identity {
+    let it = &claims.kubernetes;
+    let group = format!("system:serviceaccounts:{}", it.namespace);
+    let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut add = |key: &str, value: String| {
+        extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value]);
+    };
+    add("credential-id", format!("JTI={}", claims.jti));
+    if let Some(pod) = &it.pod {
+        add("pod-name", pod.name.clone());
+        add("pod-uid", pod.uid.clone());
+    }
+    if let Some(node) = &it.node {
+        add("node-name", node.name.clone());
+        add("node-uid", node.uid.clone());
+    }
+    Identity {
+        uid: it.serviceaccount.uid.clone(),
+        extra,
+        ..Identity::new(&claims.sub, &["system:serviceaccounts", &group])
+    }
+}
