@@ -1,7 +1,13 @@
 //! The runtime `docker` against a real Docker Engine.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking, in its helpers too")]
+
 #[path = "support/engine.rs"]
 mod engine;
+#[path = "support/proxy.rs"]
+mod proxy;
+#[path = "support/registry.rs"]
+mod registry;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +18,7 @@ use engine::{BUSYBOX, client, sandbox, script, unique, with_node};
 use futures::StreamExt;
 use orlop_agent::runtime::docker::DockerRuntime;
 use orlop_agent::runtime::{
-    ContainerState, LogOptions, Mount, Phase, PodRef, Resources, Runtime, RuntimeError, RuntimeEvent,
+    ContainerState, LogOptions, Mount, Phase, PodRef, RegistryAuth, Resources, Runtime, RuntimeError, RuntimeEvent,
 };
 
 async fn log(runtime: &DockerRuntime, id: &str, options: LogOptions) -> String {
@@ -348,6 +354,60 @@ async fn images_are_found_and_pulls_say_why_they_fail() {
             assert!(matches!(&error, RuntimeError::InvalidImageName(it, _) if it == wrong), "{error:?}");
             assert!(matches!(runtime.image(wrong).await, Err(RuntimeError::InvalidImageName(..))));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_from_a_registry_that_asks_for_a_password() {
+    with_node(|runtime, _| async move {
+        let registry = registry::Registry::start("orlop", registry::PASSWORD).await;
+        let reference = format!("{}/web/busybox:v1", registry.address);
+        registry.push(&reference).await;
+        assert_eq!(runtime.image(&reference).await.unwrap(), None, "only the registry has it");
+        let auth = |password: &str| RegistryAuth { username: "orlop".into(), password: password.into() };
+        let (progress, mut steps) = tokio::sync::mpsc::channel(64);
+        for wrong in [None, Some(auth("guess"))] {
+            let error = runtime.pull(&reference, wrong.as_ref(), progress.clone()).await.unwrap_err();
+            assert!(matches!(&error, RuntimeError::ImagePull(_)), "{error:?}");
+        }
+        let right = auth(registry::PASSWORD);
+        let absent = format!("{}/web/busybox:v2", registry.address);
+        let error = runtime.pull(&absent, Some(&right), progress.clone()).await.unwrap_err();
+        assert!(matches!(&error, RuntimeError::ImagePull(it) if it.contains("manifest unknown")), "{error:?}");
+        let image = runtime.pull(&reference, Some(&right), progress).await.unwrap();
+        assert!(image.tags.contains(&reference) && image.digests.len() == 1, "{image:?}");
+        let digest = image.digests[0].clone();
+        assert_eq!(runtime.image(&digest).await.unwrap().expect("by digest").id, image.id);
+        let mut last = None;
+        while let Some(step) = steps.recv().await {
+            last = Some(step);
+        }
+        let last = last.expect("progress was told");
+        assert_eq!((last.layers_done, last.layers), (1, 1));
+        registry.forget(&reference).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_comes_back() {
+    with_node(|_, node| async move {
+        let mut proxy = proxy::Proxy::start().await;
+        let runtime = DockerRuntime::at_socket(&proxy.socket, &node);
+        let mut events = runtime.events().await.unwrap();
+        let spec = sandbox("away");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        assert_eq!(events.next().await, Some(RuntimeEvent::Pod { uid: spec.pod.uid.clone() }));
+        proxy.stop().await;
+        let end = tokio::time::timeout(Duration::from_secs(10), events.count()).await;
+        assert!(end.is_ok(), "the stream ends with the Engine's");
+        for error in [runtime.info().await.err(), runtime.inventory().await.err(), runtime.events().await.err()] {
+            assert!(matches!(&error, Some(RuntimeError::Unavailable(it)) if it.contains("start it")), "{error:?}");
+        }
+        proxy.resume().await;
+        assert_eq!(runtime.inventory().await.unwrap().sandboxes[0].id, state.id);
+        assert!(runtime.events().await.is_ok());
     })
     .await;
 }

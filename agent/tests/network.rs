@@ -1,5 +1,7 @@
 //! The pod network on the real kernel, on a host as Docker leaves it: FORWARD dropped, bridged packets filtered.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking, in its helpers too")]
+
 #[path = "support/engine.rs"]
 mod engine;
 #[path = "support/sandbox.rs"]

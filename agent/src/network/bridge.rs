@@ -120,18 +120,18 @@ impl BridgeNetwork {
         let address = book.addresses.take(pod).ok_or_else(|| NetworkError::Exhausted(range.to_string()))?;
         let entry = Entry { address, host_ports: host_ports.to_vec() };
         let before = book.entries.insert(pod.to_owned(), entry.clone());
-        if before.as_ref() != Some(&entry) {
-            if let Err(error) = self.ledger.write(&book.entries) {
-                // What is not noted is not given.
-                match before {
-                    Some(before) => drop(book.entries.insert(pod.to_owned(), before)),
-                    None => {
-                        book.entries.remove(pod);
-                        book.addresses.release(pod);
-                    }
+        if before.as_ref() != Some(&entry)
+            && let Err(error) = self.ledger.write(&book.entries)
+        {
+            // What is not noted is not given.
+            match before {
+                Some(before) => drop(book.entries.insert(pod.to_owned(), before)),
+                None => {
+                    book.entries.remove(pod);
+                    book.addresses.release(pod);
                 }
-                return Err(error);
             }
+            return Err(error);
         }
         let ports_before = before.map(|it| it.host_ports).unwrap_or_default();
         Ok((address, ports_before != host_ports))

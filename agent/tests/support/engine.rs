@@ -66,11 +66,16 @@ pub fn unique(prefix: &str) -> String {
 async fn load_busybox() {
     let program = std::fs::read("/bin/busybox").expect("scripts/dockerd-start installs busybox-static");
     let files = [File { path: "bin/busybox", mode: 0o755, bytes: &program }];
+    load(BUSYBOX, &files).await;
+}
+
+/// Makes an image of these files.
+pub async fn load(reference: &str, files: &[File<'_>]) {
     let config = Config { env: &["PATH=/bin"], ..Config::default() };
-    let image = archive::image(BUSYBOX, &files, &config).expect("an archive");
+    let image = archive::image(reference, files, &config).expect("an archive");
     let client = client();
     let load = client.import_image(ImportImageOptions::default(), bollard::body_full(image.into()), None);
-    load.try_collect::<Vec<_>>().await.expect("loading the test image");
+    load.try_collect::<Vec<_>>().await.expect("loading a test image");
 }
 
 /// A sandbox of a pod of its own.
