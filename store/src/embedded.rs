@@ -192,3 +192,143 @@ impl Store for Embedded {
         self.ask(|answer, permit| Request::Compact(before, answer, permit)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::{Duration, Instant};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::Expect;
+    use crate::history::{HISTORY_BYTES_MAX, HISTORY_TRIM_BYTES};
+
+    fn commit(key: &str, expect: Expect, value_bytes: usize) -> Commit {
+        Commit { key: key.into(), expect, value: Some(Bytes::from(vec![b'x'; value_bytes])) }
+    }
+
+    #[tokio::test]
+    async fn one_directory_has_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path()).unwrap();
+        let error = Embedded::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is in use by another process"), "{error}");
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        drop(store);
+        Embedded::open(dir.path()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_empty_store_opens_at_once() {
+        // The best of several, since the machine may be busy with other things.
+        let open = || {
+            let dir = tempfile::tempdir().unwrap();
+            let began = Instant::now();
+            let store = Embedded::open(dir.path()).unwrap();
+            let took = began.elapsed();
+            drop(store);
+            took
+        };
+        let best = (0..10).map(|_| open()).min().unwrap();
+        assert!(best < Duration::from_millis(20), "{best:?}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let quota = Arc::new(AtomicU64::new(STORE_BYTES_MAX));
+        let store = Embedded::open_with_quota(dir.path(), quota.clone()).unwrap();
+        let mut held = Vec::new();
+        for n in 0..20 {
+            let key = format!("/{n}");
+            held.push((key.clone(), store.commit(commit(&key, Expect::Absent, 1000)).await.unwrap()));
+        }
+        // First a disk that takes no more than it has, then one that takes nothing at all.
+        let path = dir.path().join("revisions.redb");
+        for (round, limit) in [std::fs::metadata(&path).unwrap().len(), 0].into_iter().enumerate() {
+            quota.store(limit, Ordering::SeqCst);
+            let mut refused = 0;
+            for n in 0..100 {
+                let key = format!("/full/{round}/{n}");
+                match store.commit(commit(&key, Expect::Absent, 100_000)).await {
+                    Ok(revision) => held.push((key, revision)),
+                    Err(StoreError::Unavailable { reason, .. }) => {
+                        assert!(reason.contains("no room") || reason.contains("may not grow"), "{reason}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+                if refused == 3 {
+                    break;
+                }
+            }
+            assert_eq!(refused, 3, "the disk was never full");
+            let page = store.range("/", None, 0, None).await.unwrap();
+            assert!(page.entries.len() >= held.len(), "reads go on");
+            quota.store(STORE_BYTES_MAX, Ordering::SeqCst);
+            let key = format!("/room/{round}");
+            let began = Instant::now();
+            loop {
+                match store.commit(commit(&key, Expect::Absent, 1000)).await {
+                    Ok(revision) => break held.push((key, revision)),
+                    Err(StoreError::Unavailable { .. }) if began.elapsed() < Duration::from_secs(10) => {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    Err(error) => panic!("it did not recover: {error}"),
+                }
+            }
+        }
+        drop(store);
+        let store = Embedded::open(dir.path()).unwrap();
+        for (key, revision) in held {
+            let (entry, _) = store.get(&key).await.unwrap();
+            assert_eq!(entry.map(|entry| entry.modified), Some(revision), "{key}");
+        }
+    }
+
+    /// History is bounded by bytes on disk as in memory, and the store opens to the same history.
+    #[tokio::test]
+    async fn history_is_trimmed_on_disk_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path()).unwrap();
+        let mut expect = Expect::Absent;
+        for _ in 0..80 {
+            expect = Expect::At(store.commit(commit("/a", expect, 1 << 20)).await.unwrap());
+        }
+        let oldest = store.live.read(|mvcc| (mvcc.oldest(), mvcc.history_bytes()));
+        assert!(oldest.1 <= HISTORY_BYTES_MAX && oldest.1 > HISTORY_BYTES_MAX - 3 * HISTORY_TRIM_BYTES);
+        assert!(oldest.0 > FIRST);
+        drop(store);
+        let store = Embedded::open(dir.path()).unwrap();
+        assert_eq!(store.live.read(|mvcc| (mvcc.oldest(), mvcc.history_bytes())), oldest);
+    }
+
+    /// More than one portion of compaction, under commits.
+    #[tokio::test]
+    async fn compaction_comes_in_portions() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Embedded::open(dir.path()).unwrap());
+        let mut tasks = tokio::task::JoinSet::new();
+        for task in 0..100 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                let mut expect = Expect::Absent;
+                for _ in 0..30 {
+                    expect = Expect::At(store.commit(commit(&format!("/{task}"), expect, 10)).await.unwrap());
+                }
+            });
+        }
+        tasks.join_all().await;
+        let before = store.revision().await.unwrap();
+        let (compacted, committed) =
+            tokio::join!(store.compact(before), store.commit(commit("/new", Expect::Absent, 10)));
+        compacted.unwrap();
+        assert_eq!(store.live.read(|mvcc| mvcc.oldest()), before);
+        let entries = store.range("/", None, 0, None).await.unwrap().entries;
+        drop(Arc::into_inner(store).unwrap());
+        let store = Embedded::open(dir.path()).unwrap();
+        assert_eq!(store.live.read(|mvcc| (mvcc.oldest(), mvcc.current())), (before, committed.unwrap()));
+        assert_eq!(store.range("/", None, 0, None).await.unwrap().entries, entries);
+    }
+}

@@ -80,39 +80,42 @@ pub(crate) struct Append<'a> {
 /// The open log.
 #[derive(Debug)]
 pub(crate) struct RevisionLog {
-    database: Database,
+    /// None only once it is closed.
+    database: Option<Database>,
     head: Head,
 }
 
 impl RevisionLog {
     /// Opens the log at `path`, making it if `create`. Only the head is read; see [`Self::load`].
     pub fn open(path: &Path, create: bool, quota_bytes: &Arc<AtomicU64>) -> Result<Self, LogError> {
-        guarded(|| Self::open_unguarded(path, create, quota_bytes))
-    }
-
-    fn open_unguarded(path: &Path, create: bool, quota_bytes: &Arc<AtomicU64>) -> Result<Self, LogError> {
         // A log is made under another name and moved into place when whole: a crash on the way leaves no half of one.
         let making = making_path(path);
         let file_path = if create { &making } else { path };
         let file = OpenOptions::new().read(true).write(true).create(create).truncate(create).open(file_path)?;
         if !create && file.metadata()?.len() == 0 {
             // redb would take an empty file for a new database.
-            return Err(LogError::Damaged(format!("{} is empty", path.display())));
+            return Err(LogError::Damaged("it is empty".to_owned()));
         }
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create_with_backend(Disk::new(file, quota_bytes.clone())).map_err(redb::Error::from)?;
+        let database = guarded(|| {
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE_BYTES);
+            Ok(builder.create_with_backend(Disk::new(file, quota_bytes.clone())).map_err(redb::Error::from)?)
+        })?;
+        let mut log = Self { database: Some(database), head: Head::new() };
         if create {
-            let mut log = Self { database, head: Head::new() };
             log.append(&Append { changes: &[], forget: &[], oldest: log.head.oldest })?;
             std::fs::rename(&making, path)?;
             if let Some(dir) = path.parent() {
                 File::open(dir)?.sync_all()?;
             }
-            return Ok(log);
+        } else {
+            log.head = guarded(|| read_head(log.database()?))?;
         }
-        let head = read_head(&database)?;
-        Ok(Self { database, head })
+        Ok(log)
+    }
+
+    fn database(&self) -> Result<&Database, LogError> {
+        self.database.as_ref().ok_or_else(|| LogError::Failed("the log is closed".to_owned()))
     }
 
     pub fn head(&self) -> Head {
@@ -131,7 +134,7 @@ impl RevisionLog {
         }
         let mut mvcc = Mvcc::starting_at(head.oldest, head.oldest.max(FIRST));
         let mut sum = Head { records: 0, digest: 0, ..head };
-        let transaction = self.database.begin_read().map_err(redb::Error::from)?;
+        let transaction = self.database()?.begin_read().map_err(redb::Error::from)?;
         let table = transaction.open_table(RECORDS).map_err(redb::Error::from)?;
         for item in table.iter().map_err(redb::Error::from)? {
             let (revision, bytes) = item.map_err(redb::Error::from)?;
@@ -153,23 +156,26 @@ impl RevisionLog {
         Ok(mvcc)
     }
 
-    /// Closes the file, whatever state a failed disk left redb in.
-    pub fn close(self) {
+    /// Makes a batch durable as a whole, or not at all.
+    pub fn append(&mut self, append: &Append<'_>) -> Result<(), LogError> {
+        let head = self.head;
+        self.head = guarded(|| append_unguarded(self.database()?, head, append))?;
+        Ok(())
+    }
+}
+
+/// Closes the file, whatever state a failed disk or a damaged file left redb in. The database is never dropped where redb may
+/// be unwinding already: a second panic would end the process.
+impl Drop for RevisionLog {
+    fn drop(&mut self) {
+        let database = self.database.take();
         let closed = guarded(|| {
-            drop(self);
+            drop(database);
             Ok(())
         });
         if let Err(error) = closed {
             tracing::warn!(%error, "the store's log was not closed cleanly");
         }
-    }
-
-    /// Makes a batch durable as a whole, or not at all.
-    pub fn append(&mut self, append: &Append<'_>) -> Result<(), LogError> {
-        let head = self.head;
-        let database = &self.database;
-        self.head = guarded(|| append_unguarded(database, head, append))?;
-        Ok(())
     }
 }
 

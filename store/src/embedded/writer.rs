@@ -205,9 +205,7 @@ impl Writer {
                 tracing::error!(%reason, "the store's disk is full: writes are refused until there is room");
                 let full = Disk::Full { in_doubt: batch, reason, next: Instant::now(), delay: REOPEN_DELAY_MIN };
                 // The log must be closed before it is opened again.
-                if let Disk::Open(log) = std::mem::replace(&mut self.disk, full) {
-                    log.close();
-                }
+                drop(std::mem::replace(&mut self.disk, full));
                 self.reopen_if_due();
                 if let Disk::Full { in_doubt, reason, .. } = &mut self.disk {
                     let answers = take(&mut in_doubt.answers);
