@@ -44,7 +44,7 @@ pub struct Embedded {
     places: Arc<Semaphore>,
     writer: Option<JoinHandle<()>>,
     /// Held until the writer has closed the log.
-    _lock: File,
+    lock: File,
 }
 
 impl Embedded {
@@ -96,7 +96,7 @@ impl Embedded {
             .spawn(move || writer.run())
             .map_err(|error| in_dir(format!("no thread for the store's writer: {error}")))?;
         let places = Arc::new(Semaphore::new(QUEUE_MAX));
-        Ok(Self { live, queue: Some(queue), places, writer: Some(writer), _lock: lock })
+        Ok(Self { live, queue: Some(queue), places, writer: Some(writer), lock })
     }
 
     /// Hands a request to the writer and waits for its answer.
@@ -153,6 +153,10 @@ impl Drop for Embedded {
             tracing::error!("the store's writer had panicked");
         }
         self.live.close();
+        // Not by closing alone: a child that some other thread is just starting may hold the file open a moment longer.
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the store's directory was not unlocked");
+        }
     }
 }
 

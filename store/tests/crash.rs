@@ -255,7 +255,7 @@ fn damage(rounds: usize, clean: bool, mut how: impl FnMut(&mut Vec<u8>, &mut Std
         let context = format!("round {round}: {}", how(&mut bytes, &mut rng));
         std::fs::write(&file, bytes).expect("the damaged file");
         match runtime.block_on(check_held(copy.path(), &held, &context)) {
-            Ok(_) => {}
+            Ok((_, held)) => runtime.block_on(write_on(copy.path(), held, &context)),
             Err(StoreError::Damaged(what)) => {
                 assert!(what.contains("revisions.redb"), "{context}: the file is not named: {what}");
                 named += 1;
@@ -267,6 +267,23 @@ fn damage(rounds: usize, clean: bool, mut how: impl FnMut(&mut Vec<u8>, &mut Std
     assert!(named > 0, "none of {rounds} damages did any harm: the test hits nothing");
 }
 
+/// A damaged store that opened must also bear being written to: nothing it holds may be written over.
+async fn write_on(dir: &Path, mut held: Held, context: &str) {
+    let store = Embedded::open(dir).expect("the store opens");
+    for n in 0..50 {
+        let (key, value) = (format!("/crash/on/{n}"), format!("{n}").repeat(500));
+        let commit =
+            Commit { key: key.as_str().into(), expect: Expect::Absent, value: Some(Bytes::from(value.clone())) };
+        match store.commit(commit).await {
+            Ok(revision) => drop(held.insert(key, (revision.0, Some(value)))),
+            Err(StoreError::Unavailable { .. } | StoreError::Damaged(_)) => break,
+            Err(error) => panic!("{context}: {error}"),
+        }
+    }
+    drop(store);
+    check_held(dir, &held, context).await.unwrap_or_else(|error| panic!("{context}: after more commits: {error}"));
+}
+
 fn cut_tail(bytes: &mut Vec<u8>, rng: &mut StdRng) -> String {
     let keep =
         if rng.random_ratio(1, 3) { bytes.len() - rng.random_range(1..4096) } else { rng.random_range(0..bytes.len()) };
@@ -276,7 +293,9 @@ fn cut_tail(bytes: &mut Vec<u8>, rng: &mut StdRng) -> String {
 
 fn overwrite_tail(bytes: &mut Vec<u8>, rng: &mut StdRng) -> String {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
-    let count = rng.random_range(1..16_384).min(used);
+    // Half of the time a few pages, which may be free ones; else up to a half of the file.
+    let most = if rng.random_bool(0.5) { 16_384 } else { used / 2 };
+    let count = rng.random_range(1..most).min(used);
     rng.fill(&mut bytes[used - count..used]);
     format!("the last {count} used bytes, before {used}, overwritten")
 }
@@ -311,12 +330,12 @@ fn the_tail_is_overwritten() {
 
 #[test]
 fn the_middle_is_overwritten() {
-    damage(40, false, overwrite_middle);
+    damage(80, false, overwrite_middle);
 }
 
 #[test]
 fn the_middle_is_overwritten_after_a_clean_end() {
-    damage(40, true, overwrite_middle);
+    damage(80, true, overwrite_middle);
 }
 
 #[test]

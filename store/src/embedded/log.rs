@@ -12,7 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -96,12 +96,18 @@ impl RevisionLog {
             // redb would take an empty file for a new database.
             return Err(LogError::Damaged("it is empty".to_owned()));
         }
+        // Set by redb if it had to repair the file, and so has looked at all of it.
+        let repaired = Arc::new(AtomicBool::new(create));
         let database = guarded(|| {
             let mut builder = Database::builder();
-            builder.set_cache_size(CACHE_BYTES);
+            let repaired = repaired.clone();
+            builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |_| repaired.store(true, Ordering::Relaxed));
             Ok(builder.create_with_backend(Disk::new(file, quota_bytes.clone())).map_err(redb::Error::from)?)
         })?;
         let mut log = Self { database: Some(database), head: Head::new() };
+        if !repaired.load(Ordering::Relaxed) {
+            log.check_pages()?;
+        }
         if create {
             log.append(&Append { changes: &[], forget: &[], oldest: log.head.oldest })?;
             std::fs::rename(&making, path)?;
@@ -112,6 +118,16 @@ impl RevisionLog {
             log.head = guarded(|| read_head(log.database()?))?;
         }
         Ok(log)
+    }
+
+    /// After a clean end redb takes the list of its free pages as it finds it. Were that list damaged, the next commits would
+    /// write over records that are still needed; so it is made anew, and what is repaired by that is no harm.
+    fn check_pages(&mut self) -> Result<(), LogError> {
+        let Some(database) = &mut self.database else { return Ok(()) };
+        if !guarded(|| Ok(database.check_integrity().map_err(redb::Error::from)?))? {
+            tracing::warn!("the store's file was not as it was left, and was repaired; its records are checked next");
+        }
+        Ok(())
     }
 
     fn database(&self) -> Result<&Database, LogError> {
