@@ -291,7 +291,7 @@ fn cut_tail(bytes: &mut Vec<u8>, rng: &mut StdRng) -> String {
     format!("cut to {keep} bytes")
 }
 
-fn overwrite_tail(bytes: &mut Vec<u8>, rng: &mut StdRng) -> String {
+fn overwrite_tail(bytes: &mut [u8], rng: &mut StdRng) -> String {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
     // Half of the time a few pages, which may be free ones; else up to a half of the file.
     let most = if rng.random_bool(0.5) { 16_384 } else { used / 2 };
@@ -300,7 +300,7 @@ fn overwrite_tail(bytes: &mut Vec<u8>, rng: &mut StdRng) -> String {
     format!("the last {count} used bytes, before {used}, overwritten")
 }
 
-fn overwrite_middle(bytes: &mut Vec<u8>, rng: &mut StdRng) -> String {
+fn overwrite_middle(bytes: &mut [u8], rng: &mut StdRng) -> String {
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
     let places = rng.random_range(1..8);
     let mut text = String::from("overwritten at");
@@ -325,17 +325,17 @@ fn the_tail_is_cut_off_after_a_clean_end() {
 
 #[test]
 fn the_tail_is_overwritten() {
-    damage(20, false, overwrite_tail);
+    damage(20, false, |bytes, rng| overwrite_tail(bytes, rng));
 }
 
 #[test]
 fn the_middle_is_overwritten() {
-    damage(80, false, overwrite_middle);
+    damage(80, false, |bytes, rng| overwrite_middle(bytes, rng));
 }
 
 #[test]
 fn the_middle_is_overwritten_after_a_clean_end() {
-    damage(80, true, overwrite_middle);
+    damage(80, true, |bytes, rng| overwrite_middle(bytes, rng));
 }
 
 #[test]

@@ -95,10 +95,10 @@ async fn check(steps: Vec<Step>) {
                     let Err(StoreError::Mismatch { current }) = outcome else { panic!("{outcome:?}") };
                     assert_eq!(current.map(|entry| entry.modified.0), standing);
                 } else if standing.is_none() && value.is_none() {
-                    assert_eq!(outcome.unwrap(), Revision(current));
+                    assert_eq!(outcome.expect("it succeeds"), Revision(current));
                 } else {
                     let revision = Revision(current + 1);
-                    assert_eq!(outcome.unwrap(), revision);
+                    assert_eq!(outcome.expect("it succeeds"), revision);
                     model.written.push(Event { key: key.into(), revision, created: standing.is_none(), value });
                 }
             }
@@ -109,7 +109,7 @@ async fn check(steps: Vec<Step>) {
                     assert!(matches!(outcome, Err(StoreError::Compacted { .. })), "{outcome:?}");
                     continue;
                 }
-                let page = outcome.unwrap();
+                let page = outcome.expect("it succeeds");
                 let keys = model.at(at);
                 let all: Vec<_> = keys
                     .into_iter()
@@ -133,7 +133,7 @@ async fn check(steps: Vec<Step>) {
                 let mut watch = outcome.unwrap_or_else(|error| panic!("{error}"));
                 let mut told = Vec::new();
                 while let Some(Some(batch)) = watch.next().now_or_never() {
-                    told.extend(batch.unwrap().events);
+                    told.extend(batch.expect("it does not fail").events);
                 }
                 let events = model.written.iter().filter(|event| event.revision.0 > after);
                 let expected: Vec<_> = events.filter(|event| event.key.starts_with(prefix)).cloned().collect();
@@ -141,11 +141,11 @@ async fn check(steps: Vec<Step>) {
             }
             Step::Compact { back } => {
                 let before = current.saturating_sub(back);
-                store.compact(Revision(before)).await.unwrap();
+                store.compact(Revision(before)).await.expect("it succeeds");
                 model.oldest = model.oldest.max(before);
             }
         }
-        assert_eq!(store.revision().await.unwrap().0, model.current());
+        assert_eq!(store.revision().await.expect("it succeeds").0, model.current());
     }
 }
 
