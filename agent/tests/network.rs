@@ -174,8 +174,15 @@ async fn host_ports_lead_to_pods() {
         let private = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let private_port = private.local_addr().unwrap().port();
         b.run(|| sh("echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip addr del 127.0.0.1/8 dev lo; \
-                     ip route add 127.0.0.1 via 10.231.0.1 dev eth0 src 10.231.0.3; ip rule add pref 1 table main; ip rule del pref 0"));
-        assert!(b.ask("127.0.0.1".parse().unwrap(), private_port).is_err());
+                     ip route add 127.0.0.1 via 10.231.0.1 dev eth0 src 10.231.0.3; ip rule add pref 1 to 127.0.0.1 table main; ip rule add pref 2 table local; ip rule del pref 0"));
+        let loopback = "127.0.0.1".parse().unwrap();
+        assert!(b.ask(loopback, private_port).is_err());
+        let table = nodes.traces(0).iter().find_map(|it| it.strip_prefix("table ip ").map(str::to_owned)).unwrap();
+        sh(&format!("nft flush chain ip {table} martians"));
+        std::thread::spawn(move || private.accept().map(|(mut it, _)| std::io::Write::write_all(&mut it, b"private")));
+        assert_eq!(b.ask(loopback, private_port), Ok("private".into()), "nothing but the rule kept it out");
+        network.refresh().await.unwrap();
+        assert!(b.ask(loopback, private_port).is_err());
         network.detach("a").await.unwrap();
         assert!(machine.ask(host_address, 18080).is_err());
         assert_eq!(network.address_of("a"), None);
@@ -309,4 +316,35 @@ async fn rules_of_others_survive() {
     let found = sh("iptables-save; nft list tables");
     sh(&format!("iptables -w 5 -D {rule}; nft delete table ip orlop_foreign_test"));
     assert!(found.contains(&foreign) && found.contains("orlop_foreign_test"));
+}
+
+/// A host of its own, whose FORWARD chain the older iptables has shut.
+#[tokio::test]
+async fn the_older_iptables_is_told_as_well() {
+    let _alone = ALONE.lock().await;
+    engine::start();
+    Sandbox::new().run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            sh("ip link set lo up; iptables-legacy -w 5 -P FORWARD DROP");
+            let bridged = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+            if Path::new(bridged).exists() {
+                std::fs::write(bridged, "1").unwrap();
+            }
+            let nodes = Nodes { data: tempfile::tempdir().unwrap(), names: [unique("old"), unique("none")] };
+            let network = nodes.open(0).await;
+            let (a, b) = (Sandbox::new(), Sandbox::new());
+            let a_address = network.attach("a", Some(a.pid), &[]).await.unwrap();
+            network.attach("b", Some(b.pid), &[]).await.unwrap();
+            a.serve("a", 80);
+            assert_eq!(b.ask(a_address, 80), Ok("a 10.231.0.3".into()));
+            sh("iptables-legacy -w 5 -F FORWARD");
+            assert!(b.ask(a_address, 80).is_err(), "the chain is shut");
+            network.refresh().await.unwrap();
+            assert_eq!(b.ask(a_address, 80), Ok("a 10.231.0.3".into()));
+            network.teardown().await.unwrap();
+            assert_eq!(nodes.traces(0), Vec::<String>::new());
+            assert_eq!(sh("iptables-legacy -w 5 -S FORWARD"), "-P FORWARD DROP\n");
+        });
+    });
 }

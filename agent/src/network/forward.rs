@@ -47,7 +47,7 @@ async fn programs() -> Result<Vec<&'static str>, NetworkError> {
     if try_run("iptables", &["--version"], "").await?.is_some_and(|it| it.status.success()) {
         programs.push("iptables");
     }
-    let legacy = tokio::fs::read_to_string("/proc/net/ip_tables_names").await.unwrap_or_default();
+    let legacy = tokio::fs::read_to_string("/proc/thread-self/net/ip_tables_names").await.unwrap_or_default();
     let has = |program| async move {
         let found = try_run(program, &["--version"], "").await?;
         Ok::<bool, NetworkError>(found.is_some_and(|it| it.status.success()))

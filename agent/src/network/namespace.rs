@@ -32,7 +32,7 @@ impl Namespace {
             _ => NetworkError::Kernel { what: format!("network namespace of process {pid}"), reason: it.to_string() },
         };
         let file = File::open(format!("/proc/{pid}/ns/net")).map_err(unreadable)?;
-        let own = std::fs::metadata("/proc/self/ns/net").map_err(unreadable)?;
+        let own = std::fs::metadata("/proc/thread-self/ns/net").map_err(unreadable)?;
         let its = file.metadata().map_err(unreadable)?;
         if (own.dev(), own.ino()) == (its.dev(), its.ino()) {
             return Err(NetworkError::Config(format!("process {pid} is on the host's network: it cannot be attached")));
