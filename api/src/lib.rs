@@ -23,4 +23,6 @@ pub mod list_types;
 pub mod patch;
 pub mod shape;
 
+pub mod discovery;
+pub mod openapi;
 pub mod table;

@@ -1,0 +1,254 @@
+//! Discovery: which groups, versions and resources the server has.
+//!
+//! In: the list of kinds. Out: the documents below `/api` and `/apis`, in the plain form (a document per group version) and the aggregated
+//! one (`apidiscovery.k8s.io`, v2 and v2beta1: everything at once). Nothing here knows which of them a client asked for.
+
+use base64::Engine;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::kind::{Kind, Scope, Sub};
+
+/// A kind of a subresource that is not the kind of its resource: group, version, kind.
+type Gvk = (&'static str, &'static str, &'static str);
+
+/// One entry of a resource list: a kind's resource, or a subresource of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// `pods`, `pods/status`.
+    pub name: String,
+    pub kind: &'static str,
+    /// Where the entry's kind is not of the list's group version.
+    pub foreign: Option<(&'static str, &'static str)>,
+    pub verbs: &'static [&'static str],
+}
+
+const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Deleting a namespace deletes what is in it: that is not done to several at once.
+const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+
+/// The verbs that a kind's resource knows.
+pub fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if kind.has(Sub::Finalize) { NAMESPACE_VERBS } else { ALL_VERBS }
+}
+
+/// The verbs and the kind of a subresource; no kind: the resource's own.
+pub fn sub_verbs(sub: Sub) -> (&'static [&'static str], Option<Gvk>) {
+    match sub {
+        Sub::Status => (&["get", "patch", "update"], None),
+        Sub::Scale => (&["get", "patch", "update"], Some(("autoscaling", "v1", "Scale"))),
+        Sub::Binding => (&["create"], Some(("", "v1", "Binding"))),
+        Sub::Finalize => (&["update"], None),
+        Sub::Log => (&["get"], None),
+        Sub::Token => (&["create"], Some(("authentication.k8s.io", "v1", "TokenRequest"))),
+    }
+}
+
+/// The entries of a kind's subresources, by name.
+pub fn subresources(kind: &Kind) -> Vec<Resource> {
+    let mut out: Vec<Resource> = kind
+        .subs
+        .iter()
+        .map(|sub| {
+            let (verbs, of) = sub_verbs(*sub);
+            Resource {
+                name: format!("{}/{}", kind.names.plural, sub.segment()),
+                kind: of.map_or(kind.kind, |(_, _, kind)| kind),
+                foreign: of.map(|(group, version, _)| (group, version)).filter(|it| *it != (kind.group, kind.version)),
+                verbs,
+            }
+        })
+        .collect();
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    out
+}
+
+/// A fingerprint of the form in which a kind is stored, as Kubernetes computes it.
+pub fn storage_version_hash(kind: &Kind) -> String {
+    let digest = Sha256::digest(format!("{}/{}/{}", kind.group, kind.version, kind.kind));
+    base64::engine::general_purpose::STANDARD.encode(&digest[..8])
+}
+
+/// The groups in their order, each with its versions, the preferred first. The core group is "".
+pub fn groups(kinds: &[Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
+    for kind in kinds {
+        match out.iter_mut().find(|(group, _)| *group == kind.group) {
+            None => out.push((kind.group, vec![kind.version])),
+            Some((_, versions)) if !versions.contains(&kind.version) => versions.push(kind.version),
+            Some(_) => {}
+        }
+    }
+    out
+}
+
+/// `/api`: the versions of the core group. `address` is where clients reach the server.
+pub fn api_versions(kinds: &[Kind], address: &str) -> Value {
+    let versions: Vec<&str> =
+        groups(kinds).into_iter().filter(|(it, _)| it.is_empty()).flat_map(|(_, it)| it).collect();
+    json!({
+        "kind": "APIVersions", "versions": versions,
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+    })
+}
+
+/// `/apis`: all groups but the core group.
+pub fn api_group_list(kinds: &[Kind]) -> Value {
+    let groups: Vec<Value> = groups(kinds)
+        .into_iter()
+        .filter(|(it, _)| !it.is_empty())
+        .map(|(group, versions)| group_entry(group, &versions))
+        .collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// `/apis/<group>`.
+pub fn api_group(kinds: &[Kind], group: &str) -> Option<Value> {
+    let (group, versions) = groups(kinds).into_iter().find(|(it, _)| *it == group && !it.is_empty())?;
+    let mut out = group_entry(group, &versions);
+    out["kind"] = "APIGroup".into();
+    out["apiVersion"] = "v1".into();
+    Some(out)
+}
+
+fn group_entry(group: &str, versions: &[&str]) -> Value {
+    let entries: Vec<Value> =
+        versions.iter().map(|it| json!({"groupVersion": format!("{group}/{it}"), "version": it})).collect();
+    json!({"name": group, "preferredVersion": entries[0], "versions": entries})
+}
+
+/// `/api/<version>` and `/apis/<group>/<version>`.
+pub fn api_resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<Value> {
+    let mut of: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
+    of.sort_by_key(|it| it.names.plural);
+    let first = of.first()?;
+    let mut resources = Vec::new();
+    for kind in &of {
+        let mut entry = json!({
+            "name": kind.names.plural, "singularName": kind.names.singular, "namespaced": kind.namespaced(), "kind": kind.kind,
+            "verbs": verbs(kind), "storageVersionHash": storage_version_hash(kind),
+        });
+        for (name, words) in [("shortNames", kind.names.short), ("categories", kind.names.categories)] {
+            if !words.is_empty() {
+                entry[name] = words.into();
+            }
+        }
+        resources.push(entry);
+        for sub in subresources(kind) {
+            let mut entry = json!({
+                "name": sub.name, "singularName": "", "namespaced": kind.namespaced(), "kind": sub.kind, "verbs": sub.verbs,
+            });
+            if let Some((group, version)) = sub.foreign {
+                entry["group"] = group.into();
+                entry["version"] = version.into();
+            }
+            resources.push(entry);
+        }
+    }
+    Some(json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": resources,
+    }))
+}
+
+/// The aggregated form of `/api` (`core`) or `/apis`: an `APIGroupDiscoveryList` of `apidiscovery.k8s.io/<api_version>`, `v2` or `v2beta1`.
+pub fn aggregated(kinds: &[Kind], core: bool, api_version: &str) -> Value {
+    let items: Vec<Value> = groups(kinds)
+        .into_iter()
+        .filter(|(group, _)| group.is_empty() == core)
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions.into_iter().map(|it| aggregated_version(kinds, group, it)).collect();
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{api_version}"), "metadata": {}, "items": items,
+    })
+}
+
+fn aggregated_version(kinds: &[Kind], group: &str, version: &str) -> Value {
+    let mut of: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
+    of.sort_by_key(|it| it.names.plural);
+    let resources: Vec<Value> = of
+        .into_iter()
+        .map(|kind| {
+            let own = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+            let mut entry = json!({
+                "resource": kind.names.plural, "responseKind": own, "singularResource": kind.names.singular, "verbs": verbs(kind),
+                "scope": match kind.scope { Scope::Cluster => "Cluster", Scope::Namespaced => "Namespaced" },
+            });
+            for (name, words) in [("shortNames", kind.names.short), ("categories", kind.names.categories)] {
+                if !words.is_empty() {
+                    entry[name] = words.into();
+                }
+            }
+            let subs: Vec<Value> = subresources(kind)
+                .into_iter()
+                .map(|sub| {
+                    let (group, version) = sub.foreign.unwrap_or((kind.group, kind.version));
+                    json!({
+                        "subresource": sub.name.split('/').nth(1),
+                        "responseKind": {"group": group, "version": version, "kind": sub.kind}, "verbs": sub.verbs,
+                    })
+                })
+                .collect();
+            if !subs.is_empty() {
+                entry["subresources"] = subs.into();
+            }
+            entry
+        })
+        .collect();
+    json!({"version": version, "resources": resources, "freshness": "Current"})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::KINDS;
+
+    fn check(document: &Value, pointer: &str, expected: Value) {
+        assert_eq!(document.pointer(pointer), Some(&expected), "{pointer} of {document}");
+    }
+
+    #[test]
+    fn lists_groups_and_versions() {
+        check(&api_versions(KINDS, "a:1"), "/versions", json!(["v1"]));
+        let groups = api_group_list(KINDS);
+        check(&groups, "/groups/0/preferredVersion/groupVersion", json!("apps/v1"));
+        assert!(groups["groups"].as_array().unwrap().iter().all(|it| it["name"] != ""));
+        check(&api_group(KINDS, "apps").unwrap(), "/kind", json!("APIGroup"));
+        assert!(api_group(KINDS, "no.such").is_none() && api_group(KINDS, "").is_none());
+        assert!(api_resource_list(KINDS, "apps", "v2").is_none());
+    }
+
+    #[test]
+    fn lists_resources_as_kubernetes_does() {
+        let core = api_resource_list(KINDS, "", "v1").unwrap();
+        let of =
+            |name: &str| core["resources"].as_array().unwrap().iter().find(|it| it["name"] == name).cloned().unwrap();
+        check(&of("pods"), "/shortNames", json!(["po"]));
+        check(&of("pods"), "/storageVersionHash", json!("xPOwRZ+Yhw8="));
+        check(&of("pods/binding"), "/kind", json!("Binding"));
+        check(&of("namespaces"), "/namespaced", json!(false));
+        let apps = api_resource_list(KINDS, "apps", "v1").unwrap();
+        check(&apps, "/resources/0/storageVersionHash", json!("8aSe+NMegvE="));
+        check(&apps, "/resources/1/group", json!("autoscaling"));
+    }
+
+    #[test]
+    fn aggregates_everything() {
+        let core = aggregated(KINDS, true, "v2");
+        check(&core, "/apiVersion", json!("apidiscovery.k8s.io/v2"));
+        check(&core, "/items/0/versions/0/freshness", json!("Current"));
+        let apis = aggregated(KINDS, false, "v2beta1");
+        check(&apis, "/items/0/metadata/name", json!("apps"));
+        check(&apis, "/items/0/versions/0/resources/0/subresources/0/responseKind/kind", json!("Scale"));
+        let listed: usize = [&core, &apis]
+            .iter()
+            .flat_map(|it| it["items"].as_array().unwrap())
+            .flat_map(|it| it["versions"].as_array().unwrap())
+            .map(|it| it["resources"].as_array().unwrap().len())
+            .sum();
+        assert_eq!(listed, KINDS.len());
+    }
+}
