@@ -30,6 +30,8 @@ const TOKEN_BYTES_MAX: usize = 16 << 10;
 #[derive(Clone, Debug)]
 pub struct Found {
     pub uid: String,
+    /// Whether its deletion has begun.
+    pub deleting: bool,
     pub json: Bytes,
 }
 

@@ -17,6 +17,9 @@ pub mod request;
 pub mod authenticate;
 pub mod authorize;
 
+pub mod admission;
+pub mod connect;
+
 pub mod present;
 
 pub use config::Config;

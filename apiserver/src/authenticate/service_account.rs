@@ -232,9 +232,7 @@ fn deleted(found: &Found, now: Timestamp) -> bool {
     struct Meta {
         deletion_timestamp: Option<Timestamp>,
     }
-    // Most objects are not being deleted, and to find the word's absence is cheaper than to parse.
-    const WORD: &[u8] = b"\"deletionTimestamp\"";
-    if !found.json.windows(WORD.len()).any(|it| it == WORD) {
+    if !found.deleting {
         return false;
     }
     let deletion = serde_json::from_slice::<Slim>(&found.json).ok().and_then(|it| it.metadata.deletion_timestamp);

@@ -32,7 +32,8 @@ impl Objects for Fakes {
         let objects = self.0.lock();
         let object = objects.get(&format!("{kind}/{namespace}/{name}"))?;
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        Some(Found { uid, json: object.to_string().into() })
+        let deleting = !object["metadata"]["deletionTimestamp"].is_null();
+        Some(Found { uid, deleting, json: object.to_string().into() })
     }
 }
 

@@ -1,0 +1,25 @@
+//! Subresources that are no view of a stored object: a service account's token, a container's log.
+//!
+//! Each is a [`Connector`], one file each; [`connectors`] lists them.
+
+pub mod log_proxy;
+pub mod token;
+
+use std::sync::Arc;
+
+use crate::admission::Sight;
+use crate::authenticate::service_account::Issuer;
+use crate::pki::Pki;
+use crate::serve::ServeError;
+use crate::stage::Connector;
+
+/// All connectors.
+///
+/// # Errors
+/// Where the certificate that is shown to agents cannot be used.
+pub fn connectors(pki: &Pki, issuer: &Arc<Issuer>, sight: &Sight) -> Result<Vec<Arc<dyn Connector>>, ServeError> {
+    Ok(vec![
+        Arc::new(token::Tokens::new(issuer.clone(), sight.clone())),
+        Arc::new(log_proxy::LogProxy::new(pki.ca(), &pki.kubelet_client, sight.clone())?),
+    ])
+}
