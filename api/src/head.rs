@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use crate::kind::Selectable;
 
@@ -66,7 +68,7 @@ pub struct Head {
 #[error("an object's head cannot be read: {0}")]
 pub struct HeadError(#[from] serde_json::Error);
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct RawMeta<'a> {
     #[serde(borrow, default)]
     namespace: Cow<'a, str>,
@@ -74,15 +76,15 @@ struct RawMeta<'a> {
     name: Cow<'a, str>,
     #[serde(borrow, default)]
     uid: Cow<'a, str>,
-    #[serde(borrow, default)]
-    labels: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(default)]
+    labels: Option<Labels>,
     #[serde(borrow, default, rename = "ownerReferences")]
     owners: Option<Vec<RawOwner<'a>>>,
     #[serde(borrow, default, rename = "deletionTimestamp")]
-    deletion: Option<Cow<'a, str>>,
+    deletion: Option<Text<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct RawOwner<'a> {
     #[serde(borrow)]
     uid: Cow<'a, str>,
@@ -90,7 +92,34 @@ struct RawOwner<'a> {
     controller: bool,
 }
 
-type RawFields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+/// A text that is borrowed where it has no escapes, also as a key or within other types.
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Labels;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+                let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::new();
+                while let Some((key, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
+                    pairs.push((key.0.into(), value.0.into()));
+                }
+                // We encode maps in key order; others may not, and then a key may even stand twice.
+                if pairs.is_sorted_by(|a, b| a.0 < b.0) {
+                    Ok(Labels(pairs.into()))
+                } else {
+                    Ok(pairs.into_iter().collect())
+                }
+            }
+        }
+        decoder.deserialize_map(Pairs)
+    }
+}
 
 impl Head {
     /// Reads the head of `json`, one object, with the values of `fields`.
@@ -98,54 +127,116 @@ impl Head {
     /// # Errors
     /// When `json` is no object with readable metadata.
     pub fn parse(json: &[u8], fields: &[Selectable]) -> Result<Head, HeadError> {
-        let top: RawFields<'_> = serde_json::from_slice(json)?;
-        let meta: RawMeta<'_> = serde_json::from_str(top.get("metadata").map_or("{}", |it| it.get()))?;
-        let mut parts: BTreeMap<&str, RawFields<'_>> = BTreeMap::new();
-        let mut values = Vec::with_capacity(fields.len());
-        for field in fields {
-            values.push(field_value(&top, &mut parts, field)?.unwrap_or_else(|| field.absent.into()));
+        let mut values: Vec<Option<Box<str>>> = vec![None; fields.len()];
+        let wanted: Wanted<'_> = fields.iter().map(|it| it.path).enumerate().collect();
+        let mut raw = None;
+        let mut decoder = serde_json::Deserializer::from_slice(json);
+        decoder.deserialize_map(Part { wanted: &wanted, values: &mut values, metadata: Some(&mut raw) })?;
+        decoder.end()?;
+        let raw = raw.map_or("{}", RawValue::get);
+        let meta: RawMeta<'_> = serde_json::from_str(raw)?;
+        let inner: Wanted<'_> =
+            wanted.iter().filter_map(|(at, path)| Some((*at, path.strip_prefix("metadata.")?))).collect();
+        if !inner.is_empty() {
+            let part = Part { wanted: &inner, values: &mut values, metadata: None };
+            part.deserialize(&mut serde_json::Deserializer::from_str(raw))?;
         }
         let owners = meta.owners.unwrap_or_default();
+        let values = values.into_iter().zip(fields).map(|(value, field)| value.unwrap_or_else(|| field.absent.into()));
         Ok(Head {
             namespace: meta.namespace.into(),
             name: meta.name.into(),
             uid: meta.uid.into(),
-            labels: meta.labels.unwrap_or_default().iter().map(|(k, v)| (&**k, &**v)).collect(),
-            fields: values.into(),
+            labels: meta.labels.unwrap_or_default(),
+            fields: values.collect(),
             owners: owners.iter().map(|it| Owner { uid: (&*it.uid).into(), controller: it.controller }).collect(),
             deleting: meta.deletion.is_some(),
         })
     }
 }
 
-/// The text at a field's path, if anything is there.
-fn field_value<'a>(
-    top: &RawFields<'a>,
-    parts: &mut BTreeMap<&'static str, RawFields<'a>>,
-    field: &Selectable,
-) -> Result<Option<Box<str>>, HeadError> {
-    let Some((first, rest)) = field.path.split_once('.') else {
-        return Ok(top.get(field.path).and_then(|it| scalar(it.get())));
-    };
-    if !parts.contains_key(first) {
-        let part = match top.get(first) {
-            Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get())?,
-            _ => RawFields::new(),
-        };
-        parts.insert(first, part);
+/// Fields that lie in an object: which of the list, and the path from the object on.
+type Wanted<'s> = SmallVec<[(usize, &'s str); 8]>;
+
+/// One object on the way to the selectable fields. The text is passed over once; what no field lies in is skipped.
+struct Part<'s, 'v, 'de> {
+    wanted: &'v [(usize, &'s str)],
+    values: &'v mut [Option<Box<str>>],
+    /// Where the metadata goes: of the outermost object only.
+    metadata: Option<&'v mut Option<&'de RawValue>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Part<'_, '_, 'de> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
+        decoder.deserialize_any(self)
     }
-    let Some(raw) = parts.get(first).and_then(|part| part.get(rest.split('.').next().unwrap_or(rest))) else {
-        return Ok(None);
-    };
-    let Some((_, deeper)) = rest.split_once('.') else { return Ok(scalar(raw.get())) };
-    let value: serde_json::Value = serde_json::from_str(raw.get())?;
-    let pointer = format!("/{}", deeper.replace('.', "/"));
-    Ok(value.pointer(&pointer).and_then(|it| scalar(&it.to_string())))
+}
+
+impl<'de> Visitor<'de> for Part<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Part { wanted, values, mut metadata } = self;
+        while let Some(Text(key)) = map.next_key::<Text<'de>>()? {
+            if let Some(raw) = metadata.as_deref_mut()
+                && key == "metadata"
+            {
+                *raw = Some(map.next_value()?);
+                continue;
+            }
+            let mut inner: Wanted<'_> = SmallVec::new();
+            let mut found = None;
+            for (at, path) in wanted {
+                match path.strip_prefix(&*key) {
+                    Some("") => found = Some(*at),
+                    Some(below) => inner.extend(below.strip_prefix('.').map(|it| (*at, it))),
+                    None => {}
+                }
+            }
+            if let Some(at) = found {
+                values[at] = scalar(map.next_value::<&RawValue>()?.get());
+            } else if inner.is_empty() {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                map.next_value_seed(Part { wanted: &inner, values, metadata: None })?;
+            }
+        }
+        Ok(())
+    }
+
+    // Where a path leads through something that is no object, nothing is at its end.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
 }
 
 fn scalar(json: &str) -> Option<Box<str>> {
     match json.as_bytes().first()? {
-        b'"' => serde_json::from_str::<Cow<'_, str>>(json).ok().map(|it| it.as_ref().into()),
+        b'"' => serde_json::from_str::<Text<'_>>(json).ok().map(|it| it.0.into()),
         b'{' | b'[' | b'n' => None,
         _ => Some(json.into()),
     }
@@ -206,6 +297,25 @@ mod tests {
         assert_eq!(head.labels.get("b"), Some("2"));
         assert_eq!(head.fields.iter().map(|it| &**it).collect::<Vec<_>>(), ["n1", "", "true"]);
         assert_eq!(*head.owners, [Owner { uid: "o".into(), controller: true }]);
+    }
+
+    #[test]
+    fn passes_over_what_it_does_not_need() {
+        let check = |json: &str, path: &'static str, expected: Option<&str>| {
+            let head = Head::parse(json.as_bytes(), &[Selectable { path, absent: "-" }]).ok();
+            assert_eq!(head.as_ref().map(|it| &*it.fields[0]), expected, "{path} of {json}");
+        };
+        check(r#"{"involvedObject":{"kind":"Pod","name":"a\"b"}}"#, "involvedObject.name", Some("a\"b"));
+        check(r#"{"a":{"b":{"c":7}},"ab":{"b":{"c":8}}}"#, "a.b.c", Some("7"));
+        check(r#"{"type":"Opaque"}"#, "type", Some("Opaque"));
+        check(r#"{"spec":null}"#, "spec.nodeName", Some("-"));
+        check(r#"{"spec":["x"],"status":{}}"#, "spec.nodeName", Some("-"));
+        check(r#"{"spec":{"nodeName":{}}}"#, "spec.nodeName", Some("-"));
+        check(r#"{"metadata":{"generateName":"x-"}}"#, "metadata.generateName", Some("x-"));
+        check(r#"{"metadata":{"labels":{"b":"1","a":"2","b":"3"}}}"#, "x", Some("-"));
+        check("[]", "x", None);
+        check("{} {}", "x", None);
+        check(r#"{"metadata":{"labels":{"b":1}}}"#, "x", None);
     }
 
     #[test]

@@ -50,14 +50,13 @@ pub fn prepare_create(
     }
     settle_namespace(meta, kind, context)?;
     settle_name(meta, context)?;
-    if meta.name.as_deref().unwrap_or_default().is_empty() {
-        if let Some(base) = meta.generate_name.as_deref().filter(|it| !it.is_empty()) {
-            let mut end = base.len().min(GENERATE_NAME_LIMIT_BYTES);
-            while !base.is_char_boundary(end) {
-                end -= 1;
-            }
-            meta.name = Some(format!("{}{}", &base[..end], context.suffix));
+    let unnamed = meta.name.as_deref().unwrap_or_default().is_empty();
+    if let Some(base) = meta.generate_name.as_deref().filter(|it| unnamed && !it.is_empty()) {
+        let mut end = base.len().min(GENERATE_NAME_LIMIT_BYTES);
+        while !base.is_char_boundary(end) {
+            end -= 1;
         }
+        meta.name = Some(format!("{}{}", &base[..end], context.suffix));
     }
     meta.uid = Some(context.uid.to_owned());
     meta.creation_timestamp = Some(Time(whole_seconds(context.now)));

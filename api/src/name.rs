@@ -230,10 +230,8 @@ pub fn label_value(text: &str) -> Complaints {
 /// A name that can be one segment of a path. With `prefix`, only what no suffix could mend.
 pub fn path_segment(text: &str, prefix: bool) -> Complaints {
     let mut found = Vec::new();
-    if !prefix {
-        if let "." | ".." = text {
-            return vec![format!("may not be '{text}'")];
-        }
+    if let ("." | "..", false) = (text, prefix) {
+        return vec![format!("may not be '{text}'")];
     }
     for forbidden in ["/", "%"] {
         if text.contains(forbidden) {

@@ -19,8 +19,11 @@ mod schema;
 mod v2;
 mod v3;
 
-/// The media type of the protobuf form of `/openapi/v2`.
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of the protobuf form of `/openapi/v2`, as answers name it.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// What clients put into `Accept` for the same: its `@` is no character of a media type, so that no answer may carry it.
+pub const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// An encoded document.
 #[derive(Clone, Debug)]

@@ -153,6 +153,15 @@ fn named(name: &str, schema: Value, form: Form) -> Value {
             extend(name, field, of);
         }
     }
+    // The Rust types always have metadata; clients need not send any.
+    if let Some(required) = out.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|it| it != "metadata");
+    }
+    if out.get("required").and_then(Value::as_array).is_some_and(Vec::is_empty)
+        && let Some(fields) = out.as_object_mut()
+    {
+        fields.remove("required");
+    }
     if list_types::is_atomic(name) {
         out["x-kubernetes-map-type"] = "atomic".into();
     }
@@ -213,10 +222,11 @@ fn convert(schema: Value, form: Form) -> Value {
         }
     }
     // Beside a reference of version 3, nothing else counts: it goes into a list of one.
-    if form == Form::V3 && out.len() > 1 {
-        if let Some(reference) = out.remove("$ref") {
-            out.insert("allOf".to_owned(), json!([{"$ref": reference}]));
-        }
+    if form == Form::V3
+        && out.len() > 1
+        && let Some(reference) = out.remove("$ref")
+    {
+        out.insert("allOf".to_owned(), json!([{"$ref": reference}]));
     }
     Value::Object(out)
 }

@@ -269,7 +269,7 @@ fn element_steps(field: Option<&Field>, list: &[Value]) -> Option<Vec<Step>> {
     use crate::list_types::List;
     match field.map_or(List::Atomic, Field::list) {
         List::Atomic => None,
-        List::Set => Some(list.iter().map(|it| Step::value(it)).collect()),
+        List::Set => Some(list.iter().map(Step::value).collect()),
         List::Map(keys) => list.iter().map(|it| Step::key(it, keys)).collect(),
     }
 }
