@@ -1,12 +1,15 @@
 //! Every built-in kind, in the order in which discovery lists them. A new kind is a file below and a line in [`KINDS`].
 
 mod cells;
+mod checks;
 mod pod_spec;
+mod workload;
 
 mod config_map;
 mod endpoints;
 mod event;
 mod event_columns;
+mod event_rules;
 mod namespace;
 mod node;
 mod pod;

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 
-use crate::kind::{Names, Scope, Strategy};
+use crate::field::Errors;
+use crate::kind::{Names, Part, Scope, Strategy};
 use crate::kinds::rbac;
 use crate::name::NameRule;
 use crate::table::Column;
@@ -13,4 +14,8 @@ impl Strategy for ClusterRole {
     const COLUMNS: &'static [Column] = rbac::ROLE_COLUMNS;
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn validate(&self, _part: Part, _old: Option<&Self>, errors: &mut Errors) {
+        rbac::validate_rules(self.rules.as_deref(), false, errors);
+    }
 }

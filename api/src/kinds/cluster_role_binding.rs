@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 
-use crate::kind::{Names, Scope, Strategy};
+use crate::field::Errors;
+use crate::kind::{Names, Part, Scope, Strategy};
 use crate::kinds::rbac;
 use crate::name::NameRule;
 use crate::table::Column;
@@ -17,5 +18,10 @@ impl Strategy for ClusterRoleBinding {
 
     fn default(&mut self) {
         rbac::default_binding(&mut self.role_ref, self.subjects.as_deref_mut());
+    }
+
+    fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        let before = old.map(|it| &it.role_ref);
+        rbac::validate_binding(&self.role_ref, before, self.subjects.as_deref(), &["ClusterRole"], errors);
     }
 }

@@ -2,9 +2,10 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use crate::field::Errors;
+use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells::{self, AGE};
+use crate::kinds::checks::{self, DATA_LIMIT_BYTES};
 use crate::table::{Cell, Column};
 
 impl Strategy for ConfigMap {
@@ -13,17 +14,21 @@ impl Strategy for ConfigMap {
         &[cells::text("Data", |it| Cell::Number(cells::count(&it["data"]) + cells::count(&it["binaryData"]))), AGE];
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
-        let Some(old) = old else { return };
-        if old.immutable == Some(true) {
-            if self.immutable != Some(true) {
-                errors.forbidden("immutable", "field is immutable when `immutable` is set");
+        checks::data_keys(self.data.iter().flatten().map(|(key, _)| key), "data", errors);
+        checks::data_keys(self.binary_data.iter().flatten().map(|(key, _)| key), "binaryData", errors);
+        for key in self.data.iter().flatten().map(|(key, _)| key) {
+            if self.binary_data.as_ref().is_some_and(|it| it.contains_key(key)) {
+                errors.invalid(Path::new("data").key(key), key, "duplicate of key present in binaryData");
             }
-            if self.data != old.data {
-                errors.forbidden("data", "field is immutable when `immutable` is set");
-            }
-            if self.binary_data != old.binary_data {
-                errors.forbidden("binaryData", "field is immutable when `immutable` is set");
-            }
+        }
+        let texts: usize = self.data.iter().flatten().map(|(_, value)| value.len()).sum();
+        let bytes: usize = self.binary_data.iter().flatten().map(|(_, value)| value.0.len()).sum();
+        if texts + bytes > DATA_LIMIT_BYTES {
+            errors.too_long("", DATA_LIMIT_BYTES);
+        }
+        if let Some(old) = old {
+            let changed = [("data", self.data != old.data), ("binaryData", self.binary_data != old.binary_data)];
+            checks::sealed(old.immutable, self.immutable, &changed, errors);
         }
     }
 }

@@ -1,12 +1,16 @@
 //! `Deployment`: so many pods of one template, and how to get from one template to the next.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
+use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
+use crate::kinds::checks;
 use crate::kinds::pod_spec::defaults;
+use crate::kinds::workload;
+use crate::name;
 use crate::table::{Cell, Column};
 
 impl Strategy for Deployment {
@@ -53,6 +57,87 @@ impl Strategy for Deployment {
     fn generation_rises(&self, old: &Self) -> Option<bool> {
         // Annotations count too: the controller copies them to its ReplicaSets.
         Some(self.spec != old.spec || self.metadata.annotations != old.metadata.annotations)
+    }
+
+    fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
+        if part == Part::Status {
+            if let Some(status) = &self.status {
+                let parts = [
+                    ("updatedReplicas", status.updated_replicas),
+                    ("readyReplicas", status.ready_replicas),
+                    ("availableReplicas", status.available_replicas),
+                ];
+                workload::validate_counts(status.replicas, &parts, errors);
+            }
+            return;
+        }
+        let (Some(spec), before) = (&self.spec, old.and_then(|it| it.spec.as_ref())) else { return };
+        if before == Some(spec) {
+            return;
+        }
+        let path = Path::new("spec");
+        workload::validate(&spec.selector, Some(&spec.template), &path, errors);
+        for (field, number) in [
+            ("replicas", spec.replicas),
+            ("minReadySeconds", spec.min_ready_seconds),
+            ("revisionHistoryLimit", spec.revision_history_limit),
+            ("progressDeadlineSeconds", spec.progress_deadline_seconds),
+        ] {
+            checks::not_negative(number.map(i64::from), || path.child(field), errors);
+        }
+        if let Some(strategy) = &spec.strategy {
+            validate_strategy(strategy, &path.child("strategy"), errors);
+        }
+        if let Some(deadline) = spec.progress_deadline_seconds
+            && deadline <= spec.min_ready_seconds.unwrap_or(0)
+        {
+            errors.invalid(path.child("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds");
+        }
+        if let Some(before) = before {
+            checks::immutable(&spec.selector, &before.selector, path.child("selector"), errors);
+        }
+    }
+}
+
+fn validate_strategy(it: &DeploymentStrategy, path: &Path, errors: &mut Errors) {
+    match (it.type_.as_deref().unwrap_or_default(), &it.rolling_update) {
+        ("Recreate", Some(_)) => {
+            errors.forbidden(path.child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'")
+        }
+        ("Recreate", None) => {}
+        ("RollingUpdate", None) => {
+            errors.required(path.child("rollingUpdate"), "this should be defaulted and never be nil");
+        }
+        ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &path.child("rollingUpdate"), errors),
+        (other, _) => errors.not_supported(path.child("type"), other, &["Recreate", "RollingUpdate"]),
+    }
+}
+
+fn validate_rolling(it: &RollingUpdateDeployment, path: &Path, errors: &mut Errors) {
+    let (Some(unavailable), Some(surge)) = (&it.max_unavailable, &it.max_surge) else { return };
+    for (field, value) in [("maxUnavailable", unavailable), ("maxSurge", surge)] {
+        match value {
+            IntOrString::Int(number) => checks::not_negative(Some((*number).into()), || path.child(field), errors),
+            IntOrString::String(text) => {
+                for complaint in name::percent(text) {
+                    errors.invalid(path.child(field), text, complaint);
+                }
+            }
+        }
+    }
+    if amount(unavailable) == 0 && amount(surge) == 0 {
+        errors.invalid(path.child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0");
+    }
+    if matches!(unavailable, IntOrString::String(_)) && amount(unavailable) > 100 {
+        errors.invalid(path.child("maxUnavailable"), unavailable, "must not be greater than 100%");
+    }
+}
+
+/// The number, whether of pods or of hundredths.
+fn amount(value: &IntOrString) -> i64 {
+    match value {
+        IntOrString::Int(number) => (*number).into(),
+        IntOrString::String(text) => text.trim_end_matches('%').parse().unwrap_or(0),
     }
 }
 

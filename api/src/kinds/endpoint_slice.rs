@@ -2,13 +2,22 @@
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::kind::{Names, Strategy};
+use crate::field::{Errors, Path};
+use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells::{self, AGE, list, str_of};
+use crate::kinds::checks;
+use crate::name;
 use crate::table::{Cell, Column};
 
 /// What an empty list of ports or endpoints is shown as.
 const UNSET: &str = "<unset>";
+/// How many endpoints one slice may have: Kubernetes' bound, so that one object stays small enough to send often.
+const ENDPOINTS_LIMIT: usize = 1_000;
+const PORTS_LIMIT: usize = 20_000;
+const ADDRESSES_LIMIT: usize = 100;
 
 impl Strategy for EndpointSlice {
     const NAMES: Names = Names { plural: "endpointslices", singular: "endpointslice", short: &[], categories: &[] };
@@ -32,6 +41,69 @@ impl Strategy for EndpointSlice {
             && self.address_type == old.address_type
             && self.metadata.labels == old.metadata.labels;
         Some(!same)
+    }
+
+    fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        let family = self.address_type.as_str();
+        checks::one_of(Some(family), &["FQDN", "IPv4", "IPv6"], || Path::new("addressType"), errors);
+        if self.endpoints.len() > ENDPOINTS_LIMIT {
+            errors.too_many("endpoints", self.endpoints.len(), ENDPOINTS_LIMIT);
+        }
+        for (index, endpoint) in self.endpoints.iter().take(ENDPOINTS_LIMIT).enumerate() {
+            let path = || Path::new("endpoints").index(index);
+            match endpoint.addresses.len() {
+                0 => errors.required(path().child("addresses"), "must contain at least 1 address"),
+                many if many > ADDRESSES_LIMIT => {
+                    errors.too_many(path().child("addresses"), many, ADDRESSES_LIMIT);
+                }
+                _ => {}
+            }
+            for (at, address) in endpoint.addresses.iter().enumerate() {
+                validate_address(address, family, || path().child("addresses").index(at), errors);
+            }
+            let hostname = endpoint.hostname.as_deref();
+            checks::none_or_named(hostname, name::dns1123_label, || path().child("hostname"), errors);
+            let node = endpoint.node_name.as_deref();
+            checks::none_or_named(node, name::dns1123_subdomain, || path().child("nodeName"), errors);
+        }
+        validate_ports(self, errors);
+        if let Some(old) = old {
+            checks::immutable(&self.address_type, &old.address_type, "addressType", errors);
+        }
+    }
+}
+
+fn validate_address(address: &str, family: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    let ip: IpAddr = match family {
+        "IPv4" => match address.parse::<Ipv4Addr>() {
+            Ok(ip) => ip.into(),
+            Err(_) => return errors.invalid(path(), address, "must be a valid IPv4 address"),
+        },
+        "IPv6" => match address.parse::<Ipv6Addr>() {
+            Ok(ip) => ip.into(),
+            Err(_) => return errors.invalid(path(), address, "must be a valid IPv6 address"),
+        },
+        _ => return checks::named(address, name::dns1123_subdomain, path, errors),
+    };
+    checks::not_special(ip, path, errors);
+}
+
+fn validate_ports(slice: &EndpointSlice, errors: &mut Errors) {
+    let ports = slice.ports.as_deref().unwrap_or_default();
+    if ports.len() > PORTS_LIMIT {
+        return errors.too_many("ports", ports.len(), PORTS_LIMIT);
+    }
+    let mut names = HashSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = || Path::new("ports").index(index);
+        let label = port.name.as_deref().unwrap_or_default();
+        checks::none_or_named(Some(label), name::dns1123_label, || path().child("name"), errors);
+        if !names.insert(label) {
+            errors.duplicate(path().child("name"), label);
+        }
+        checks::one_of(port.protocol.as_deref(), &["TCP", "UDP", "SCTP"], || path().child("protocol"), errors);
+        let app_protocol = port.app_protocol.as_deref();
+        checks::none_or_named(app_protocol, name::qualified_name, || path().child("appProtocol"), errors);
     }
 }
 

@@ -3,8 +3,11 @@
 use k8s_openapi::api::core::v1::Endpoints;
 use serde_json::Value;
 
-use crate::kind::{Names, Strategy};
+use crate::field::{Errors, Path};
+use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells::{self, AGE, NONE, list, str_of};
+use crate::kinds::checks;
+use crate::name;
 use crate::table::{Cell, Column};
 
 impl Strategy for Endpoints {
@@ -16,6 +19,41 @@ impl Strategy for Endpoints {
     fn default(&mut self) {
         for port in self.subsets.iter_mut().flatten().flat_map(|it| it.ports.iter_mut().flatten()) {
             port.protocol.get_or_insert_with(|| "TCP".into());
+        }
+    }
+
+    fn validate(&self, _part: Part, _old: Option<&Self>, errors: &mut Errors) {
+        for (index, subset) in self.subsets.iter().flatten().enumerate() {
+            let path = Path::new("subsets").index(index);
+            let ready = subset.addresses.as_deref().unwrap_or_default();
+            let not_ready = subset.not_ready_addresses.as_deref().unwrap_or_default();
+            if ready.is_empty() && not_ready.is_empty() {
+                errors.required(path.clone(), "must specify `addresses` or `notReadyAddresses`");
+            }
+            for (field, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
+                for (at, address) in addresses.iter().enumerate() {
+                    let path = || path.child(field).index(at);
+                    match address.ip.parse() {
+                        Ok(ip) => checks::not_special(ip, || path().child("ip"), errors),
+                        Err(_) => checks::ip(&address.ip, || path().child("ip"), errors),
+                    }
+                    let hostname = address.hostname.as_deref();
+                    checks::none_or_named(hostname, name::dns1123_label, || path().child("hostname"), errors);
+                }
+            }
+            let ports = subset.ports.as_deref().unwrap_or_default();
+            for (at, port) in ports.iter().enumerate() {
+                let path = || path.child("ports").index(at);
+                let label = port.name.as_deref().unwrap_or_default();
+                if ports.len() > 1 {
+                    checks::named(label, name::dns1123_label, || path().child("name"), errors);
+                } else {
+                    checks::none_or_named(Some(label), name::dns1123_label, || path().child("name"), errors);
+                }
+                checks::port_number(port.port, || path().child("port"), errors);
+                let protocols = &["TCP", "UDP", "SCTP"];
+                checks::one_of(port.protocol.as_deref(), protocols, || path().child("protocol"), errors);
+            }
         }
     }
 

@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::core::v1::Event;
 
-use crate::kind::{Names, Selectable, Strategy};
+use crate::field::Errors;
+use crate::kind::{Names, Part, Selectable, Strategy};
 use crate::kinds::event_columns::COLUMNS;
+use crate::kinds::event_rules::{self, Rules};
 use crate::table::Column;
 
 impl Strategy for Event {
@@ -23,4 +25,18 @@ impl Strategy for Event {
     ];
     const COLUMNS: &'static [Column] = COLUMNS;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn validate(&self, _part: Part, _old: Option<&Self>, errors: &mut Errors) {
+        let rules = Rules {
+            namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
+            about: ("involvedObject.namespace", self.involved_object.namespace.as_deref().unwrap_or_default()),
+            controller: ("reportingComponent", self.reporting_component.as_deref().unwrap_or_default()),
+            instance: self.reporting_instance.as_deref().unwrap_or_default(),
+            action: self.action.as_deref().unwrap_or_default(),
+            reason: self.reason.as_deref().unwrap_or_default(),
+            message: ("message", self.message.as_deref().unwrap_or_default()),
+            has_time: self.event_time.is_some(),
+        };
+        event_rules::validate(&rules, errors);
+    }
 }

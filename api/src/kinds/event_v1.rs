@@ -3,8 +3,10 @@
 use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 
-use crate::kind::{Conversion, Names, Selectable, Strategy};
+use crate::field::Errors;
+use crate::kind::{Conversion, Names, Part, Selectable, Strategy};
 use crate::kinds::event_columns::COLUMNS;
+use crate::kinds::event_rules::{self, Rules};
 use crate::table::Column;
 
 impl Strategy for Event {
@@ -23,6 +25,29 @@ impl Strategy for Event {
     ];
     const COLUMNS: &'static [Column] = COLUMNS;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        // Events written through the core group need not have the newer fields when they are updated through this one.
+        if self.event_time.is_none() && old.is_none() {
+            errors.required("eventTime", "");
+        }
+        let kind = self.type_.as_deref().unwrap_or_default();
+        if old.is_none() && !matches!(kind, "Normal" | "Warning") {
+            errors.invalid("type", "", format!("has invalid value: {kind}"));
+        }
+        let about = self.regarding.as_ref().and_then(|it| it.namespace.as_deref());
+        let rules = Rules {
+            namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
+            about: ("regarding.namespace", about.unwrap_or_default()),
+            controller: ("reportingController", self.reporting_controller.as_deref().unwrap_or_default()),
+            instance: self.reporting_instance.as_deref().unwrap_or_default(),
+            action: self.action.as_deref().unwrap_or_default(),
+            reason: self.reason.as_deref().unwrap_or_default(),
+            message: ("note", self.note.as_deref().unwrap_or_default()),
+            has_time: self.event_time.is_some(),
+        };
+        event_rules::validate(&rules, errors);
+    }
 }
 
 /// Between `v1` and `events.k8s.io/v1`.

@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::coordination::v1::Lease;
 
-use crate::kind::{Names, Strategy};
+use crate::field::{Errors, Path};
+use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells::{self, AGE};
+use crate::kinds::checks;
 use crate::table::Column;
 
 impl Strategy for Lease {
@@ -12,4 +14,18 @@ impl Strategy for Lease {
     // Two who do not know of each other must not both renew.
     const UNCONDITIONAL_UPDATE: bool = false;
     const CREATE_ON_UPDATE: bool = true;
+
+    fn validate(&self, _part: Part, _old: Option<&Self>, errors: &mut Errors) {
+        let Some(spec) = &self.spec else { return };
+        let path = Path::new("spec");
+        if let Some(seconds) = spec.lease_duration_seconds.filter(|it| *it <= 0) {
+            errors.invalid(path.child("leaseDurationSeconds"), seconds, "must be greater than 0");
+        }
+        checks::not_negative(spec.lease_transitions.map(i64::from), || path.child("leaseTransitions"), errors);
+        if spec.preferred_holder.as_deref().is_some_and(|it| !it.is_empty())
+            && spec.strategy.as_deref().unwrap_or_default().is_empty()
+        {
+            errors.forbidden(path.child("preferredHolder"), "may only be specified if `strategy` is defined");
+        }
+    }
 }

@@ -1,10 +1,14 @@
 //! `Node`: a machine that runs pods. Its agent owns the status; users and controllers own labels, taints and the pod range.
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeSpec};
 use serde_json::Value;
 
+use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Selectable, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, NONE, list, str_of, str_or};
+use crate::kinds::checks;
+use crate::kinds::pod_spec::resources;
+use crate::name;
 use crate::table::{Cell, Column};
 
 /// The label's suffix is one of the node's roles.
@@ -43,6 +47,10 @@ impl Strategy for Node {
         {
             status.allocatable.clone_from(&status.capacity);
         }
+        if let Some(status) = &mut self.status {
+            resources::canonicalize(status.capacity.as_mut());
+            resources::canonicalize(status.allocatable.as_mut());
+        }
     }
 
     fn prepare(&mut self, part: Part, old: Option<&Self>) {
@@ -51,6 +59,62 @@ impl Strategy for Node {
             Part::Status => self.spec.clone_from(&old.spec),
             Part::Main | Part::Finalize | Part::Binding => self.status.clone_from(&old.status),
         }
+    }
+
+    fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
+        if let Some(status) = &self.status
+            && old.is_none_or(|it| it.status.as_ref() != Some(status))
+        {
+            let path = Path::new("status");
+            for (field, amounts) in [("capacity", &status.capacity), ("allocatable", &status.allocatable)] {
+                if let Some(amounts) = amounts {
+                    resources::validate_list(amounts, &path.child(field), errors);
+                }
+            }
+            let addresses = status.addresses.as_deref().unwrap_or_default();
+            for (index, address) in addresses.iter().enumerate() {
+                if addresses[..index].contains(address) {
+                    errors.duplicate(path.child("addresses").index(index), address);
+                }
+            }
+        }
+        if let (Some(spec), true) = (&self.spec, part != Part::Status) {
+            validate_spec(spec, old.and_then(|it| it.spec.as_ref()), errors);
+        }
+    }
+}
+
+fn validate_spec(spec: &NodeSpec, old: Option<&NodeSpec>, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let ranges = spec.pod_cidrs.as_deref().unwrap_or_default();
+    for (index, range) in ranges.iter().enumerate() {
+        if range.parse::<ipnet::IpNet>().is_err() {
+            errors.invalid(
+                path.child("podCIDRs").index(index),
+                range,
+                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            );
+        }
+    }
+    let taints = spec.taints.as_deref().unwrap_or_default();
+    for (index, taint) in taints.iter().enumerate() {
+        let path = || path.child("taints").index(index);
+        checks::named(&taint.key, name::qualified_name, || path().child("key"), errors);
+        checks::none_or_named(taint.value.as_deref(), name::label_value, || path().child("value"), errors);
+        let effects = &["NoExecute", "NoSchedule", "PreferNoSchedule"];
+        checks::one_of(Some(&taint.effect), effects, || path().child("effect"), errors);
+        if taints[..index].iter().any(|it| (&it.key, &it.effect) == (&taint.key, &taint.effect)) {
+            errors.duplicate(path(), taint);
+        }
+    }
+    let Some(old) = old else { return };
+    let before = old.pod_cidrs.as_deref().unwrap_or_default();
+    if !before.is_empty() && before != ranges {
+        errors.forbidden(path.child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid");
+    }
+    let provider = |it: &NodeSpec| it.provider_id.clone().unwrap_or_default();
+    if !provider(old).is_empty() && provider(old) != provider(spec) {
+        errors.forbidden(path.child("providerID"), "node updates may not change providerID except from \"\" to valid");
     }
 }
 

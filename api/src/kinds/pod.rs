@@ -3,11 +3,14 @@
 //! Its specification hardly changes once it exists; its status is its node's agent's; where it runs is decided once, by a binding.
 
 mod columns;
+mod update;
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodStatus};
 
+use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::pod_spec::defaults::{self, GRACE_PERIOD_SECONDS};
+use crate::kinds::pod_spec::{resources, validation};
 use crate::table::Column;
 
 impl Strategy for Pod {
@@ -28,7 +31,8 @@ impl Strategy for Pod {
 
     fn grace_period_seconds(&self) -> Option<i64> {
         let asked = self.spec.as_ref().and_then(|it| it.termination_grace_period_seconds);
-        Some(asked.unwrap_or(GRACE_PERIOD_SECONDS))
+        // A negative number means what one second means, and is kept for pods that were made with it.
+        Some(asked.unwrap_or(GRACE_PERIOD_SECONDS)).map(|it| if it < 0 { 1 } else { it })
     }
 
     fn default(&mut self) {
@@ -64,6 +68,43 @@ impl Strategy for Pod {
         let bound = |it: &Self| it.spec.as_ref().is_some_and(|it| it.node_name.is_some());
         if bound(self) == bound(old) { Some(self.spec != old.spec) } else { Some(false) }
     }
+
+    fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
+        let (Some(spec), before) = (&self.spec, old.and_then(|it| it.spec.as_ref())) else { return };
+        match (part, before) {
+            (_, None) => {
+                validation::validate_spec(spec, &Path::new("spec"), errors);
+                if spec.ephemeral_containers.as_ref().is_some_and(|it| !it.is_empty()) {
+                    errors.forbidden("spec.ephemeralContainers", "cannot be set on create");
+                }
+                let gated = spec.scheduling_gates.as_ref().is_some_and(|it| !it.is_empty());
+                if gated && spec.node_name.is_some() {
+                    errors.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
+                }
+            }
+            (Part::Main | Part::Finalize, Some(before)) => {
+                // What has not changed was checked when it was written.
+                if spec != before {
+                    validation::validate_spec(spec, &Path::new("spec"), errors);
+                }
+                update::validate(spec, before, errors);
+            }
+            (Part::Status | Part::Binding, Some(_)) => {}
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(spec) = &self.spec
+            && spec.termination_grace_period_seconds.is_some_and(|it| it < 0)
+        {
+            warnings.push(
+                "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
 }
 
 /// What a new pod's status says before anyone has looked at it.
@@ -78,7 +119,8 @@ fn first_status(pod: &Pod) -> PodStatus {
             ..PodCondition::default()
         }]
     });
-    PodStatus { phase: Some("Pending".into()), conditions, ..PodStatus::default() }
+    let quality = pod.spec.as_ref().map(|it| resources::quality_of_service(it).to_owned());
+    PodStatus { phase: Some("Pending".into()), conditions, qos_class: quality, ..PodStatus::default() }
 }
 
 /// Takes only the node and the `PodScheduled` condition from the new object.

@@ -1,3 +1,14 @@
 //! The specification of a pod, as pods and the templates of workloads share it: what is filled in and what is a mistake.
+//!
+//! Sources: `k8s.io/kubernetes/pkg/apis/core/v1/defaults.go` and `.../core/validation/validation.go`. What an update of a pod may change
+//! is the pod's own matter, not a template's: see `pod/update.rs`.
 
 pub mod defaults;
+pub mod validation;
+
+mod containers;
+mod environment;
+mod handlers;
+pub mod resources;
+mod scheduling;
+mod volumes;

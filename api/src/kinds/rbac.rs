@@ -2,10 +2,13 @@
 //!
 //! Source: `k8s.io/kubernetes/pkg/apis/rbac`. Who may grant what (escalation) is decided by the API server's authorizer.
 
-use k8s_openapi::api::rbac::v1::{RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use serde_json::Value;
 
+use crate::field::{Errors, Path};
 use crate::kinds::cells::{self, AGE, list, str_of};
+use crate::kinds::checks;
+use crate::name;
 use crate::table::{Cell, Column};
 
 /// The group of roles, and of users and groups as subjects.
@@ -52,5 +55,117 @@ pub fn default_binding(role: &mut RoleRef, subjects: Option<&mut [Subject]>) {
         if subject.api_group.is_none() && matches!(subject.kind.as_str(), "User" | "Group") {
             subject.api_group = Some(GROUP.into());
         }
+    }
+}
+
+/// Notes every mistake in the rules of a role. Those of a namespaced one know no URLs.
+pub fn validate_rules(rules: Option<&[PolicyRule]>, namespaced: bool, errors: &mut Errors) {
+    let some = |it: &Option<Vec<String>>| it.as_ref().is_some_and(|it| !it.is_empty());
+    for (index, rule) in rules.unwrap_or_default().iter().enumerate() {
+        let path = || Path::new("rules").index(index);
+        if rule.verbs.is_empty() {
+            errors.required(path().child("verbs"), "verbs must contain at least one value");
+        }
+        if some(&rule.non_resource_urls) {
+            if namespaced {
+                errors.invalid(
+                    path().child("nonResourceURLs"),
+                    &rule.non_resource_urls,
+                    "namespaced rules cannot apply to non-resource URLs",
+                );
+            }
+            if some(&rule.api_groups) || some(&rule.resources) || some(&rule.resource_names) {
+                errors.invalid(
+                    path().child("nonResourceURLs"),
+                    &rule.non_resource_urls,
+                    "rules cannot apply to both regular resources and non-resource URLs",
+                );
+            }
+            continue;
+        }
+        if !some(&rule.api_groups) {
+            errors.required(path().child("apiGroups"), "resource rules must supply at least one api group");
+        }
+        if !some(&rule.resources) {
+            errors.required(path().child("resources"), "resource rules must supply at least one resource");
+        }
+    }
+}
+
+/// Notes every mistake in a binding; `old` is the role it had before. `roles` are the kinds it may refer to.
+pub fn validate_binding(
+    role: &RoleRef,
+    old: Option<&RoleRef>,
+    subjects: Option<&[Subject]>,
+    roles: &[&str],
+    errors: &mut Errors,
+) {
+    let path = Path::new("roleRef");
+    if role.api_group != GROUP {
+        errors.not_supported(path.child("apiGroup"), &role.api_group, &[GROUP]);
+    }
+    if !roles.contains(&role.kind.as_str()) {
+        errors.not_supported(path.child("kind"), &role.kind, roles);
+    }
+    checks::named(&role.name, |it| name::path_segment(it, false), || path.child("name"), errors);
+    // Within a namespace a subject's namespace may be implied by nothing but the binding: it must still be said for all others.
+    let namespaced = roles.contains(&"Role");
+    for (index, subject) in subjects.unwrap_or_default().iter().enumerate() {
+        validate_subject(subject, namespaced, &Path::new("subjects").index(index), errors);
+    }
+    if old.is_some_and(|it| it != role) {
+        errors.invalid(path, role, "cannot change roleRef");
+    }
+}
+
+fn validate_subject(it: &Subject, namespaced: bool, path: &Path, errors: &mut Errors) {
+    if it.name.is_empty() {
+        errors.required(path.child("name"), "");
+    }
+    let group = it.api_group.as_deref().unwrap_or_default();
+    match it.kind.as_str() {
+        "ServiceAccount" => {
+            checks::none_or_named(Some(&it.name), name::dns1123_subdomain, || path.child("name"), errors);
+            if !group.is_empty() {
+                errors.not_supported(path.child("apiGroup"), group, &[""]);
+            }
+            if !namespaced && it.namespace.as_deref().unwrap_or_default().is_empty() {
+                errors.required(path.child("namespace"), "");
+            }
+        }
+        "User" | "Group" => {
+            if group != GROUP {
+                errors.not_supported(path.child("apiGroup"), group, &[GROUP]);
+            }
+        }
+        other => errors.not_supported(path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(rules: Value, namespaced: bool, expected: &[&str]) {
+        let rules: Vec<PolicyRule> = serde_json::from_value(rules).unwrap();
+        let mut errors = Errors::default();
+        validate_rules(Some(&rules), namespaced, &mut errors);
+        assert_eq!(errors.list().iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn checks_rules() {
+        check(json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]), true, &[]);
+        check(json!([{"verbs": ["get"], "nonResourceURLs": ["/healthz"]}]), false, &[]);
+        check(
+            json!([{"verbs": [], "apiGroups": [""]}, {"verbs": ["get"], "nonResourceURLs": ["/metrics"]}]),
+            true,
+            &[
+                "rules[0].verbs: Required value: verbs must contain at least one value",
+                "rules[0].resources: Required value: resource rules must supply at least one resource",
+                "rules[1].nonResourceURLs: Invalid value: [\"/metrics\"]: namespaced rules cannot apply to non-resource URLs",
+            ],
+        );
     }
 }

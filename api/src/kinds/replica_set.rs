@@ -2,9 +2,12 @@
 
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 
+use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
+use crate::kinds::checks;
 use crate::kinds::pod_spec::defaults;
+use crate::kinds::workload;
 use crate::table::Column;
 
 impl Strategy for ReplicaSet {
@@ -39,5 +42,34 @@ impl Strategy for ReplicaSet {
 
     fn generation_rises(&self, old: &Self) -> Option<bool> {
         Some(self.spec != old.spec)
+    }
+
+    fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
+        if part == Part::Status {
+            if let Some(status) = &self.status {
+                let parts = [
+                    ("fullyLabeledReplicas", status.fully_labeled_replicas),
+                    ("readyReplicas", status.ready_replicas),
+                    ("availableReplicas", status.available_replicas),
+                ];
+                workload::validate_counts(Some(status.replicas), &parts, errors);
+            }
+            return;
+        }
+        let (Some(spec), before) = (&self.spec, old.and_then(|it| it.spec.as_ref())) else { return };
+        if before == Some(spec) {
+            return;
+        }
+        let path = Path::new("spec");
+        for (field, number) in [("replicas", spec.replicas), ("minReadySeconds", spec.min_ready_seconds)] {
+            checks::not_negative(number.map(i64::from), || path.child(field), errors);
+        }
+        // Scaling changes a number only; the template was checked when it was written.
+        if before.is_none_or(|it| (&it.selector, &it.template) != (&spec.selector, &spec.template)) {
+            workload::validate(&spec.selector, spec.template.as_ref(), &path, errors);
+        }
+        if let Some(before) = before {
+            checks::immutable(&spec.selector, &before.selector, path.child("selector"), errors);
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use k8s_openapi::api::rbac::v1::RoleBinding;
 
-use crate::kind::{Names, Strategy};
+use crate::field::Errors;
+use crate::kind::{Names, Part, Strategy};
 use crate::kinds::rbac;
 use crate::name::NameRule;
 use crate::table::Column;
@@ -15,5 +16,10 @@ impl Strategy for RoleBinding {
 
     fn default(&mut self) {
         rbac::default_binding(&mut self.role_ref, self.subjects.as_deref_mut());
+    }
+
+    fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        let before = old.map(|it| &it.role_ref);
+        rbac::validate_binding(&self.role_ref, before, self.subjects.as_deref(), &["Role", "ClusterRole"], errors);
     }
 }

@@ -3,8 +3,10 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::kind::{Names, Selectable, Strategy};
+use crate::field::{Errors, Path};
+use crate::kind::{Names, Part, Selectable, Strategy};
 use crate::kinds::cells::{self, AGE};
+use crate::kinds::checks::{self, DATA_LIMIT_BYTES};
 use crate::table::{Cell, Column};
 
 impl Strategy for Secret {
@@ -22,6 +24,70 @@ impl Strategy for Secret {
         }
         for (key, text) in self.string_data.take().unwrap_or_default() {
             self.data.get_or_insert_with(Default::default).insert(key, ByteString(text.into_bytes()));
+        }
+    }
+
+    fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        checks::data_keys(self.data.iter().flatten().map(|(key, _)| key), "data", errors);
+        let bytes: usize = self.data.iter().flatten().map(|(_, value)| value.0.len()).sum();
+        if bytes > DATA_LIMIT_BYTES {
+            errors.too_long("data", DATA_LIMIT_BYTES);
+        }
+        self.validate_keys_of_type(errors);
+        if let Some(old) = old {
+            checks::immutable(&self.type_, &old.type_, "type", errors);
+            checks::sealed(old.immutable, self.immutable, &[("data", self.data != old.data)], errors);
+        }
+    }
+}
+
+/// What `kubectl` sees of a value it may not see.
+const REDACTED: &str = "<secret contents redacted>";
+/// Which service account a token secret is for.
+const ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
+
+/// What a type of secret promises to hold.
+trait Typed {
+    fn validate_keys_of_type(&self, errors: &mut Errors);
+}
+
+impl Typed for Secret {
+    fn validate_keys_of_type(&self, errors: &mut Errors) {
+        let path = |key: &str| Path::new("data").key(key);
+        let value = |key: &str| self.data.as_ref().and_then(|it| it.get(key));
+        match self.type_.as_deref().unwrap_or_default() {
+            "kubernetes.io/service-account-token" => {
+                let account = self.metadata.annotations.as_ref().and_then(|it| it.get(ACCOUNT_ANNOTATION));
+                if account.is_none_or(String::is_empty) {
+                    errors.required(Path::from("metadata.annotations").key(ACCOUNT_ANNOTATION), "");
+                }
+            }
+            kind @ ("kubernetes.io/dockercfg" | "kubernetes.io/dockerconfigjson") => {
+                let key = if kind.ends_with("json") { ".dockerconfigjson" } else { ".dockercfg" };
+                match value(key) {
+                    None => errors.required(path(key), ""),
+                    Some(it) => {
+                        if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&it.0) {
+                            errors.invalid(path(key), REDACTED, error.to_string());
+                        }
+                    }
+                }
+            }
+            "kubernetes.io/basic-auth" if value("username").is_none() && value("password").is_none() => {
+                errors.required(path("username"), "");
+                errors.required(path("password"), "");
+            }
+            "kubernetes.io/ssh-auth" if value("ssh-privatekey").is_none_or(|it| it.0.is_empty()) => {
+                errors.required(path("ssh-privatekey"), "");
+            }
+            "kubernetes.io/tls" => {
+                for key in ["tls.crt", "tls.key"] {
+                    if value(key).is_none() {
+                        errors.required(path(key), "");
+                    }
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -3,10 +3,12 @@
 //! Cluster addresses and node ports are handed out by the API server's request path; here they are only kept over updates and checked.
 
 mod columns;
+mod validation;
 
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::field::Errors;
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::name::NameRule;
 use crate::table::Column;
@@ -54,6 +56,12 @@ impl Strategy for Service {
         }
         if let Some(spec) = &mut self.spec {
             settle_addresses(spec);
+        }
+    }
+
+    fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
+        if let (Some(spec), true) = (&self.spec, part != Part::Status) {
+            validation::validate(spec, old.and_then(|it| it.spec.as_ref()), errors);
         }
     }
 }

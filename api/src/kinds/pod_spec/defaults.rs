@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{
     PodSpec, Probe, Volume,
 };
 
+use super::resources;
+
 /// How long a pod may take to stop, in seconds.
 pub const GRACE_PERIOD_SECONDS: i64 = 30;
 /// 0644: the mode of files in volumes.
@@ -81,7 +83,9 @@ fn default_container(it: &mut Container) {
     }
     fill(&mut it.termination_message_path, "/dev/termination-log");
     fill(&mut it.termination_message_policy, "File");
-    it.resources.get_or_insert_with(Default::default);
+    let resources = it.resources.get_or_insert_with(Default::default);
+    resources::canonicalize(resources.limits.as_mut());
+    resources::canonicalize(resources.requests.as_mut());
     for port in it.ports.iter_mut().flatten() {
         fill(&mut port.protocol, "TCP");
     }
@@ -172,6 +176,12 @@ fn default_volume(it: &mut Volume) {
         let reference = image.reference.as_deref().unwrap_or_default();
         if image.pull_policy.is_none() {
             image.pull_policy = Some(if is_latest(reference) { "Always" } else { "IfNotPresent" }.to_owned());
+        }
+    } else if let Some(empty) = &mut it.empty_dir {
+        if let Some(limit) = empty.size_limit.as_mut()
+            && let Ok(quantity) = crate::quantity::Quantity::of(limit)
+        {
+            *limit = quantity.to_text();
         }
     } else if !has_source(it) {
         it.empty_dir = Some(EmptyDirVolumeSource::default());

@@ -1,0 +1,255 @@
+//! The rules for what steers the scheduler: affinity, tolerations, spreading, gates.
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::{
+    NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
+    TopologySpreadConstraint, WeightedPodAffinityTerm,
+};
+
+use crate::field::{Errors, Path};
+use crate::kinds::checks;
+use crate::name;
+use crate::selector::label;
+
+const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const NODE_POLICIES: &[&str] = &["Honor", "Ignore"];
+
+/// Notes every mistake in what `spec`, which stands at `path`, asks of the scheduler.
+pub(super) fn validate(spec: &PodSpec, path: &Path, errors: &mut Errors) {
+    if let Some(affinity) = &spec.affinity {
+        let path = path.child("affinity");
+        if let Some(it) = &affinity.node_affinity {
+            validate_node_affinity(it, &path.child("nodeAffinity"), errors);
+        }
+        if let Some(it) = &affinity.pod_affinity {
+            validate_pod_terms(
+                it.required_during_scheduling_ignored_during_execution.as_deref(),
+                it.preferred_during_scheduling_ignored_during_execution.as_deref(),
+                &path.child("podAffinity"),
+                errors,
+            );
+        }
+        if let Some(it) = &affinity.pod_anti_affinity {
+            validate_pod_terms(
+                it.required_during_scheduling_ignored_during_execution.as_deref(),
+                it.preferred_during_scheduling_ignored_during_execution.as_deref(),
+                &path.child("podAntiAffinity"),
+                errors,
+            );
+        }
+    }
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        let at = || path.child("readinessGates").index(index).child("conditionType");
+        checks::none_or_named(Some(&gate.condition_type), name::qualified_name, at, errors);
+    }
+    let mut gates = HashSet::new();
+    for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {
+        let at = path.child("schedulingGates").index(index);
+        checks::named(&gate.name, name::qualified_name, || at.child("name"), errors);
+        if !gates.insert(&gate.name) {
+            errors.duplicate(at, &gate.name);
+        }
+    }
+    if let Some(constraints) = &spec.topology_spread_constraints {
+        validate_spreading(constraints, &path.child("topologySpreadConstraints"), errors);
+    }
+    if let Some(tolerations) = &spec.tolerations {
+        validate_tolerations(tolerations, &path.child("tolerations"), errors);
+    }
+}
+
+fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
+    for (index, it) in tolerations.iter().enumerate() {
+        let at = || path.index(index);
+        let key = it.key.as_deref().unwrap_or_default();
+        let operator = it.operator.as_deref().unwrap_or_default();
+        let value = it.value.as_deref().unwrap_or_default();
+        let effect = it.effect.as_deref().unwrap_or_default();
+        checks::none_or_named(Some(key), name::qualified_name, || at().child("key"), errors);
+        if key.is_empty() && operator != "Exists" {
+            errors.invalid(
+                at().child("operator"),
+                operator,
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+            );
+        }
+        if it.toleration_seconds.is_some() && effect != "NoExecute" {
+            errors.invalid(at().child("effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+        }
+        match operator {
+            "Equal" | "" => {
+                let complaints = name::label_value(value);
+                if !complaints.is_empty() {
+                    errors.invalid(at().child("operator"), value, complaints.join(";"));
+                }
+            }
+            "Exists" if !value.is_empty() => {
+                errors.invalid(at().child("operator"), it, "value must be empty when `operator` is 'Exists'");
+            }
+            "Exists" => {}
+            other => errors.not_supported(at().child("operator"), other, &["Equal", "Exists"]),
+        }
+        if !effect.is_empty() {
+            checks::one_of(Some(effect), EFFECTS, || at().child("effect"), errors);
+        }
+    }
+}
+
+fn validate_node_affinity(it: &NodeAffinity, path: &Path, errors: &mut Errors) {
+    if let Some(required) = &it.required_during_scheduling_ignored_during_execution {
+        let path = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
+        if required.node_selector_terms.is_empty() {
+            errors.required(path.clone(), "must have at least one node selector term");
+        }
+        for (index, term) in required.node_selector_terms.iter().enumerate() {
+            validate_node_term(term, &path.index(index), errors);
+        }
+    }
+    let preferred = it.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+    for (index, term) in preferred.enumerate() {
+        let path = path.child("preferredDuringSchedulingIgnoredDuringExecution").index(index);
+        validate_weight(term.weight, &path, errors);
+        validate_node_term(&term.preference, &path.child("preference"), errors);
+    }
+}
+
+fn validate_weight(weight: i32, path: &Path, errors: &mut Errors) {
+    if !(1..=100).contains(&weight) {
+        errors.invalid(path.child("weight"), weight, "must be in the range 1-100");
+    }
+}
+
+fn validate_node_term(term: &NodeSelectorTerm, path: &Path, errors: &mut Errors) {
+    for (index, it) in term.match_expressions.iter().flatten().enumerate() {
+        validate_node_expression(it, &path.child("matchExpressions").index(index), errors);
+    }
+    for (index, it) in term.match_fields.iter().flatten().enumerate() {
+        let path = path.child("matchFields").index(index);
+        match it.operator.as_str() {
+            "In" | "NotIn" if it.values.as_deref().unwrap_or_default().len() != 1 => errors.required(
+                path.child("values"),
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+            ),
+            "In" | "NotIn" => {}
+            other => errors.invalid(path.child("operator"), other, "not a valid selector operator"),
+        }
+        if it.key != "metadata.name" {
+            errors.invalid(path.child("key"), &it.key, "not a valid field selector key");
+        }
+    }
+}
+
+fn validate_node_expression(it: &NodeSelectorRequirement, path: &Path, errors: &mut Errors) {
+    let values = it.values.as_deref().unwrap_or_default();
+    match it.operator.as_str() {
+        "In" | "NotIn" if values.is_empty() => {
+            errors.required(path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
+        }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            errors
+                .forbidden(path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+        }
+        "Gt" | "Lt" if values.len() != 1 => {
+            errors.required(path.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'");
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+        other => errors.invalid(path.child("operator"), other, "not a valid selector operator"),
+    }
+    for complaint in name::qualified_name(&it.key) {
+        errors.invalid(path.child("key"), &it.key, complaint);
+    }
+    for (index, value) in values.iter().enumerate() {
+        for complaint in name::label_value(value) {
+            errors.invalid(path.child("values").index(index), value, complaint);
+        }
+    }
+}
+
+fn validate_pod_terms(
+    required: Option<&[PodAffinityTerm]>,
+    preferred: Option<&[WeightedPodAffinityTerm]>,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    for (index, term) in required.unwrap_or_default().iter().enumerate() {
+        let path = path.child("requiredDuringSchedulingIgnoredDuringExecution").index(index);
+        validate_pod_term(term, &path, errors);
+    }
+    for (index, term) in preferred.unwrap_or_default().iter().enumerate() {
+        let path = path.child("preferredDuringSchedulingIgnoredDuringExecution").index(index);
+        validate_weight(term.weight, &path, errors);
+        validate_pod_term(&term.pod_affinity_term, &path.child("podAffinityTerm"), errors);
+    }
+}
+
+fn validate_pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut Errors) {
+    if let Some(selector) = &term.label_selector {
+        label::validate(selector, &path.child("labelSelector"), errors);
+    }
+    if let Some(selector) = &term.namespace_selector {
+        label::validate(selector, &path.child("namespaceSelector"), errors);
+    }
+    for namespace in term.namespaces.iter().flatten() {
+        checks::none_or_named(Some(namespace), name::dns1123_label, || path.child("namespaces"), errors);
+    }
+    validate_topology_key(&term.topology_key, path, errors);
+}
+
+fn validate_topology_key(key: &str, path: &Path, errors: &mut Errors) {
+    if key.is_empty() {
+        errors.required(path.child("topologyKey"), "can not be empty");
+    } else {
+        checks::none_or_named(Some(key), name::qualified_name, || path.child("topologyKey"), errors);
+    }
+}
+
+fn validate_spreading(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Errors) {
+    let mut pairs = HashSet::new();
+    for (index, it) in constraints.iter().enumerate() {
+        let path = path.index(index);
+        if it.max_skew <= 0 {
+            errors.invalid(path.child("maxSkew"), it.max_skew, "must be greater than zero");
+        }
+        validate_topology_key(&it.topology_key, &path, errors);
+        checks::one_of(
+            Some(&it.when_unsatisfiable),
+            &["DoNotSchedule", "ScheduleAnyway"],
+            || path.child("whenUnsatisfiable"),
+            errors,
+        );
+        if !pairs.insert((&it.topology_key, &it.when_unsatisfiable)) {
+            errors.duplicate(
+                path.child("{topologyKey, whenUnsatisfiable}"),
+                format!("{{{}, {}}}", it.topology_key, it.when_unsatisfiable),
+            );
+        }
+        if let Some(domains) = it.min_domains {
+            if domains <= 0 {
+                errors.invalid(path.child("minDomains"), domains, "must be greater than 0");
+            }
+            if it.when_unsatisfiable != "DoNotSchedule" {
+                let why = format!(
+                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {}",
+                    it.when_unsatisfiable
+                );
+                errors.invalid(path.child("minDomains"), domains, why);
+            }
+        }
+        checks::none_or_one_of(
+            it.node_affinity_policy.as_deref(),
+            NODE_POLICIES,
+            || path.child("nodeAffinityPolicy"),
+            errors,
+        );
+        checks::none_or_one_of(
+            it.node_taints_policy.as_deref(),
+            NODE_POLICIES,
+            || path.child("nodeTaintsPolicy"),
+            errors,
+        );
+        if let Some(selector) = &it.label_selector {
+            label::validate(selector, &path.child("labelSelector"), errors);
+        }
+    }
+}
