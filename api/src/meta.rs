@@ -135,3 +135,84 @@ fn settle_name(meta: &mut ObjectMeta, context: &MetaContext<'_>) -> status::Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::KINDS;
+    use serde_json::{Value, json};
+
+    fn context(name: Option<&'static str>) -> MetaContext<'static> {
+        let now = "2026-01-02T03:04:05.678Z".parse().unwrap();
+        MetaContext { name, namespace: "d", now, uid: "u1", suffix: "bcdfg" }
+    }
+
+    fn check(old: Option<Value>, new: Value, name: Option<&'static str>, expected: Result<Value, (u16, &str)>) {
+        let kind = KINDS.iter().find(|it| it.kind == "ConfigMap").unwrap();
+        let mut meta: ObjectMeta = serde_json::from_value(new).unwrap();
+        let revision = meta.resource_version.clone();
+        let result = match old.map(|it| serde_json::from_value(it).unwrap()) {
+            None => prepare_create(&mut meta, kind, &context(name), revision.as_deref()),
+            Some(old) => prepare_update(&mut meta, &old, kind, &context(name)),
+        };
+        match (result, expected) {
+            (Ok(()), Ok(expected)) => assert_eq!(serde_json::to_value(&meta).unwrap(), expected),
+            (Err(error), Err((code, text))) => assert_eq!((error.code(), error.message.as_str()), (code, text)),
+            (got, expected) => panic!("{got:?} instead of {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn new_objects_get_what_the_server_owns() {
+        let server = json!({"namespace": "d", "uid": "u1", "creationTimestamp": "2026-01-02T03:04:05Z"});
+        let with = |name: &str, generate: Option<&str>| {
+            let mut out = server.clone();
+            out["name"] = name.into();
+            if let Some(base) = generate {
+                out["generateName"] = base.into();
+            }
+            out
+        };
+        let forged = json!({"name": "a", "uid": "mine", "deletionTimestamp": "2020-01-01T00:00:00Z", "selfLink": "/x"});
+        check(None, forged, None, Ok(with("a", None)));
+        check(None, json!({"generateName": "a-"}), None, Ok(with("a-bcdfg", Some("a-"))));
+        check(None, json!({"name": "b", "generateName": "a-"}), None, Ok(with("b", Some("a-"))));
+        let long = "ä".repeat(40);
+        let cut = format!("{}bcdfg", "ä".repeat(29));
+        check(None, json!({"generateName": long}), None, Ok(with(&cut, Some(&long))));
+        check(
+            None,
+            json!({"name": "a", "namespace": "other"}),
+            None,
+            Err((400, "the namespace of the provided object does not match the namespace sent on the request")),
+        );
+        check(
+            None,
+            json!({"name": "a", "resourceVersion": "7"}),
+            None,
+            Err((400, "resourceVersion should not be set on objects to be created")),
+        );
+    }
+
+    #[test]
+    fn updates_keep_what_the_server_owns() {
+        let old = json!({"name": "a", "namespace": "d", "uid": "u0", "creationTimestamp": "2025-01-01T00:00:00Z"});
+        let forged = json!({"name": "a", "creationTimestamp": "2020-01-01T00:00:00Z", "selfLink": "/x"});
+        check(Some(old.clone()), forged, Some("a"), Ok(old.clone()));
+        check(
+            Some(old.clone()),
+            json!({"name": "b"}),
+            Some("a"),
+            Err((400, "the name of the object (b) does not match the name on the URL (a)")),
+        );
+        check(
+            Some(old),
+            json!({"name": "a", "uid": "u9"}),
+            Some("a"),
+            Err((
+                409,
+                "Operation cannot be fulfilled on configmaps \"a\": Precondition failed: UID in precondition: u9, UID in object meta: u0",
+            )),
+        );
+    }
+}

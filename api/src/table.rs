@@ -95,9 +95,13 @@ impl Row {
     pub fn of(kind: &Kind, object: &Value) -> Row {
         let mut pieces = Vec::new();
         let mut text = String::from("[");
-        text.push_str(&object["metadata"]["name"].to_string());
-        for column in kind.columns {
-            text.push(',');
+        if kind.name_comes_first() {
+            text.push_str(&object["metadata"]["name"].to_string());
+        }
+        for (at, column) in kind.columns.iter().enumerate() {
+            if at > 0 || kind.name_comes_first() {
+                text.push(',');
+            }
             match (column.cell)(object) {
                 Cell::Since(Some(then)) => {
                     text.push('"');
@@ -187,15 +191,12 @@ const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is requi
 
 /// The `columnDefinitions` of a kind's tables.
 pub fn column_definitions(kind: &Kind) -> Value {
-    let mut out = vec![serde_json::json!({
-        "name": "Name", "type": "string", "format": "name", "description": NAME_DESCRIPTION, "priority": 0,
-    })];
-    for column in kind.columns {
-        out.push(serde_json::json!({
-            "name": column.name, "type": column.kind, "format": "", "description": "", "priority": column.priority,
-        }));
-    }
-    Value::Array(out)
+    let definition = |name: &str, of: &str, priority: i32| {
+        let (format, description) = if name == "Name" { ("name", NAME_DESCRIPTION) } else { ("", "") };
+        serde_json::json!({"name": name, "type": of, "format": format, "description": description, "priority": priority})
+    };
+    let first = kind.name_comes_first().then(|| definition("Name", "string", 0));
+    first.into_iter().chain(kind.columns.iter().map(|it| definition(it.name, it.kind, it.priority))).collect()
 }
 
 /// Begins an encoded table. The rows follow, by [`Row::write_row`] with commas between them, then [`end`]. The tables of a watch
@@ -287,6 +288,20 @@ mod tests {
             5,
             serde_json::json!(["c", "null", "3 (5s ago)", 7, "<unknown>"]),
         );
+    }
+
+    #[test]
+    fn every_row_has_a_cell_for_every_column() {
+        for kind in KINDS {
+            let object = serde_json::json!({"metadata": {"name": "a"}});
+            let mut cells = Vec::new();
+            Row::of(kind, &object).write_cells(&mut cells, Timestamp::UNIX_EPOCH);
+            let cells: Vec<Value> = serde_json::from_slice(&cells).unwrap();
+            let columns = column_definitions(kind);
+            assert_eq!(cells.len(), columns.as_array().unwrap().len(), "{kind:?}");
+            let name = columns.as_array().unwrap().iter().position(|it| it["format"] == "name").unwrap();
+            assert_eq!(cells[name], "a", "{kind:?}");
+        }
     }
 
     #[test]
