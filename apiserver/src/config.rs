@@ -23,6 +23,8 @@ pub struct Config {
     pub cluster_cidr: Ipv4Net,
     /// The address at which the cluster's nodes reach this server, for the `kubernetes` endpoints; the listen address if none.
     pub advertise_address: Option<IpAddr>,
+    /// Static tokens, as kube-apiserver's `--token-auth-file` has them.
+    pub token_auth_file: Option<PathBuf>,
     pub limits: Limits,
 }
 
@@ -73,6 +75,7 @@ impl Config {
             service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
             cluster_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
             advertise_address: None,
+            token_auth_file: None,
             limits: Limits::default(),
         }
     }

@@ -5,6 +5,8 @@
 //! `store → feed → cache → watch`. [`stage`] draws the types by which no step of the way in can be left out. Nothing writes
 //! the cache but the feed.
 
+pub mod args;
+pub mod bootstrap;
 pub mod config;
 pub mod pki;
 pub mod registry;

@@ -42,6 +42,8 @@ pub enum PkiError {
         "{path} is damaged ({why}); restore it from a backup, or remove {dir} to begin with a new CA: every kubeconfig and certificate handed out is worthless then"
     )]
     Damaged { path: PathBuf, dir: PathBuf, why: String },
+    #[error("{0} is not there: start the API server on this directory first")]
+    NoAuthority(PathBuf),
     #[error("a certificate cannot be made: {0}")]
     Make(#[from] rcgen::Error),
 }
@@ -133,6 +135,25 @@ impl Pki {
         Ok(Pki { data_dir: data_dir.to_owned(), authority, serving, kubelet_client, service_account })
     }
 
+    /// Opens the keys that a server in the same directory has made, whatever names it is reached by.
+    ///
+    /// # Errors
+    /// [`PkiError::NoAuthority`] where none has; else as [`Pki::open`].
+    pub fn existing(data_dir: &Path, now: Timestamp) -> Result<Self, PkiError> {
+        let dir = data_dir.join("pki");
+        let certificate = dir.join("ca.crt");
+        if files::read(&certificate)?.is_none() {
+            return Err(PkiError::NoAuthority(certificate));
+        }
+        let authority = Authority::open(&dir, now)?;
+        let any = Leaf { usage: Usage::Server, ..Leaf::client("kube-apiserver", &[]) };
+        let serving = any.open(&dir, "apiserver", &authority, now)?;
+        let (stem, user, groups) = KUBELET_CLIENT;
+        let kubelet_client = Leaf::client(user, groups).open(&dir, stem, &authority, now)?;
+        let service_account = leaf::signing_key(&dir, "sa")?;
+        Ok(Pki { data_dir: data_dir.to_owned(), authority, serving, kubelet_client, service_account })
+    }
+
     /// The CA's certificate, in PEM.
     pub fn ca(&self) -> &str {
         &self.authority.certificate
@@ -170,7 +191,8 @@ impl Pki {
     }
 
     /// Writes what an agent needs: `<data_dir>/agent-<node>.kubeconfig` of the user `system:node:<node>`, and a serving certificate for
-    /// the node's name and addresses. Called again, it keeps what is still good.
+    /// the node's name and addresses. The kubeconfig's certificate may serve too, under the node's name, for agents that were given
+    /// nothing else. Called again, it keeps what is still good.
     ///
     /// # Errors
     /// [`PkiError`] where a file cannot be written.
@@ -183,16 +205,16 @@ impl Pki {
     ) -> Result<NodeFiles, PkiError> {
         let dir = self.dir();
         let user = format!("system:node:{node}");
-        let client =
-            Leaf::client(&user, &["system:nodes"]).open(&dir, &format!("node-{node}"), &self.authority, now)?;
-        let kubeconfig = self.data_dir.join(format!("agent-{node}.kubeconfig"));
-        files::write_if_changed(&kubeconfig, &self.kubeconfig(server, &user, &client))?;
-        let mut names = vec![node.to_owned(), "localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let mut names = vec![node.to_owned()];
         for address in addresses.iter().map(ToString::to_string) {
             if !names.contains(&address) {
                 names.push(address);
             }
         }
+        let both = Leaf { names: names.clone(), usage: Usage::Both, ..Leaf::client(&user, &["system:nodes"]) };
+        let client = both.open(&dir, &format!("node-{node}"), &self.authority, now)?;
+        let kubeconfig = self.data_dir.join(format!("agent-{node}.kubeconfig"));
+        files::write_if_changed(&kubeconfig, &self.kubeconfig(server, &user, &client))?;
         let stem = format!("agent-{node}");
         Leaf { user, groups: vec!["system:nodes".to_owned()], names, usage: Usage::Server }.open(
             &dir,

@@ -33,6 +33,8 @@ const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 pub enum Usage {
     Server,
     Client,
+    /// A node's: it asks the API server, and answers it.
+    Both,
 }
 
 /// What a leaf certificate says.
@@ -85,10 +87,11 @@ impl Leaf {
         }
         params.distinguished_name.push(DnType::CommonName, self.user.as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match self.usage {
-            Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
-            Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
+        params.extended_key_usages = match self.usage {
+            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Usage::Both => vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth],
+        };
         params.use_authority_key_identifier_extension = true;
         valid(&mut params, now, LEAF_LIFE);
         let certificate = params.signed_by(&key, &authority.issuer)?.pem();

@@ -1,0 +1,147 @@
+//! The command line of `orlop-apiserver`.
+//!
+//! In: words and the environment. Out: a [`Config`], or what to do beside serving.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use ipnet::Ipv4Net;
+
+use crate::Config;
+use crate::pki::{Names, Pki, PkiError, files as pki_files};
+
+/// Serves the Kubernetes API.
+#[derive(Debug, Parser)]
+#[command(name = "orlop-apiserver", version, about, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub serve: Serve,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the server is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Serve {
+    /// Where keys, certificates, kubeconfigs and the embedded store live
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/orlop")]
+    pub data_dir: PathBuf,
+    /// Where to listen; port 0 takes a free port
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
+    pub listen: SocketAddr,
+    /// Where objects live: `embedded`, `memory` or `etcd=URL[,URL]`
+    #[arg(long, default_value = "embedded")]
+    pub store: String,
+    /// The addresses of services
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
+    pub service_cidr: Ipv4Net,
+    /// The addresses of pods
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Ipv4Net,
+    /// The address at which nodes reach this server; found out if it listens on all
+    #[arg(long, value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// A further name or address of the serving certificate; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub tls_san: Vec<String>,
+    /// A file of static tokens: lines of `token,user,uid,"group1,group2"`
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+}
+
+/// What the binary does beside serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a node's kubeconfig, signed by the CA in the data directory
+    NodeCredentials(NodeCredentials),
+}
+
+/// Whose credentials are written where.
+#[derive(Debug, clap::Args)]
+pub struct NodeCredentials {
+    /// The node's name
+    pub node: String,
+    /// The server's URL
+    #[arg(long, value_name = "URL")]
+    pub server: String,
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/orlop")]
+    pub data_dir: PathBuf,
+    /// An address of the node, for its certificate; may be given several times
+    #[arg(long, value_name = "IP")]
+    pub address: Vec<IpAddr>,
+    /// Where to write the kubeconfig; `<data-dir>/agent-<node>.kubeconfig` if not given
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl From<Serve> for Config {
+    fn from(it: Serve) -> Self {
+        Config {
+            listen: Some(it.listen),
+            extra_sans: it.tls_san,
+            service_cidr: it.service_cidr,
+            cluster_cidr: it.cluster_cidr,
+            advertise_address: it.advertise_address,
+            token_auth_file: it.token_auth_file,
+            ..Config::new(it.store, it.data_dir)
+        }
+    }
+}
+
+impl NodeCredentials {
+    /// Writes the files.
+    ///
+    /// # Errors
+    /// Where the data directory has no CA, or a file cannot be written.
+    pub fn write(&self) -> Result<(), PkiError> {
+        let pki = Pki::existing(&self.data_dir, orlop_client::clock::now())?;
+        let files = pki.write_node(&self.node, &self.address, &self.server, orlop_client::clock::now())?;
+        if let Some(output) = &self.output {
+            let text = pki_files::read(&files.kubeconfig)?.unwrap_or_default();
+            pki_files::write_if_changed(output, &text)?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of the serving certificate that a configuration asks for.
+pub fn names(config: &Config) -> Names {
+    let addresses = config.listen.map(|it| it.ip()).into_iter().chain(config.advertise_address).collect();
+    Names { addresses, extra: config.extra_sans.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_a_config() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        let args = parse("x --data-dir /d --listen 127.0.0.1:0 --store memory --tls-san a --tls-san b").unwrap();
+        let config = Config::from(args.serve);
+        assert_eq!((config.store.as_str(), config.extra_sans.len()), ("memory", 2));
+        assert_eq!(names(&config).addresses.len(), 1);
+        assert!(parse("x --listen nowhere").is_err());
+        let args = parse("x node-credentials n1 --server https://127.0.0.1:6443 --data-dir /d --output /o").unwrap();
+        assert!(matches!(args.command, Some(Command::NodeCredentials(it)) if it.node == "n1"));
+    }
+
+    #[test]
+    fn a_node_gets_its_credentials() {
+        let dir = tempfile::tempdir().unwrap();
+        let asked = NodeCredentials {
+            node: "n1".to_owned(),
+            server: "https://127.0.0.1:6443".to_owned(),
+            data_dir: dir.path().to_owned(),
+            address: Vec::new(),
+            output: Some(dir.path().join("n1.kubeconfig")),
+        };
+        assert!(asked.write().unwrap_err().to_string().contains("start the API server"));
+        let service = "10.96.0.1".parse().unwrap();
+        Pki::open(dir.path(), &Names::default(), service, orlop_client::clock::now()).unwrap();
+        asked.write().unwrap();
+        let config = kube::config::Kubeconfig::read_from(dir.path().join("n1.kubeconfig")).unwrap();
+        assert_eq!(config.auth_infos[0].name, "system:node:n1");
+    }
+}

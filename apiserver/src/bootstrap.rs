@@ -1,0 +1,299 @@
+//! What every cluster begins with: namespaces, the bootstrap policy, and the `kubernetes` Service with this server's address.
+//!
+//! In: a client of this server, bound in process, and where the server is reached. Out: the objects are there. One list a kind tells what is
+//! missing; what is missing is created at once and together, so that the store commits it as a group. At later starts a role or
+//! binding that has lost rules or subjects of the policy gets them back, unless its annotation
+//! `rbac.authorization.kubernetes.io/autoupdate` says `false`. Everything goes through the same door as a user's request, so each kind's
+//! defaults and rules hold. What to do is decided by plain functions of what stands ([`mended`]).
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use http::{Method, Request};
+use orlop_manifests::builtin;
+use serde_json::{Value, json};
+
+/// How many writes are under way at once: enough that the embedded store commits them in a few groups, few enough that the rest of the
+/// start gets its turn.
+const AT_ONCE: usize = 64;
+
+/// Says that a start may mend the object.
+const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
+/// The port of the `kubernetes` Service.
+const SERVICE_PORT: u16 = 443;
+
+/// Why the cluster's first objects are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    #[error("a built-in manifest: {0}")]
+    Manifest(#[from] orlop_manifests::document::ReadError),
+    #[error("{method} {path}: {source}")]
+    Write {
+        method: Method,
+        path: String,
+        #[source]
+        source: kube::Error,
+    },
+}
+
+/// Where the cluster reaches this server.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// The `kubernetes` Service's address.
+    pub service: Ipv4Addr,
+    /// The server's own address and port, if it listens where others can reach it.
+    pub endpoint: Option<(IpAddr, u16)>,
+}
+
+impl Reach {
+    /// The endpoint of a server that listens on `address`: the advertised address, or the one it listens on, or, if it listens on all, the
+    /// one from which this machine reaches others. An address of this machine only is no endpoint.
+    pub fn endpoint(address: std::net::SocketAddr, advertised: Option<IpAddr>) -> Option<(IpAddr, u16)> {
+        let ip = match advertised {
+            Some(ip) => ip,
+            None if address.ip().is_unspecified() => outgoing_address()?,
+            None => address.ip(),
+        };
+        (!ip.is_loopback() && !ip.is_unspecified()).then_some((ip, address.port()))
+    }
+}
+
+/// The address this machine would send from. Connecting a datagram socket chooses a route and sends nothing; 192.0.2.1 is nobody's (RFC 5737).
+fn outgoing_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|it| it.ip()).filter(|it| !it.is_unspecified())
+}
+
+/// Makes what is missing, and mends what has lost something.
+///
+/// # Errors
+/// [`BootstrapError`] at the first write that fails; what was done stays, and a second call does the rest.
+pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapError> {
+    let (namespaces, rest): (Vec<Value>, Vec<Value>) =
+        builtin::objects()?.into_iter().partition(|it| it["kind"] == "Namespace");
+    // Namespaces first: what lives in them is refused before they are there.
+    ensure(client, namespaces).await?;
+    ensure(client, rest.into_iter().chain(endpoints(reach)).collect()).await
+}
+
+/// The `kubernetes` Service and what stands behind it.
+fn endpoints(reach: &Reach) -> Vec<Value> {
+    let (ip, port) = reach.endpoint.map_or((None, 6443), |(ip, port)| (Some(ip), port));
+    let mut out = vec![json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": reach.service, "clusterIPs": [reach.service], "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": port}],
+        },
+    })];
+    let Some(ip) = ip else { return out };
+    out.push(json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": ip}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    }));
+    out.push(json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": if ip.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }));
+    out
+}
+
+/// Where objects of a kind are listed and created.
+fn collection(object: &Value) -> String {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    let base = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
+    let plural = match object["kind"].as_str().unwrap_or_default() {
+        "Endpoints" => "endpoints".to_owned(),
+        kind => format!("{}s", kind.to_lowercase()),
+    };
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => format!("{base}/namespaces/{namespace}/{plural}"),
+        None => format!("{base}/{plural}"),
+    }
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    method: Method,
+    path: String,
+    body: Value,
+}
+
+async fn ensure(client: &kube::Client, wanted: Vec<Value>) -> Result<(), BootstrapError> {
+    let mut by_collection: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for object in wanted {
+        by_collection.entry(collection(&object)).or_default().push(object);
+    }
+    let steps: Vec<Vec<Step>> = stream::iter(by_collection)
+        .map(|(path, wanted)| async move {
+            let list = send(client, &Step { method: Method::GET, path: path.clone(), body: Value::Null }).await?;
+            Ok::<_, BootstrapError>(steps(&path, wanted, &list))
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
+    stream::iter(steps.into_iter().flatten().map(Ok))
+        .try_for_each_concurrent(AT_ONCE, |step| async move {
+            match send(client, &step).await {
+                // Another server was faster with the same.
+                Err(BootstrapError::Write { source: kube::Error::Api(status), .. })
+                    if status.code == 409 && step.method == Method::POST =>
+                {
+                    Ok(())
+                }
+                outcome => outcome.map(|_| ()),
+            }
+        })
+        .await
+}
+
+async fn send(client: &kube::Client, step: &Step) -> Result<Value, BootstrapError> {
+    let failed =
+        |source: kube::Error| BootstrapError::Write { method: step.method.clone(), path: step.path.clone(), source };
+    let body = if step.body.is_null() { Vec::new() } else { step.body.to_string().into_bytes() };
+    let request = Request::builder().method(step.method.clone()).uri(&step.path);
+    let request = request.header(http::header::CONTENT_TYPE, "application/json").body(body);
+    let request = request.map_err(|error| failed(kube::Error::HttpError(error)))?;
+    client.request::<Value>(request).await.map_err(failed)
+}
+
+/// What must be written so that the wanted objects of one collection are there.
+fn steps(path: &str, wanted: Vec<Value>, list: &Value) -> Vec<Step> {
+    let items = list["items"].as_array();
+    let standing: HashMap<&str, &Value> = items.into_iter().flatten().map(|it| (name(it), it)).collect();
+    let step = |method, path: String, body| Step { method, path, body };
+    wanted
+        .into_iter()
+        .filter_map(|wanted| match standing.get(name(&wanted)) {
+            None => Some(step(Method::POST, path.to_owned(), wanted)),
+            Some(stands) => {
+                mended(stands, &wanted).map(|it| step(Method::PUT, format!("{path}/{}", name(&wanted)), it))
+            }
+        })
+        .collect()
+}
+
+/// What stands, with what it has lost of the wanted; none if nothing is to be done. What was added to it is left alone.
+pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
+    let mut out = stands.clone();
+    // The items of a list have no kind of their own.
+    for field in ["apiVersion", "kind"] {
+        out[field] = wanted[field].clone();
+    }
+    let before = out.clone();
+    match wanted["kind"].as_str()? {
+        "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding" => {
+            if stands["metadata"]["annotations"][AUTO_UPDATE] == "false" {
+                return None;
+            }
+            for field in ["labels", "annotations"] {
+                for (key, value) in wanted["metadata"][field].as_object().into_iter().flatten() {
+                    out["metadata"][field][key] = value.clone();
+                }
+            }
+            for field in ["rules", "subjects"] {
+                let missing: Vec<Value> = wanted[field]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter(|it| !stands[field].as_array().is_some_and(|them| them.iter().any(|that| same(that, it))))
+                    .cloned()
+                    .collect();
+                if !missing.is_empty() {
+                    let mut all = stands[field].as_array().cloned().unwrap_or_default();
+                    all.extend(missing);
+                    out[field] = all.into();
+                }
+            }
+        }
+        "Endpoints" => out["subsets"] = wanted["subsets"].clone(),
+        "EndpointSlice" => {
+            out["endpoints"] = wanted["endpoints"].clone();
+            out["ports"] = wanted["ports"].clone();
+        }
+        "Service" => {
+            let port = wanted["spec"]["ports"][0]["targetPort"].clone();
+            if let Some(ports) = out["spec"]["ports"].as_array_mut()
+                && let Some(first) = ports.first_mut()
+            {
+                first["targetPort"] = port;
+            }
+        }
+        _ => return None,
+    }
+    (out != before).then_some(out)
+}
+
+/// Whether a rule or subject says all that is wanted; defaults may have been filled in.
+fn same(stands: &Value, wanted: &Value) -> bool {
+    wanted.as_object().is_some_and(|wanted| wanted.iter().all(|(field, value)| stands[field] == *value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creates_what_is_missing_and_mends_what_has_lost_rules() {
+        let role = |rules: Value, auto: &str| {
+            json!({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRole",
+                "metadata":{"name":"view","annotations":{AUTO_UPDATE: auto}},"rules":rules})
+        };
+        let (pods, nodes) =
+            (json!({"resources":["pods"],"verbs":["get"]}), json!({"resources":["nodes"],"verbs":["get"]}));
+        let wanted = role(json!([pods, nodes]), "true");
+        let check = |standing: Value, expected: Option<(Method, Value)>| {
+            let list = json!({ "items": standing });
+            let got = steps("/x", vec![wanted.clone()], &list);
+            let got = got.first().map(|it| (it.method.clone(), it.body["rules"].clone()));
+            assert_eq!(got, expected);
+        };
+        check(json!([]), Some((Method::POST, json!([pods, nodes]))));
+        check(json!([wanted]), None);
+        let added = json!({"resources":["jobs"],"verbs":["get"]});
+        check(json!([role(json!([added, nodes]), "true")]), Some((Method::PUT, json!([added, nodes, pods]))));
+        check(json!([role(json!([]), "false")]), None);
+    }
+
+    #[test]
+    fn every_built_in_object_has_its_place() {
+        let reach =
+            Reach { service: Ipv4Addr::new(10, 96, 0, 1), endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)) };
+        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)) {
+            let path = collection(object);
+            let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+            let (group, version) = if parts[0] == "api" { ("", parts[1]) } else { (parts[1], parts[2]) };
+            let kind =
+                crate::registry::find(group, version, parts[parts.len() - 1]).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!(kind.kind, object["kind"]);
+            assert_eq!(kind.namespaced(), object["metadata"]["namespace"].is_string(), "{path}");
+        }
+    }
+
+    #[test]
+    fn endpoints_follow_the_address() {
+        let at = |address: &str| Reach::endpoint(address.parse().unwrap(), None);
+        assert_eq!(at("127.0.0.1:6443"), None);
+        assert_eq!(at("192.0.2.9:7443"), Some(("192.0.2.9".parse().unwrap(), 7443)));
+        let advertised = "192.0.2.5".parse().unwrap();
+        assert_eq!(Reach::endpoint("0.0.0.0:6443".parse().unwrap(), Some(advertised)), Some((advertised, 6443)));
+        let reach = |port| Reach { service: Ipv4Addr::new(10, 96, 0, 1), endpoint: Some((advertised, port)) };
+        let (old, new) = (endpoints(&reach(6443)), endpoints(&reach(7443)));
+        for (old, new) in old.iter().zip(&new) {
+            assert!(mended(old, new).is_some() && mended(new, new).is_none());
+        }
+    }
+}
