@@ -171,4 +171,198 @@ mod tests {
             assert!(!kind.columns.is_empty(), "{kind:?} shows nothing");
         }
     }
+
+    /// The mistakes that Kubernetes finds when `change` is written over the minimal object of a kind, or when it is created with it.
+    fn check(plural: &str, part: Option<Part>, change: Value, expected: &[&str]) {
+        let kind = KINDS.iter().find(|it| it.names.plural == plural).unwrap();
+        let stored = part.map(|_| serde_json::to_vec(&admit(kind, minimal(kind))).unwrap());
+        let mut new = match &stored {
+            Some(stored) => serde_json::from_slice(stored).unwrap(),
+            None => minimal(kind),
+        };
+        if stored.is_some() {
+            new["metadata"]["resourceVersion"] = "7".into();
+        }
+        merge(&mut new, change);
+        let write = Write {
+            part: part.unwrap_or(Part::Main),
+            new: Body::Value(new),
+            old: stored.as_deref(),
+            meta: context(kind),
+            strictness: Strictness::Strict,
+        };
+        let found = kind.admit(write).err().map_or_else(Vec::new, |status| {
+            let causes = status.details.map(|it| it.causes).unwrap_or_default();
+            causes
+                .into_iter()
+                .map(|it| format!("{}: {}", it.field, it.message.lines().next().unwrap_or_default()))
+                .collect()
+        });
+        assert_eq!(found, expected, "{plural}");
+    }
+
+    fn merge(into: &mut Value, change: Value) {
+        match (into, change) {
+            (Value::Object(into), Value::Object(change)) => {
+                for (key, value) in change {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            (into, change) => *into = change,
+        }
+    }
+
+    #[test]
+    fn pods_are_checked() {
+        let create = |spec: Value, expected: &[&str]| check("pods", None, json!({ "spec": spec }), expected);
+        create(json!({"containers": []}), &["spec.containers: Required value"]);
+        create(
+            json!({"containers": [{"name": "a"}, {"name": "a", "image": "b", "imagePullPolicy": "Sometimes"}]}),
+            &[
+                "spec.containers[0].image: Required value",
+                "spec.containers[1].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+                "spec.containers[1].name: Duplicate value: \"a\"",
+            ],
+        );
+        create(
+            json!({"restartPolicy": "Maybe", "volumes": [{"name": "v"}, {"name": "v"}], "containers": [{"name": "a", "image": "b",
+                "volumeMounts": [{"name": "w", "mountPath": "/w"}], "ports": [{"containerPort": 0}],
+                "livenessProbe": {"successThreshold": 2}, "env": [{"name": "a=b"}]}]}),
+            &[
+                "spec.volumes[1].name: Duplicate value: \"v\"",
+                "spec.containers[0].ports[0].containerPort: Required value",
+                "spec.containers[0].env[0].name: Invalid value: \"a=b\": a valid environment variable name must consist only of printable ASCII characters other than '='",
+                "spec.containers[0].volumeMounts[0].name: Not found: \"w\"",
+                "spec.containers[0].livenessProbe: Required value: must specify a handler type",
+                "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
+                "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+            ],
+        );
+        create(
+            json!({"tolerations": [{"operator": "Equal", "value": "x"}], "nodeSelector": {"a": "b c"}}),
+            &[
+                "spec.nodeSelector: Invalid value: \"b c\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn pods_hardly_change() {
+        let update = |change: Value, expected: &[&str]| check("pods", Some(Part::Main), change, expected);
+        update(json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Failed"}}), &[]);
+        update(json!({"spec": {"activeDeadlineSeconds": 5, "tolerations": [{"operator": "Exists"}]}}), &[]);
+        update(
+            json!({"spec": {"dnsPolicy": "Default"}}),
+            &[
+                "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+            ],
+        );
+        update(
+            json!({"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]}}),
+            &["spec.containers: Forbidden: pod updates may not add or remove containers"],
+        );
+    }
+
+    #[test]
+    fn workloads_are_checked() {
+        check(
+            "deployments",
+            None,
+            json!({"spec": {"replicas": -1, "template": {"metadata": {"labels": {"app": "b"}}}, "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}}),
+            &[
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"b\"}: `selector` does not match template `labels`",
+                "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0",
+            ],
+        );
+        for plural in ["deployments", "replicasets"] {
+            check(
+                plural,
+                Some(Part::Main),
+                json!({"spec": {"selector": {"matchLabels": {"b": "c"}}, "template": {"metadata": {"labels": {"b": "c"}}}}}),
+                &["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"a\",\"b\":\"c\"}}: field is immutable"],
+            );
+            check(
+                plural,
+                None,
+                json!({"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}),
+                &["spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""],
+            );
+        }
+    }
+
+    #[test]
+    fn services_are_checked() {
+        let create = |spec: Value, expected: &[&str]| check("services", None, json!({ "spec": spec }), expected);
+        create(json!({"ports": []}), &["spec.ports: Required value"]);
+        create(json!({"ports": [], "clusterIP": "None"}), &[]);
+        create(json!({"ports": [], "type": "ExternalName"}), &["spec.externalName: Required value"]);
+        create(
+            json!({"ports": [{"port": 80}, {"port": 80, "nodePort": 30000}], "clusterIP": "10.96.0"}),
+            &[
+                "spec.ports[0].name: Required value",
+                "spec.ports[1].name: Required value",
+                "spec.ports[1]: Duplicate value: {\"AppProtocol\":null,\"Name\":\"\",\"NodePort\":0,\"Port\":80,\"Protocol\":\"TCP\",\"TargetPort\":0}",
+                "spec.ports[1].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+                "spec.clusterIPs[0]: Invalid value: \"10.96.0\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            ],
+        );
+    }
+
+    #[test]
+    fn data_is_checked() {
+        check(
+            "configmaps",
+            None,
+            json!({"data": {"a/b": "c"}}),
+            &[
+                "data[a/b]: Invalid value: \"a/b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+            ],
+        );
+        check(
+            "configmaps",
+            None,
+            json!({"data": {"a": "x".repeat(1 << 20), "b": "y"}}),
+            &[": Too long: may not be more than 1048576 bytes"],
+        );
+        check(
+            "secrets",
+            None,
+            json!({"type": "kubernetes.io/tls", "stringData": {"tls.crt": "c"}}),
+            &["data[tls.key]: Required value"],
+        );
+        check("secrets", Some(Part::Main), json!({"type": "x"}), &["type: Invalid value: \"x\": field is immutable"]);
+        check(
+            "rolebindings",
+            Some(Part::Main),
+            json!({"roleRef": {"name": "edit"}}),
+            &[
+                "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":\"edit\"}: cannot change roleRef",
+            ],
+        );
+        check(
+            "endpointslices",
+            None,
+            json!({"endpoints": [{"addresses": ["10.0.0.300"]}, {"addresses": ["127.0.0.1"]}]}),
+            &[
+                "endpoints[0].addresses[0]: Invalid value: \"10.0.0.300\": must be a valid IPv4 address",
+                "endpoints[1].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            ],
+        );
+        check(
+            "leases",
+            None,
+            json!({"spec": {"leaseDurationSeconds": 0}}),
+            &["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
+        );
+    }
+
+    #[test]
+    fn defaults_are_those_of_kubernetes() {
+        for plural in ["pods", "deployments", "services", "namespaces"] {
+            let kind = KINDS.iter().find(|it| it.names.plural == plural).unwrap();
+            insta::assert_yaml_snapshot!(plural, admit(kind, minimal(kind)));
+        }
+    }
 }
