@@ -207,3 +207,29 @@ proptest! {
         prop_assert_eq!(Fields::read(&fields.write()), fields);
     }
 }
+
+#[test]
+fn defaults_belong_to_nobody() {
+    use crate::json::Strictness;
+    use crate::kind::{Body, Part, Write};
+    use crate::meta::MetaContext;
+    let kind = kind("Deployment");
+    let mut config = deployment(json!(2), json!([{"name": "a", "image": "x"}]));
+    config["spec"]["selector"] = json!({"matchLabels": {"app": "web"}});
+    config["spec"]["template"]["metadata"] = json!({"labels": {"app": "web"}});
+    let admitted = |value: Value, old: Option<&[u8]>| {
+        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let meta = MetaContext { name: Some("web"), namespace: "d", now, uid: "u", suffix: "bcdfg" };
+        let write = Write { part: Part::Main, new: Body::Value(value), old, meta, strictness: Strictness::Strict };
+        kind.admit(write).unwrap().json
+    };
+    let first = admitted(applied("Deployment", None, &config, "kubectl", false).unwrap(), None);
+    let live: Value = serde_json::from_slice(&first).unwrap();
+    assert!(is_tracked(&first));
+    assert_eq!(live["spec"]["strategy"]["type"], "RollingUpdate", "the kind has filled in its defaults");
+    let again = applied("Deployment", Some(&live), &config, "kubectl", false).unwrap();
+    assert_eq!(admitted(again, Some(&first)), first, "an apply of the same changes nothing");
+    let other = json!({"metadata": {"name": "web"}, "spec": {"strategy": {"type": "Recreate"}}});
+    let taken = applied("Deployment", Some(&live), &other, "helm", false).unwrap();
+    assert_eq!(taken["spec"]["strategy"]["type"], "Recreate");
+}
