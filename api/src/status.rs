@@ -80,6 +80,9 @@ pub struct Details {
     pub causes: Vec<Cause>,
     #[serde(skip_serializing_if = "is_zero")]
     pub retry_after_seconds: u32,
+    /// Where a list whose token has expired may go on, inconsistently. Encoded as `metadata.continue`.
+    #[serde(skip)]
+    pub continue_token: String,
 }
 
 fn is_zero(it: &u32) -> bool {
@@ -233,6 +236,9 @@ impl Status {
         });
         if let Some(details) = &self.details {
             out["details"] = serde_json::to_value(details).unwrap_or_default();
+            if !details.continue_token.is_empty() {
+                out["metadata"]["continue"] = details.continue_token.as_str().into();
+            }
         }
         out
     }

@@ -2,26 +2,45 @@
 //!
 //! Modules stand in the order in which a request meets them:
 //! `serve → request → authenticate → authorize → fairness → admission → kind.admit → commit`, and a change the way back:
-//! `store → feed → cache → watch`. [`stage`] draws the types by which no step of the way in can be left out. Nothing writes
-//! the cache but the feed.
+//! `store → feed → cache → watch`. [`stage`] draws the types by which no step of the way in can be left out; [`pipeline`]
+//! composes them and [`server`] starts everything. Nothing writes the cache but the feed.
 
 pub mod args;
 pub mod bootstrap;
 pub mod config;
 pub mod pki;
+pub mod server;
+
 pub mod registry;
 pub mod stage;
 
 pub mod serve;
 
+pub mod pipeline;
 pub mod request;
 
 pub mod authenticate;
 pub mod authorize;
 
+pub mod fairness;
+pub mod plain;
+
+pub mod verbs;
+
 pub mod admission;
 pub mod connect;
 
+pub mod commit;
+pub mod core;
+pub mod service_addresses;
+
+pub mod feed;
+
+pub mod cache;
+
 pub mod present;
 
+pub mod metrics;
+
 pub use config::Config;
+pub use server::{Server, StartError, run};

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod options;
 pub mod path;
+pub mod selection;
 
 use http::{HeaderMap, Method};
 use orlop_api::kind::Kind;
@@ -16,6 +17,7 @@ use crate::registry;
 use accept::Accept;
 use options::Options;
 use path::Path;
+use selection::Selection;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +96,8 @@ pub struct Request {
     pub name: String,
     /// The kind, where the registry knows the resource.
     pub kind: Option<&'static Kind>,
+    /// What a list, a watch or a deletion of many means.
+    pub selection: Selection,
     pub options: Options,
     pub accept: Accept,
     pub headers: HeaderMap,
@@ -124,6 +128,7 @@ impl Request {
                 namespace: String::new(),
                 name: String::new(),
                 kind: None,
+                selection: Selection::default(),
                 options,
                 accept,
                 headers: head.headers,
@@ -138,13 +143,19 @@ impl Request {
         if path.legacy_watch && !name.is_empty() {
             options.field_selector = format!("metadata.name={name}");
         }
-        if name.is_empty() && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
-            name = name_selected(&options.field_selector).to_owned();
+        let kind = registry::find(&path.group, &path.version, &path.resource);
+        let many = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        let selection = match kind {
+            Some(kind) if many => Selection::parse(kind, &options.label_selector, &options.field_selector)?,
+            _ => Selection::default(),
+        };
+        if name.is_empty() {
+            name = selection.name().unwrap_or_default().to_owned();
         }
         Ok(Request {
             verb,
             method: head.method,
-            kind: registry::find(&path.group, &path.version, &path.resource),
+            kind,
             path: full,
             query,
             group: path.group,
@@ -154,20 +165,23 @@ impl Request {
             rest: path.rest,
             namespace: path.namespace,
             name,
+            selection,
             options,
             accept,
             headers: head.headers,
         })
     }
 
+    /// The namespace in which the object lives: none for kinds that have none, whatever the path says (`namespaces/a`).
+    pub fn object_namespace(&self) -> &str {
+        match self.kind {
+            Some(kind) if !kind.namespaced() => "",
+            _ => &self.namespace,
+        }
+    }
+
     /// Whether a resource is asked for, and not one of the server's own paths.
     pub fn is_resource(&self) -> bool {
         !self.resource.is_empty()
     }
-}
-
-/// The name that a field selector picks out, if it does.
-fn name_selected(selector: &str) -> &str {
-    let picked = selector.split(',').find_map(|it| it.strip_prefix("metadata.name="));
-    picked.map(|it| it.trim_start_matches('=')).unwrap_or_default()
 }

@@ -226,6 +226,11 @@ impl Approved {
     pub fn object(&self) -> &Admitted {
         &self.admitted
     }
+
+    /// What was stored.
+    pub fn into_object(self) -> Admitted {
+        self.admitted
+    }
 }
 
 /// A deletion that all plugins let pass.

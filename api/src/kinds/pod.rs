@@ -30,6 +30,12 @@ impl Strategy for Pod {
     const COLUMNS: &'static [Column] = columns::COLUMNS;
 
     fn grace_period_seconds(&self) -> Option<i64> {
+        // Nothing runs of a pod that no node has, or that has finished: there is nothing to wait for.
+        let bound = self.spec.as_ref().and_then(|it| it.node_name.as_deref()).is_some_and(|it| !it.is_empty());
+        let phase = self.status.as_ref().and_then(|it| it.phase.as_deref());
+        if !bound || matches!(phase, Some("Succeeded" | "Failed")) {
+            return None;
+        }
         let asked = self.spec.as_ref().and_then(|it| it.termination_grace_period_seconds);
         // A negative number means what one second means, and is kept for pods that were made with it.
         Some(asked.unwrap_or(GRACE_PERIOD_SECONDS)).map(|it| if it < 0 { 1 } else { it })

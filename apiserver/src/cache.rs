@@ -1,0 +1,201 @@
+//! What readers see: every object of the store, kept in memory as encoded bytes, with the events that led there.
+//!
+//! One [`Table`] a stored kind: an ordered map whose snapshot costs nothing, indexes, and a ring of events. The feed is the only
+//! writer: it applies a batch to the tables, then publishes the revision up to which the cache is complete, then wakes the
+//! watchers. Readers never wait for the store; a consistent read waits for the cache to have reached the store's revision. It
+//! knows no users and no HTTP, and decodes nothing but heads.
+
+pub mod index;
+pub mod object;
+pub mod ring;
+pub mod table;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use orlop_api::kind::Kind;
+use orlop_api::kinds::KINDS;
+use orlop_api::status::{self, Reason, Status};
+use tokio::sync::watch;
+
+pub use object::Object;
+pub use ring::Event;
+pub use table::{Snapshot, Table};
+
+/// How long a read waits for a revision that the cache has not reached (kube-apiserver's `blockTimeout`).
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// One who is told of every change before it is published: what authorization rests on must not lag behind what readers see.
+pub trait Observer: Send + Sync {
+    /// An object was made or changed, or was there at the start.
+    fn put(&self, kind: &'static Kind, object: &Object);
+    /// An object was deleted.
+    fn removed(&self, kind: &'static Kind, object: &Object);
+}
+
+/// All tables.
+pub struct Cache {
+    tables: Vec<Arc<Table>>,
+    /// The tables by the first segment behind `/registry/`; some share it (`services/specs`, `services/endpoints`).
+    by_segment: HashMap<&'static str, Vec<usize>>,
+    by_stored: HashMap<&'static str, usize>,
+    /// The cache is complete up to this revision.
+    reached: watch::Sender<u64>,
+    /// The same, for looks that do not wait: readers far outnumber batches.
+    complete: AtomicU64,
+    /// Watches that are open, over all tables.
+    watchers: Arc<AtomicUsize>,
+    /// Stored objects that could not be read, since the start.
+    undecodable: AtomicU64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    /// Empty tables for all kinds, and those who are told of every change.
+    pub fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
+        let observers: Arc<[Arc<dyn Observer>]> = observers.into();
+        // The kind that needs no conversion is the one in whose form its table is stored.
+        let stored: Vec<&'static Kind> = KINDS.iter().filter(|it| it.conversion.is_none()).collect();
+        let mut by_segment: HashMap<&'static str, Vec<usize>> = HashMap::new();
+        let mut by_stored = HashMap::new();
+        for (at, kind) in stored.iter().enumerate() {
+            by_stored.insert(kind.stored_as, at);
+            by_segment.entry(kind.stored_as.split('/').next().unwrap_or_default()).or_default().push(at);
+        }
+        Cache {
+            tables: stored.into_iter().map(|kind| Arc::new(Table::new(kind, observers.clone()))).collect(),
+            by_segment,
+            by_stored,
+            reached: watch::Sender::new(0),
+            complete: AtomicU64::new(0),
+            watchers: Arc::default(),
+            undecodable: AtomicU64::new(0),
+        }
+    }
+
+    /// The table that holds the objects of this kind.
+    pub fn table(&self, kind: &Kind) -> &Arc<Table> {
+        let at = self.by_stored.get(kind.stored_as).expect("every kind of the registry has a table");
+        &self.tables[*at]
+    }
+
+    /// All tables.
+    pub fn tables(&self) -> &[Arc<Table>] {
+        &self.tables
+    }
+
+    /// The table in which the object under a store's key belongs.
+    pub fn table_of_key(&self, key: &str) -> Option<&Arc<Table>> {
+        let rest = key.strip_prefix("/registry/")?;
+        let tables = self.by_segment.get(rest.split('/').next()?)?;
+        tables.iter().map(|at| &self.tables[*at]).find(|it| key.starts_with(it.prefix()))
+    }
+
+    /// One object in the form of `kind`, as of the last batch.
+    pub fn get(&self, kind: &'static Kind, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.table(kind).get(&kind.key(namespace, name)).map(|it| it.served_as(kind))
+    }
+
+    /// The revision up to which the cache is complete.
+    pub fn revision(&self) -> u64 {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// Says that everything up to `revision` has been applied. For the feed only.
+    pub(crate) fn publish(&self, revision: u64) {
+        if revision > self.revision() {
+            self.complete.store(revision, Ordering::Release);
+            self.reached.send_replace(revision);
+        }
+    }
+
+    /// Waits until the cache is complete up to `revision`.
+    ///
+    /// # Errors
+    /// `Timeout` after three seconds, worded as Kubernetes does.
+    pub async fn wait_for(&self, revision: u64) -> status::Result<()> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        let mut reached = self.reached.subscribe();
+        let waited = tokio::time::timeout(WAIT_MAX, reached.wait_for(|it| *it >= revision)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Status::new(Reason::ServiceUnavailable, "the server is shutting down")),
+            Err(_) => {
+                let text = format!("Timeout: Too large resource version: {revision}, current: {}", self.revision());
+                Err(Status::new(Reason::Timeout, text).with_details(status::Details {
+                    causes: vec![status::Cause {
+                        reason: "ResourceVersionTooLarge".to_owned(),
+                        message: "Too large resource version".to_owned(),
+                        field: String::new(),
+                    }],
+                    retry_after_seconds: 1,
+                    ..status::Details::default()
+                }))
+            }
+        }
+    }
+
+    /// How many watches are open.
+    pub fn watchers(&self) -> usize {
+        self.watchers.load(Ordering::Relaxed)
+    }
+
+    /// The count of open watches, for those who open one.
+    pub(crate) fn watcher_count(&self) -> Arc<AtomicUsize> {
+        self.watchers.clone()
+    }
+
+    /// Notes a stored object that could not be read.
+    pub(crate) fn count_undecodable(&self) {
+        self.undecodable.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Stored objects that could not be read, since the start.
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_find_their_tables() {
+        let cache = Cache::default();
+        for kind in KINDS {
+            let key = kind.key("default", "a");
+            assert_eq!(cache.table_of_key(&key).unwrap().prefix(), kind.prefix());
+        }
+        assert!(cache.table_of_key("/registry/nothings/a").is_none());
+        assert!(cache.table_of_key("/other").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_the_revision_or_in_time() {
+        let cache = Arc::new(Cache::default());
+        let waiting = tokio::spawn({
+            let cache = cache.clone();
+            async move { cache.wait_for(7).await }
+        });
+        tokio::task::yield_now().await;
+        cache.publish(7);
+        waiting.await.unwrap().unwrap();
+        assert_eq!(cache.wait_for(8).await.unwrap_err().code(), 504);
+    }
+}

@@ -1,0 +1,148 @@
+//! One revision of one object: its bytes, its head, and the other forms that somebody has asked for.
+
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use orlop_api::head::{self, Head, HeadError};
+use orlop_api::kind::Kind;
+use orlop_api::table::{self, Row};
+use orlop_store::Key;
+use serde_json::Value;
+
+/// One revision of one object. Never changes; shared by the map, the ring and all readers.
+#[derive(Debug)]
+pub struct Object {
+    /// The store's key.
+    pub key: Key,
+    pub revision: u64,
+    /// As clients read it, the resource version in it.
+    pub json: Bytes,
+    pub head: Head,
+    /// `PartialObjectMetadata`, once somebody asked.
+    partial: OnceLock<Bytes>,
+    /// Its table row, once somebody asked. The time of the look is no part of it.
+    row: OnceLock<Option<Row>>,
+    /// In the form of the other kind that is stored in this table (an event of the other group), once somebody asked.
+    other: OnceLock<Arc<Object>>,
+}
+
+impl Object {
+    /// Takes an object as it is stored, without a resource version.
+    ///
+    /// # Errors
+    /// When the bytes have no readable head.
+    pub fn stored(kind: &Kind, key: Key, revision: u64, stored: &[u8]) -> Result<Self, HeadError> {
+        let json = head::with_revision(stored, revision)?;
+        Self::served(kind, key, revision, json)
+    }
+
+    /// Takes an object as clients read it.
+    ///
+    /// # Errors
+    /// When the bytes have no readable head.
+    pub fn served(kind: &Kind, key: Key, revision: u64, json: Bytes) -> Result<Self, HeadError> {
+        let head = kind.head(&json)?;
+        Ok(Object { key, revision, json, head, partial: OnceLock::new(), row: OnceLock::new(), other: OnceLock::new() })
+    }
+
+    /// The object in the form of `kind`: itself, but for a kind that is stored in the form of another.
+    pub fn served_as(self: &Arc<Self>, kind: &'static Kind) -> Arc<Object> {
+        let Some(conversion) = kind.conversion else { return self.clone() };
+        let made = self.other.get_or_init(|| {
+            let value = serde_json::from_slice(&self.json).unwrap_or_default();
+            let json = serde_json::to_vec(&(conversion.from_stored)(value)).unwrap_or_default();
+            let made = Object::served(kind, self.key.clone(), self.revision, json.into());
+            made.map_or_else(
+                |error| {
+                    tracing::error!(key = %self.key, %error, "a stored object cannot be served as {kind:?}");
+                    self.clone()
+                },
+                Arc::new,
+            )
+        });
+        made.clone()
+    }
+
+    /// The value of a selectable field, by its path.
+    pub fn field<'a>(&'a self, kind: &Kind, path: &str) -> Option<&'a str> {
+        match path {
+            "metadata.name" => Some(&self.head.name),
+            "metadata.namespace" => Some(&self.head.namespace),
+            _ => {
+                let at = kind.fields.iter().position(|it| it.path == path)?;
+                self.head.fields.get(at).map(|it| &**it)
+            }
+        }
+    }
+
+    /// Its row in tables of its kind; none if the bytes are no JSON, which the head's parser has excluded.
+    pub fn row(&self, kind: &Kind) -> Option<&Row> {
+        self.row.get_or_init(|| Row::parse(kind, &self.json).ok()).as_ref()
+    }
+
+    /// Its metadata alone, as `PartialObjectMetadata`.
+    pub fn partial(&self) -> &Bytes {
+        self.partial.get_or_init(|| table::partial(&self.json).unwrap_or_else(|_| Bytes::from_static(b"{}")))
+    }
+
+    /// The same object as if last written at `revision`: what watchers see of one that was deleted then.
+    pub fn at_revision(&self, revision: u64) -> Bytes {
+        let field = format!("\"metadata\":{{\"resourceVersion\":\"{}\"", self.revision);
+        let near = &self.json[..self.json.len().min(NEAR_BYTES)];
+        if let Some(at) = near.windows(field.len()).position(|it| it == field.as_bytes()) {
+            let mut out = Vec::with_capacity(self.json.len() + 8);
+            out.extend_from_slice(&self.json[..at]);
+            out.extend_from_slice(format!("\"metadata\":{{\"resourceVersion\":\"{revision}\"").as_bytes());
+            out.extend_from_slice(&self.json[at + field.len()..]);
+            return out.into();
+        }
+        let mut value: Value = serde_json::from_slice(&self.json).unwrap_or_default();
+        value["metadata"]["resourceVersion"] = revision.to_string().into();
+        serde_json::to_vec(&value).unwrap_or_default().into()
+    }
+
+    /// The object as text decoded into a value, for patches.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).unwrap_or_default()
+    }
+}
+
+/// Where `metadata` begins in an object that we encoded: behind `apiVersion` and `kind`, whose names have at most 253 and 63 bytes.
+const NEAR_BYTES: usize = 512;
+
+/// The form in which an object that a kind has admitted is stored.
+pub fn to_stored<'a>(kind: &Kind, json: &'a [u8]) -> Cow<'a, [u8]> {
+    match kind.conversion {
+        None => Cow::Borrowed(json),
+        Some(conversion) => {
+            let value = serde_json::from_slice(json).unwrap_or_default();
+            Cow::Owned(serde_json::to_vec(&(conversion.to_stored)(value)).unwrap_or_default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    #[test]
+    fn other_forms_are_made_from_the_bytes() {
+        let kind = registry::named("", "ConfigMap").unwrap();
+        let stored =
+            br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"d"},"data":{"k":"v"}}"#;
+        let it = Arc::new(Object::stored(kind, "/registry/configmaps/d/a".into(), 41, stored).unwrap());
+        let partial: Value = serde_json::from_slice(it.partial()).unwrap();
+        assert_eq!(partial["kind"], "PartialObjectMetadata");
+        assert_eq!(partial["metadata"]["resourceVersion"], "41");
+        let deleted: Value = serde_json::from_slice(&it.at_revision(42)).unwrap();
+        assert_eq!(deleted["metadata"]["resourceVersion"], "42");
+        assert_eq!(deleted["data"]["k"], "v");
+        let mut cells = Vec::new();
+        it.row(kind).unwrap().write_cells(&mut cells, jiff::Timestamp::UNIX_EPOCH);
+        assert!(cells.starts_with(b"[\"a\",1"));
+        assert_eq!(it.field(kind, "metadata.name"), Some("a"));
+        assert!(Arc::ptr_eq(&it.served_as(kind), &it));
+    }
+}

@@ -1,0 +1,294 @@
+//! The objects of one stored kind, and what happened to them.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use orlop_api::kind::Kind;
+use orlop_store::Key;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::{Object, Observer};
+use super::index::{Index, Term};
+use super::ring::{Event, Ring};
+
+/// How many snapshots are kept for the next pages of lists that are under way. Each costs what was superseded since.
+const KEPT_SNAPSHOTS_MAX: usize = 8;
+
+type Map = OrdMap<Key, Arc<Object>>;
+
+/// All objects of a table as they were at one revision. Costs nothing to take.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    objects: Map,
+    /// The revision of the table's last event in it.
+    pub revision: u64,
+}
+
+impl Snapshot {
+    /// The objects whose keys begin with `prefix` and come after `after`, in key order.
+    pub fn range<'a>(&'a self, prefix: &'a str, after: Option<&str>) -> impl Iterator<Item = &'a Arc<Object>> + 'a {
+        let from: Bound<Key> = match after {
+            Some(after) => Bound::Excluded(after.into()),
+            None => Bound::Included(prefix.into()),
+        };
+        let range = self.objects.range::<(Bound<Key>, Bound<Key>), Key>((from, Bound::Unbounded));
+        range.map(|(_, object)| object).take_while(move |it| it.key.starts_with(prefix))
+    }
+
+    /// All objects, in key order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects.values()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: Map,
+    index: Index,
+    ring: Ring,
+    /// The revision of the last event.
+    revision: u64,
+    /// Snapshots that a continue token names, oldest first.
+    kept: VecDeque<(u64, Snapshot)>,
+}
+
+/// The objects of one stored kind.
+pub struct Table {
+    kind: &'static Kind,
+    prefix: String,
+    state: RwLock<State>,
+    /// The place behind the newest event: what watchers wait on, changed once a batch.
+    wake: watch::Sender<u64>,
+    observers: Arc<[Arc<dyn Observer>]>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    pub(super) fn new(kind: &'static Kind, observers: Arc<[Arc<dyn Observer>]>) -> Self {
+        Table { kind, prefix: kind.prefix(), state: RwLock::default(), wake: watch::Sender::new(0), observers }
+    }
+
+    fn tell(&self, old: Option<&Object>, new: Option<&Object>) {
+        for observer in &*self.observers {
+            match (old, new) {
+                (_, Some(new)) => observer.put(self.kind, new),
+                (Some(old), None) => observer.removed(self.kind, old),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// The kind in whose form the objects are stored.
+    pub fn kind(&self) -> &'static Kind {
+        self.kind
+    }
+
+    /// What all keys of the table begin with: `/registry/pods/`.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The object under a store's key.
+    pub fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.state.read().objects.get(key).cloned()
+    }
+
+    /// All objects now.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state.read();
+        Snapshot { objects: state.objects.clone(), revision: state.revision }
+    }
+
+    /// The revision of the last event: unchanged means that nothing of this kind has changed.
+    pub fn revision(&self) -> u64 {
+        self.state.read().revision
+    }
+
+    /// All objects now, and the place in the ring at which what comes after them begins.
+    pub fn snapshot_and_place(&self) -> (Snapshot, u64) {
+        let state = self.state.read();
+        (Snapshot { objects: state.objects.clone(), revision: state.revision }, state.ring.end())
+    }
+
+    /// Those objects that have a term and whose keys begin with `prefix`, with the revision of the last event.
+    pub fn with_term(&self, term: &Term, prefix: &str) -> (Vec<Arc<Object>>, u64) {
+        let state = self.state.read();
+        let keys = state.index.get(term).into_iter().flat_map(|keys| keys.range::<Key, _>(Key::from(prefix)..));
+        let keys = keys.take_while(|it| it.starts_with(prefix));
+        (keys.filter_map(|key| state.objects.get(key).cloned()).collect(), state.revision)
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps a snapshot for the next page of a list; `revision` is what the continue token says.
+    pub fn keep(&self, revision: u64, snapshot: Snapshot) {
+        let mut state = self.state.write();
+        if state.kept.iter().any(|(kept, _)| *kept == revision) {
+            return;
+        }
+        if state.kept.len() == KEPT_SNAPSHOTS_MAX {
+            state.kept.pop_front();
+        }
+        state.kept.push_back((revision, snapshot));
+    }
+
+    /// The snapshot that a continue token names, if it is still kept.
+    pub fn kept(&self, revision: u64) -> Option<Snapshot> {
+        self.state.read().kept.iter().find(|(kept, _)| *kept == revision).map(|(_, snapshot)| snapshot.clone())
+    }
+
+    /// Lets go of snapshots of revisions before this one: the store has forgotten them too.
+    pub fn forget_kept(&self) {
+        self.state.write().kept.clear();
+    }
+
+    /// The place of the first event after `revision`.
+    ///
+    /// # Errors
+    /// The oldest revision that can be asked for.
+    pub fn place_after(&self, revision: u64) -> Result<u64, u64> {
+        self.state.read().ring.place_after(revision)
+    }
+
+    /// Up to `limit` events from a place on; none if they are forgotten.
+    pub fn events(&self, place: u64, limit: usize) -> Option<Vec<Arc<Event>>> {
+        self.state.read().ring.from(place, limit)
+    }
+
+    /// Changes whenever events were added.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.wake.subscribe()
+    }
+
+    /// Applies changes in the order of their revisions. For the feed only; readers see all of them at once.
+    pub(crate) fn apply(&self, changes: impl IntoIterator<Item = (Key, u64, Option<Arc<Object>>)>) {
+        let mut forgotten = Vec::new();
+        let mut state = self.state.write();
+        for (key, revision, new) in changes {
+            let old = match &new {
+                Some(new) => state.objects.insert(key, new.clone()),
+                None => state.objects.remove(&key),
+            };
+            // A deletion of what the cache never held (it could not be read) is no event.
+            if old.is_none() && new.is_none() {
+                continue;
+            }
+            state.index.change(self.kind, old.as_deref(), new.as_deref());
+            self.tell(old.as_deref(), new.as_deref());
+            state.revision = state.revision.max(revision);
+            let event = Arc::new(Event::new(revision, old.clone(), new));
+            state.ring.push(event);
+            forgotten.extend(old);
+        }
+        drop(state);
+    }
+
+    /// Fills the table with what a list has found. Changes since the last state become events; watches from before cannot begin.
+    pub(crate) fn replace(&self, listed: Vec<Arc<Object>>, revision: u64) {
+        let listed: Map = listed.into_iter().map(|it| (it.key.clone(), it)).collect();
+        let before = self.snapshot();
+        let first = before.revision == 0 && before.is_empty();
+        let gone = before.objects.values().filter(|it| !listed.contains_key(&it.key));
+        let mut changes: Vec<(Key, u64, Option<Arc<Object>>)> =
+            gone.map(|it| (it.key.clone(), revision, None)).collect();
+        for (key, object) in &listed {
+            if before.objects.get(key).is_none_or(|it| it.revision != object.revision) {
+                changes.push((key.clone(), object.revision, Some(object.clone())));
+            }
+        }
+        changes.sort_by_key(|(_, revision, _)| *revision);
+        if first {
+            let mut state = self.state.write();
+            for object in listed.values() {
+                state.index.change(self.kind, None, Some(object));
+                self.tell(None, Some(object));
+            }
+            state.objects = listed;
+            state.revision = revision;
+        } else {
+            self.apply(changes);
+        }
+        self.state.write().ring.begin_at(revision);
+    }
+
+    /// Wakes the watchers, if there is something new for them.
+    pub(crate) fn wake(&self) {
+        let end = self.state.read().ring.end();
+        self.wake.send_if_modified(|at| {
+            let risen = *at != end;
+            *at = end;
+            risen
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    fn object(name: &str, revision: u64) -> Arc<Object> {
+        let kind = registry::named("", "ConfigMap").unwrap();
+        let json = format!(r#"{{"metadata":{{"name":"{name}","namespace":"d","labels":{{"n":"{name}"}}}}}}"#);
+        let key = kind.key("d", name);
+        Arc::new(Object::stored(kind, key.as_str().into(), revision, json.as_bytes()).unwrap())
+    }
+
+    fn table() -> Table {
+        Table::new(registry::named("", "ConfigMap").unwrap(), Vec::new().into())
+    }
+
+    #[test]
+    fn snapshots_stay_as_they_were() {
+        let table = table();
+        table.apply([(object("a", 2).key.clone(), 2, Some(object("a", 2)))]);
+        let (snapshot, place) = table.snapshot_and_place();
+        table.apply([(object("b", 3).key.clone(), 3, Some(object("b", 3))), (object("a", 2).key.clone(), 4, None)]);
+        assert_eq!(snapshot.range("/registry/configmaps/d/", None).count(), 1);
+        assert_eq!(table.len(), 1);
+        let events = table.events(place, 10).unwrap();
+        assert_eq!(events.iter().map(|it| it.revision).collect::<Vec<_>>(), [3, 4]);
+        assert!(events[1].new.is_none() && events[1].old.is_some());
+        let (found, revision) = table.with_term(&Term::Label("n".into(), "b".into()), table.prefix());
+        assert_eq!((found.len(), revision), (1, 4));
+    }
+
+    #[test]
+    fn a_list_anew_becomes_events() {
+        let table = table();
+        table.replace(vec![object("a", 2), object("b", 3)], 5);
+        assert_eq!(table.snapshot().revision, 5);
+        let place = table.snapshot_and_place().1;
+        table.replace(vec![object("b", 7), object("c", 8)], 9);
+        let events = table.events(place, 10).unwrap();
+        assert_eq!(events.iter().map(|it| it.revision).collect::<Vec<_>>(), [7, 8, 9]);
+        assert_eq!(table.place_after(5), Err(9));
+        assert_eq!(table.len(), 2);
+    }
+}

@@ -1,0 +1,417 @@
+//! Writes: the compare-and-set loop, and the only place that commits to the store.
+//!
+//! In: an object that admission has [`Approved`], or a way to make one from what stands. Out: what was [`Written`]. The old object
+//! comes from the cache, which may be a moment behind: whatever a refusal rests on is looked up in the store before it is told, and
+//! a commit that finds another state tries again with that state, unless the client named the state it meant.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use orlop_api::head;
+use orlop_api::json::Strictness;
+use orlop_api::kind::{Body, Kind, Part, Sub, Write};
+use orlop_api::meta::MetaContext;
+use orlop_api::patch::apply;
+use orlop_api::status::{self, Status};
+use orlop_client::{clock, random};
+use orlop_store::{Commit, Entry, Expect, Revision, StoreError};
+use serde_json::Value;
+
+use crate::cache::{Object, object};
+use crate::core::{Core, unavailable};
+use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Operation};
+
+/// How often a write without a resource version begins anew when others were faster: with 100 writers on one object, each
+/// loses at most to the 99 others.
+const RETRIES_MAX: usize = 100;
+
+/// How often a generated name is drawn anew, as Kubernetes does (KEP-4420).
+const NAME_RETRIES_MAX: usize = 8;
+
+/// What a write has done.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub kind: &'static Kind,
+    pub key: Arc<str>,
+    pub revision: u64,
+    /// The object as clients read it.
+    pub json: Bytes,
+    pub warnings: Vec<String>,
+    pub created: bool,
+    /// Whether the write took the last finalizer away, so that the object is gone.
+    pub deleted: bool,
+}
+
+impl Written {
+    /// The object with its head, for the forms that need one.
+    ///
+    /// # Errors
+    /// When the bytes have no head, which [`Kind::admit`] excludes.
+    pub fn object(&self) -> status::Result<Arc<Object>> {
+        let made = Object::served(self.kind, self.key.clone(), self.revision, self.json.clone());
+        made.map(Arc::new).map_err(Status::internal)
+    }
+}
+
+/// Makes the new state of an object from the old one.
+pub trait Change: Send + Sync {
+    /// The new state.
+    ///
+    /// # Errors
+    /// When it cannot be made of this old state.
+    fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>>;
+
+    /// Whether the new state says itself who manages its fields (a server-side apply does).
+    fn tracks_managers(&self) -> bool {
+        false
+    }
+}
+
+/// One write to one object.
+pub struct Writer<'a> {
+    pub core: &'a Core,
+    pub who: &'a Authorized,
+    pub kind: &'static Kind,
+    /// Empty for kinds without namespaces.
+    pub namespace: &'a str,
+    /// Empty for creations, whose name stands in the object.
+    pub name: &'a str,
+    pub sub: Option<Sub>,
+    pub dry_run: bool,
+    pub strictness: Strictness,
+}
+
+/// The old state, and whether it is known to be the store's.
+struct Standing {
+    object: Arc<Object>,
+    fresh: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer of what the request names.
+    pub fn new(core: &'a Core, who: &'a Authorized, kind: &'static Kind, sub: Option<Sub>) -> Self {
+        let request = who.request();
+        Writer {
+            core,
+            who,
+            kind,
+            namespace: request.object_namespace(),
+            name: &request.name,
+            sub,
+            dry_run: request.options.dry_run,
+            strictness: request.options.strictness,
+        }
+    }
+
+    fn about(&self, operation: Operation) -> Admission<'_> {
+        Admission {
+            identity: self.who.identity(),
+            operation,
+            kind: self.kind,
+            sub: self.sub,
+            namespace: self.namespace,
+            name: self.name,
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// Creates an object under its own or a generated name.
+    ///
+    /// # Errors
+    /// What admission refuses, and `AlreadyExists`.
+    pub async fn create(&self, body: Body<'_>) -> status::Result<Written> {
+        let generated = self.name.is_empty() && !names_itself(&body);
+        let mut claims = self.core.addresses.begin(self.kind, &body, self.dry_run);
+        let body = claims.claim_for_new(&self.core.store, self.namespace, body).await?;
+        let mut outcome = self.create_once(&body).await;
+        if generated {
+            for _ in 1..NAME_RETRIES_MAX {
+                if !matches!(&outcome, Err(it) if it.reason == status::Reason::AlreadyExists) {
+                    break;
+                }
+                outcome = self.create_once(&body).await;
+            }
+        }
+        match outcome {
+            Ok(written) => {
+                claims.keep();
+                Ok(written)
+            }
+            Err(refusal) => {
+                // Where the outcome is unknown the claims stay; the sweep finds those that nobody uses.
+                if refusal.reason == status::Reason::Timeout {
+                    claims.keep();
+                } else {
+                    claims.release(&self.core.store).await;
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn create_once(&self, body: &Body<'_>) -> status::Result<Written> {
+        let (uid, suffix) = (random::uid(), random::suffix());
+        let write = Write {
+            part: Part::Main,
+            new: body.clone(),
+            old: None,
+            meta: MetaContext {
+                name: (!self.name.is_empty()).then_some(self.name),
+                namespace: self.namespace,
+                now: clock::now(),
+                uid: &uid,
+                suffix: &suffix,
+            },
+            strictness: self.strictness,
+        };
+        let approved = stage::approve(&self.core.plugins, &self.about(Operation::Create), write).await?;
+        let name = approved.object().name.clone();
+        let key: Arc<str> = self.kind.key(self.namespace, &name).into();
+        match self.commit(&key, Expect::Absent, &approved).await {
+            Ok(revision) => self.written(key, revision, approved, true),
+            Err(StoreError::Mismatch { current }) => {
+                let mut status = Status::already_exists(self.kind.group, self.kind.names.plural, &name);
+                let standing = current.and_then(|entry| self.decoded(&entry).ok());
+                if standing.is_some_and(|it| it.head.deleting) {
+                    status.message.insert_str(0, "object is being deleted: ");
+                }
+                Err(status)
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// Changes the object until the change is committed or refused.
+    ///
+    /// # Errors
+    /// `NotFound`, what the change or admission refuse, and `Conflict` where the client meant another state.
+    pub async fn update(&self, part: Part, change: &dyn Change) -> status::Result<Written> {
+        let key: Arc<str> = self.kind.key(self.namespace, self.name).into();
+        let mut standing = self.standing(&key).await?;
+        for _ in 0..RETRIES_MAX {
+            let approved = match self.approve_change(part, change, &standing.object).await {
+                Ok(approved) => approved,
+                Err(refusal) if standing.fresh => return Err(refusal),
+                Err(refusal) => {
+                    // It may rest on a state that is already past.
+                    let now = self.look_up(&key).await?;
+                    if now.object.revision == standing.object.revision {
+                        return Err(refusal);
+                    }
+                    standing = now;
+                    continue;
+                }
+            };
+            let old = &standing.object;
+            if let Some(expected) = &approved.object().expected_revision
+                && *expected != old.revision.to_string()
+            {
+                if !standing.fresh {
+                    standing = self.look_up(&key).await?;
+                    continue;
+                }
+                let kind = self.kind;
+                return Err(Status::modified(kind.group, kind.names.plural, self.name));
+            }
+            let admitted = approved.object();
+            let unchanged = !admitted.releasable
+                && head::with_revision(&admitted.json, old.revision).is_ok_and(|it| it == old.json);
+            if unchanged {
+                if !standing.fresh {
+                    let now = self.look_up(&key).await?;
+                    if now.object.revision != old.revision {
+                        standing = now;
+                        continue;
+                    }
+                }
+                return self.written(key, Revision(standing.object.revision), approved, false);
+            }
+            let pinned = admitted.expected_revision.is_some();
+            match self.commit(&key, Expect::At(Revision(old.revision)), &approved).await {
+                Ok(revision) => {
+                    let released = approved.object().releasable;
+                    if released && !self.dry_run {
+                        self.core.addresses.released(&self.core.store, self.kind, old).await;
+                    }
+                    return self.written(key, revision, approved, false);
+                }
+                Err(StoreError::Mismatch { current: None }) => return Err(self.not_found()),
+                Err(StoreError::Mismatch { current: Some(entry) }) => {
+                    if pinned {
+                        return Err(Status::modified(self.kind.group, self.kind.names.plural, self.name));
+                    }
+                    standing = Standing { object: self.decoded(&entry)?, fresh: true };
+                }
+                Err(error) => return Err(unavailable(error)),
+            }
+        }
+        Err(Status::modified(self.kind.group, self.kind.names.plural, self.name))
+    }
+
+    async fn approve_change(&self, part: Part, change: &dyn Change, old: &Object) -> status::Result<Approved> {
+        let mut new = change.apply(old)?;
+        if !change.tracks_managers() && apply::is_tracked(&old.json) {
+            new = Body::Value(self.with_managers(old, new)?);
+        }
+        let new = self.core.addresses.for_update(&self.core.store, self.kind, old, new, self.dry_run).await?;
+        let write = Write {
+            part,
+            new,
+            old: Some(&old.json),
+            meta: MetaContext {
+                name: Some(self.name),
+                namespace: self.namespace,
+                now: clock::now(),
+                uid: &old.head.uid,
+                suffix: "",
+            },
+            strictness: self.strictness,
+        };
+        stage::approve(&self.core.plugins, &self.about(Operation::Update), write).await
+    }
+
+    /// The new state of an object that records its managers, with this write recorded.
+    fn with_managers(&self, old: &Object, new: Body<'_>) -> status::Result<Value> {
+        let mut value = match new {
+            Body::Value(value) => value,
+            Body::Bytes(bytes) => {
+                serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string()))?
+            }
+        };
+        let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
+        let request = self.who.request();
+        let writer = apply::Writer {
+            manager: crate::verbs::patch::manager(request),
+            subresource: self.sub.map_or("", Sub::segment),
+            now: &now,
+        };
+        apply::update(self.kind, &old.value(), &mut value, &writer);
+        Ok(value)
+    }
+
+    /// Runs admission over a deletion.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn approve_deletion(&self, old: &Object) -> status::Result<ApprovedDeletion> {
+        stage::approve_deletion(&self.core.plugins, &self.about(Operation::Delete), Some(&old.json)).await
+    }
+
+    /// Deletes the object in exactly this state.
+    ///
+    /// # Errors
+    /// The store's: a mismatch says what stands there now.
+    pub async fn remove(&self, old: &Object, _approved: &ApprovedDeletion) -> Result<Revision, StoreError> {
+        if self.dry_run {
+            return Ok(Revision(old.revision));
+        }
+        let expect = Expect::At(Revision(old.revision));
+        let revision = self.core.store.commit(Commit { key: old.key.clone(), expect, value: None }).await?;
+        self.core.addresses.released(&self.core.store, self.kind, old).await;
+        Ok(revision)
+    }
+
+    /// Marks the object as being deleted: `json` is the object in exactly this state but for that.
+    ///
+    /// # Errors
+    /// The store's: a mismatch says what stands there now.
+    pub async fn mark(
+        &self,
+        old: &Object,
+        json: Vec<u8>,
+        _approved: &ApprovedDeletion,
+    ) -> Result<Revision, StoreError> {
+        if self.dry_run {
+            return Ok(Revision(old.revision));
+        }
+        let value = object::to_stored(self.kind, &json).into_owned();
+        let expect = Expect::At(Revision(old.revision));
+        self.core.store.commit(Commit { key: old.key.clone(), expect, value: Some(value.into()) }).await
+    }
+
+    /// The object as it stands in the store.
+    ///
+    /// # Errors
+    /// `NotFound`, or that the store is away.
+    pub async fn fresh(&self) -> status::Result<Arc<Object>> {
+        let key: Arc<str> = self.kind.key(self.namespace, self.name).into();
+        self.look_up(&key).await.map(|it| it.object)
+    }
+
+    /// An entry of the store as an object of this kind.
+    ///
+    /// # Errors
+    /// When its bytes cannot be read.
+    pub fn decoded(&self, entry: &Entry) -> status::Result<Arc<Object>> {
+        let stored_kind = self.core.cache.table(self.kind).kind();
+        Object::stored(stored_kind, entry.key.clone(), entry.modified.0, &entry.value)
+            .map(|it| Arc::new(it).served_as(self.kind))
+            .map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", self.kind.kind)))
+    }
+
+    /// `pods "web" not found`.
+    pub fn not_found(&self) -> Status {
+        Status::not_found(self.kind.group, self.kind.names.plural, self.name)
+    }
+
+    async fn standing(&self, key: &Arc<str>) -> status::Result<Standing> {
+        match self.core.cache.get(self.kind, self.namespace, self.name) {
+            Some(object) => Ok(Standing { object, fresh: false }),
+            None => self.look_up(key).await,
+        }
+    }
+
+    async fn look_up(&self, key: &str) -> status::Result<Standing> {
+        let (entry, _) = self.core.store.get(key).await.map_err(unavailable)?;
+        let entry = entry.ok_or_else(|| self.not_found())?;
+        Ok(Standing { object: self.decoded(&entry)?, fresh: true })
+    }
+
+    async fn commit(&self, key: &Arc<str>, expect: Expect, approved: &Approved) -> Result<Revision, StoreError> {
+        let admitted = approved.object();
+        if self.dry_run {
+            let (entry, _) = self.core.store.get(key).await?;
+            return match (expect, entry) {
+                (Expect::Absent, None) => Ok(Revision(0)),
+                (Expect::At(revision), Some(entry)) if entry.modified == revision => Ok(revision),
+                (_, current) => Err(StoreError::Mismatch { current }),
+            };
+        }
+        let value = (!admitted.releasable || expect == Expect::Absent)
+            .then(|| Bytes::from(object::to_stored(self.kind, &admitted.json).into_owned()));
+        self.core.store.commit(Commit { key: key.clone(), expect, value }).await
+    }
+
+    fn written(&self, key: Arc<str>, revision: Revision, approved: Approved, created: bool) -> status::Result<Written> {
+        let deleted = approved.object().releasable && !created;
+        let admitted = approved.into_object();
+        let json = match revision.0 {
+            // A dry run has created nothing that could have a revision.
+            0 => Bytes::from(admitted.json),
+            revision => head::with_revision(&admitted.json, revision).map_err(Status::internal)?,
+        };
+        let (kind, warnings) = (self.kind, admitted.warnings);
+        Ok(Written { kind, key, revision: revision.0, json, warnings, created, deleted })
+    }
+}
+
+/// Whether the object brings its own name.
+fn names_itself(body: &Body<'_>) -> bool {
+    #[derive(serde::Deserialize, Default)]
+    #[serde(default)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Option<std::borrow::Cow<'a, str>>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Shell<'a> {
+        #[serde(borrow, default)]
+        metadata: Named<'a>,
+    }
+    match body {
+        Body::Value(value) => value["metadata"]["name"].as_str().is_some_and(|it| !it.is_empty()),
+        // What cannot be read is refused by its kind.
+        Body::Bytes(bytes) => serde_json::from_slice::<Shell<'_>>(bytes)
+            .map_or(true, |it| it.metadata.name.is_some_and(|it| !it.is_empty())),
+    }
+}

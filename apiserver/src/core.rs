@@ -1,0 +1,66 @@
+//! What the verbs work with: the store they commit to, the cache they read, and the rules of admission.
+
+use std::sync::Arc;
+
+use orlop_api::kind::Sub;
+use orlop_api::status::{self, Reason, Status};
+use orlop_store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::Cache;
+use crate::service_addresses::ServiceAddresses;
+use crate::stage::{Connector, Plugin};
+
+/// What the verbs work with.
+pub struct Core {
+    pub store: Arc<dyn Store>,
+    pub cache: Arc<Cache>,
+    pub plugins: Vec<Arc<dyn Plugin>>,
+    pub connectors: Vec<Arc<dyn Connector>>,
+    pub addresses: ServiceAddresses,
+    /// Ends watches when the server drains.
+    pub shutdown: CancellationToken,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("revision", &self.cache.revision()).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Waits until the cache shows every write that was answered before this call.
+    ///
+    /// # Errors
+    /// When the store is away or the cache does not follow in time.
+    pub async fn catch_up(&self) -> status::Result<()> {
+        let revision = self.store.revision().await.map_err(unavailable)?;
+        self.cache.wait_for(revision.0).await
+    }
+
+    /// Who serves a subresource of a kind in its own way.
+    pub fn connector(&self, plural: &str, sub: Sub) -> Option<&Arc<dyn Connector>> {
+        self.connectors.iter().find(|it| it.serves() == (plural, sub))
+    }
+}
+
+/// What a client hears of a store that did not do what it was asked. That a write's outcome is unknown is said, never guessed.
+pub fn unavailable(error: StoreError) -> Status {
+    match error {
+        StoreError::Unavailable { unknown: true, reason } => {
+            tracing::warn!(%reason, "the outcome of a write is unknown");
+            Status::new(
+                Reason::Timeout,
+                "Timeout: the store did not answer in time; the write may or may not have taken effect",
+            )
+        }
+        StoreError::Unavailable { reason, .. } => {
+            tracing::warn!(%reason, "the store is unavailable");
+            Status::new(Reason::ServiceUnavailable, format!("the store is unavailable: {reason}"))
+        }
+        other => {
+            tracing::error!(error = %other, "the store failed");
+            Status::internal(other)
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! From the store to the cache: one watch over everything, and the only writer of the cache.
+//!
+//! In: the store's batches. Out: tables that are complete up to a revision, and watchers woken once a batch. The watch is resumed
+//! after every break with a growing delay; if the store has forgotten the revision at which it broke, everything is listed anew
+//! and the difference becomes events. An object that cannot be read is logged and counted; it is not served.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use orlop_store::{Batch, Revision, Store, StoreError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::{Cache, Object, Table};
+
+/// Everything that is an object.
+const PREFIX: &str = "/registry/";
+
+/// How many objects one page of the first list has: 3 MB at 3 kB each.
+const PAGE: usize = 1000;
+
+/// The first delay after a break, and the longest.
+const BACK_OFF_MIN: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// While events pour in, watchers are woken together: to wake one takes some 5 µs for its task and its write, so that a pause
+/// of 25 µs for each leaves four fifths of the time to other work. A first event after a pause is never held back.
+const WAKE_PAUSE_PER_WATCHER: Duration = Duration::from_micros(25);
+const WAKE_PAUSE_MAX: Duration = Duration::from_millis(5);
+
+/// Lists everything, then follows the store until `shutdown` in a task of its own.
+///
+/// # Errors
+/// When the store cannot be listed at the start.
+pub async fn start(
+    store: Arc<dyn Store>,
+    cache: Arc<Cache>,
+    shutdown: CancellationToken,
+) -> Result<tokio::task::JoinHandle<()>, StoreError> {
+    let revision = list(&*store, &cache).await?;
+    Ok(tokio::spawn(async move { follow(&*store, &cache, revision, &shutdown).await }))
+}
+
+/// Fills the cache from a list of the store; gives the revision at which it was taken.
+async fn list(store: &dyn Store, cache: &Cache) -> Result<Revision, StoreError> {
+    let mut found: BTreeMap<String, Vec<Arc<Object>>> = BTreeMap::new();
+    let mut after = None;
+    let mut at = None;
+    let revision = loop {
+        let page = store.range(PREFIX, after.as_deref(), PAGE, at).await?;
+        at = Some(page.revision);
+        after = page.entries.last().map(|it| it.key.to_string());
+        for entry in page.entries {
+            let Some(table) = table_of(cache, &entry.key) else { continue };
+            let object = Object::stored(table.kind(), entry.key.clone(), entry.modified.0, &entry.value);
+            match object {
+                Ok(object) => found.entry(table.prefix().to_owned()).or_default().push(Arc::new(object)),
+                Err(error) => undecodable(cache, &entry.key, &error),
+            }
+        }
+        if !page.more {
+            break page.revision;
+        }
+    };
+    for table in cache.tables() {
+        table.replace(found.remove(table.prefix()).unwrap_or_default(), revision.0);
+        table.wake();
+    }
+    cache.publish(revision.0);
+    Ok(revision)
+}
+
+async fn follow(store: &dyn Store, cache: &Cache, mut at: Revision, shutdown: &CancellationToken) {
+    let mut back_off = BACK_OFF_MIN;
+    loop {
+        let before = at;
+        let broke = tokio::select! {
+            () = shutdown.cancelled() => return,
+            broke = until_broken(store, cache, &mut at) => broke,
+        };
+        if at > before {
+            back_off = BACK_OFF_MIN;
+        }
+        tracing::warn!(error = %broke, revision = at.0, "the store's watch broke off; resuming");
+        if matches!(broke, StoreError::Compacted { .. } | StoreError::Future { .. }) {
+            // The history between is gone: what changed is found by comparing.
+            match list(store, cache).await {
+                Ok(revision) => {
+                    tracing::info!(revision = revision.0, "everything was listed anew");
+                    at = revision;
+                    continue;
+                }
+                Err(error) => tracing::warn!(%error, "the store could not be listed; trying again"),
+            }
+        }
+        let delay = orlop_client::random::jitter(back_off, 0.2);
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(delay) => {}
+        }
+        back_off = (back_off * 2).min(BACK_OFF_MAX);
+    }
+}
+
+/// Applies batches until the watch breaks; says why it did.
+async fn until_broken(store: &dyn Store, cache: &Cache, at: &mut Revision) -> StoreError {
+    let mut batches = match store.watch(PREFIX, *at).await {
+        Ok(batches) => batches,
+        Err(error) => return error,
+    };
+    let mut wakes = Wakes::default();
+    loop {
+        let batch = tokio::select! {
+            // Events first: a wake that is due can tell of them too.
+            biased;
+            batch = batches.next() => batch,
+            () = tokio::time::sleep_until(wakes.due), if !wakes.tables.is_empty() => {
+                wakes.send();
+                continue;
+            }
+        };
+        match batch {
+            Some(Ok(batch)) => {
+                *at = batch.revision;
+                apply(cache, batch, &mut wakes);
+                wakes.send_if_due(cache.watchers());
+            }
+            Some(Err(error)) => {
+                wakes.send();
+                return error;
+            }
+            None => {
+                wakes.send();
+                return StoreError::Unavailable { reason: "the watch ended".to_owned(), unknown: false };
+            }
+        }
+    }
+}
+
+/// Applies one batch, and publishes its revision.
+fn apply(cache: &Cache, batch: Batch, wakes: &mut Wakes) {
+    let mut events = batch.events.into_iter().peekable();
+    while let Some(event) = events.next() {
+        let Some(table) = table_of(cache, &event.key) else { continue };
+        // What follows for the same table goes in together, under one lock.
+        let mut changes = Vec::new();
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            match event.value {
+                None => changes.push((event.key, event.revision.0, None)),
+                Some(value) => {
+                    match Object::stored(table.kind(), event.key.clone(), event.revision.0, &value) {
+                        Ok(object) => changes.push((event.key, event.revision.0, Some(Arc::new(object)))),
+                        Err(error) => {
+                            undecodable(cache, &event.key, &error);
+                            // What stood there before is no longer true.
+                            changes.push((event.key, event.revision.0, None));
+                        }
+                    }
+                }
+            }
+            next = events.next_if(|it| it.key.starts_with(table.prefix()));
+        }
+        table.apply(changes);
+        wakes.add(table);
+    }
+    cache.publish(batch.revision.0);
+}
+
+fn table_of<'a>(cache: &'a Cache, key: &str) -> Option<&'a Arc<Table>> {
+    let table = cache.table_of_key(key);
+    if table.is_none() {
+        tracing::warn!(%key, "the store holds an object of a kind that this server does not know");
+        cache.count_undecodable();
+    }
+    table
+}
+
+fn undecodable(cache: &Cache, key: &str, error: &orlop_api::head::HeadError) {
+    tracing::error!(%key, %error, "a stored object cannot be read; it is not served");
+    cache.count_undecodable();
+}
+
+/// The tables whose watchers have something to hear.
+struct Wakes {
+    tables: Vec<Arc<Table>>,
+    /// When they are to be woken.
+    due: Instant,
+}
+
+impl Default for Wakes {
+    fn default() -> Self {
+        Wakes { tables: Vec::new(), due: Instant::now() }
+    }
+}
+
+impl Wakes {
+    fn add(&mut self, table: &Arc<Table>) {
+        if !self.tables.iter().any(|it| Arc::ptr_eq(it, table)) {
+            self.tables.push(table.clone());
+        }
+    }
+
+    fn send_if_due(&mut self, watchers: usize) {
+        let now = Instant::now();
+        if !self.tables.is_empty() && now >= self.due {
+            self.send();
+            let watchers = u32::try_from(watchers).unwrap_or(u32::MAX);
+            self.due = now + WAKE_PAUSE_PER_WATCHER.saturating_mul(watchers).min(WAKE_PAUSE_MAX);
+        }
+    }
+
+    fn send(&mut self) {
+        for table in self.tables.drain(..) {
+            table.wake();
+        }
+    }
+}

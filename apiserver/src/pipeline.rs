@@ -1,0 +1,200 @@
+//! The way in, composed: `request → authenticate → authorize → fairness → (body) → verb`.
+//!
+//! In: an HTTP request with its [`Peer`], from the listener or from a client in process. Out: a [`Response`], always; a failure is a
+//! `Status`. Nothing is read of a body before its sender is known to be allowed.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use orlop_api::status::{self, Details, Reason, Status};
+use tokio::time::Instant;
+
+use crate::config::Limits;
+use crate::core::Core;
+use crate::fairness::{self, Fairness, Seat};
+use crate::metrics::Metrics;
+use crate::plain::Plain;
+use crate::present::{self, Body, Response};
+use crate::request::Request;
+use crate::request::accept::Accept;
+use crate::stage::{self, Authenticator, Authorized, Authorizer, Peer};
+use crate::verbs;
+
+/// The service that listener and clients in process share.
+#[derive(Clone)]
+pub struct Pipeline {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    authenticator: Arc<dyn Authenticator>,
+    authorizer: Arc<dyn Authorizer>,
+    fairness: Fairness,
+    metrics: Metrics,
+    plain: Plain,
+    limits: Limits,
+}
+
+impl Pipeline {
+    /// Composes the stages.
+    pub fn new(
+        core: Arc<Core>,
+        authenticator: Arc<dyn Authenticator>,
+        authorizer: Arc<dyn Authorizer>,
+        limits: Limits,
+        plain: Plain,
+    ) -> Self {
+        let (fairness, metrics) = (Fairness::new(limits), Metrics::default());
+        Pipeline { inner: Arc::new(Inner { core, authenticator, authorizer, fairness, metrics, plain, limits }) }
+    }
+
+    /// What the verbs work with.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+
+    /// Answers a request.
+    pub async fn handle<B>(&self, request: http::Request<B>) -> Response
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: std::fmt::Display,
+    {
+        let begun = Instant::now();
+        let (head, body) = request.into_parts();
+        let peer = head.extensions.get::<Arc<Peer>>().cloned().unwrap_or_default();
+        let request = match Request::parse(head) {
+            Ok(request) => request,
+            // Nobody is told more than that before it is known who asks.
+            Err(status) => return present::failure(&status, &Accept::default(), false),
+        };
+        let accept = request.accept;
+        let pretty = request.options.pretty;
+        let inner = &*self.inner;
+        let authorized = stage::authenticate(request, &peer, &*inner.authenticator)
+            .and_then(|it| stage::authorize(it, &*inner.authorizer));
+        let authorized = match authorized {
+            Ok(authorized) => authorized,
+            Err(status) => return present::failure(&status, &accept, pretty),
+        };
+        let response = match inner.serve(&authorized, body).await {
+            Ok(response) => response,
+            Err(status) => present::failure(&status, &accept, pretty),
+        };
+        inner.metrics.answered(authorized.request(), response.status().as_u16(), begun.elapsed());
+        response
+    }
+}
+
+impl Inner {
+    async fn serve<B>(&self, it: &Authorized, body: B) -> status::Result<Response>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: std::fmt::Display,
+    {
+        let request = it.request();
+        if !request.is_resource() {
+            let served = self.plain.serve(&self.core, &self.fairness, &self.metrics, request);
+            return in_time(self.limits, served).await;
+        }
+        let seat = self.fairness.seat(it)?;
+        let serve = async {
+            let body = if request.verb.reads() { Bytes::new() } else { read(body, self.limits.body_bytes).await? };
+            verbs::serve(&self.core, it, body).await
+        };
+        if fairness::is_long_running(request) {
+            return Ok(keep_seat(serve.await?, seat));
+        }
+        let answered = in_time(self.limits, serve).await;
+        drop(seat);
+        answered
+    }
+}
+
+/// Bounds the time of a request that is not long-running.
+async fn in_time(
+    limits: Limits,
+    answer: impl Future<Output = status::Result<Response>> + Send,
+) -> status::Result<Response> {
+    let bounded = tokio::time::timeout(limits.request_timeout, answer);
+    bounded.await.unwrap_or_else(|_| {
+        let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
+        Err(Status::new(Reason::Timeout, text).with_details(Details::default()))
+    })
+}
+
+/// Holds a seat for as long as the response's body lasts.
+fn keep_seat(response: Response, seat: Seat) -> Response {
+    response.map(|body| match body {
+        Body::Pieces(pieces) => Body::pieces(pieces.map(move |it| {
+            let _ = &seat;
+            it
+        })),
+        whole => whole,
+    })
+}
+
+/// Reads a body of no more than `limit` bytes.
+async fn read<B>(body: B, limit: usize) -> status::Result<Bytes>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: std::fmt::Display,
+{
+    let too_large = || {
+        let text = format!("Request entity too large: limit is {limit}");
+        Status::new(Reason::RequestEntityTooLarge, text)
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let mut body = std::pin::pin!(body);
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the request's body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let so_far = first.as_ref().map_or(0, Bytes::len) + rest.len();
+        if so_far + data.len() > limit {
+            return Err(too_large());
+        }
+        // Most bodies come in one piece, which is not copied.
+        match first {
+            None => first = Some(data),
+            Some(_) => rest.extend_from_slice(&data),
+        }
+    }
+    let first = first.unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+impl<B> tower_service::Service<http::Request<B>> for Pipeline
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let pipeline = self.clone();
+        Box::pin(async move { Ok(pipeline.handle(request).await) })
+    }
+}

@@ -1,0 +1,226 @@
+//! The paths that are no resources: health, version, metrics, discovery and OpenAPI documents.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode};
+use orlop_api::kinds::KINDS;
+use orlop_api::status::{self, Status};
+use orlop_api::{discovery, openapi};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::core::Core;
+use crate::fairness::Fairness;
+use crate::metrics::Metrics;
+use crate::present::{self, Response};
+use crate::request::Request;
+use crate::request::accept::Form;
+
+/// How long a health check waits for the store.
+const STORE_CHECK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What the plain paths show.
+#[derive(Debug)]
+pub struct Plain {
+    /// Where clients reach the server, for `/api`.
+    pub address: String,
+}
+
+impl Plain {
+    /// Serves a path that is no resource's.
+    ///
+    /// # Errors
+    /// `NotFound` for paths that do not exist.
+    pub async fn serve(
+        &self,
+        core: &Core,
+        fairness: &Fairness,
+        metrics: &Metrics,
+        request: &Request,
+    ) -> status::Result<Response> {
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return Err(Status::method_not_allowed());
+        }
+        let path = request.path.trim_end_matches('/');
+        let segments: Vec<&str> = path.split('/').filter(|it| !it.is_empty()).collect();
+        match segments.as_slice() {
+            [] => json_of(request, &paths()),
+            [check @ ("livez" | "readyz" | "healthz"), rest @ ..] => health(core, request, check, rest).await,
+            ["version"] => json_of(request, &version()),
+            ["metrics"] => {
+                let text = metrics.text(core, fairness).map_err(Status::internal)?;
+                let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                Ok(present::with_type(StatusCode::OK, content_type, text))
+            }
+            ["openapi", "v2"] => Ok(openapi_v2(request)),
+            ["openapi", "v3"] => Ok(document(request, openapi::v3_index(), "application/json")),
+            ["openapi", "v3", rest @ ..] => {
+                let found = openapi::v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
+                Ok(document(request, found, "application/json"))
+            }
+            ["api"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, true)),
+            ["apis"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, false)),
+            ["api"] => json_of(request, &discovery::api_versions(KINDS, &self.address)),
+            ["apis"] => json_of(request, &discovery::api_group_list(KINDS)),
+            ["api", version] => found(request, discovery::api_resource_list(KINDS, "", version)),
+            ["apis", group] => found(request, discovery::api_group(KINDS, group)),
+            ["apis", group, version] => found(request, discovery::api_resource_list(KINDS, group, version)),
+            _ => Err(Status::no_such_path()),
+        }
+    }
+}
+
+fn found(request: &Request, value: Option<Value>) -> status::Result<Response> {
+    json_of(request, &value.ok_or_else(Status::no_such_path)?)
+}
+
+fn json_of(request: &Request, value: &Value) -> status::Result<Response> {
+    present::encoded(StatusCode::OK, Bytes::from(value.to_string()), &request.accept, request.options.pretty)
+}
+
+/// The paths that the root lists.
+fn paths() -> Value {
+    let groups = discovery::groups(KINDS);
+    let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
+    for (group, versions) in groups {
+        if group.is_empty() {
+            paths.extend(versions.iter().map(|it| format!("/api/{it}")));
+        } else {
+            paths.push(format!("/apis/{group}"));
+            paths.extend(versions.iter().map(|it| format!("/apis/{group}/{it}")));
+        }
+    }
+    for it in ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] {
+        paths.push(it.to_owned());
+    }
+    paths.sort();
+    json!({ "paths": paths })
+}
+
+/// `/version`: the Kubernetes version whose API this is, and our own behind the plus sign.
+fn version() -> Value {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    json!({
+        "major": "1", "minor": "35",
+        "gitVersion": concat!("v1.35.0+orlop-", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "", "buildDate": "",
+        "goVersion": "none", "compiler": "rustc",
+        "platform": format!("{}/{arch}", std::env::consts::OS),
+    })
+}
+
+/// One part of the server's health.
+async fn check(core: &Core, name: &str) -> Result<(), String> {
+    match name {
+        "store" => match tokio::time::timeout(STORE_CHECK_MAX, core.store.revision()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
+        },
+        "informer-sync" if core.cache.revision() == 0 => Err("the cache is not filled yet".to_owned()),
+        "shutdown" if core.shutdown.is_cancelled() => Err("process is shutting down".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+async fn health(core: &Core, request: &Request, path: &str, rest: &[&str]) -> status::Result<Response> {
+    // A live server may be without its store: to restart it would not help. A ready one has it.
+    let checks: &[&str] = match path {
+        "livez" => &["ping"],
+        "healthz" => &["ping", "store"],
+        _ => &["ping", "store", "informer-sync", "shutdown"],
+    };
+    if let [only] = rest {
+        let name = checks.iter().find(|it| *it == only).ok_or_else(Status::no_such_path)?;
+        return Ok(match check(core, name).await {
+            Ok(()) => text(StatusCode::OK, "ok".to_owned()),
+            Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+        });
+    }
+    let mut excluded = Vec::new();
+    let mut verbose = false;
+    for (name, value) in form_urlencoded::parse(request.query.as_bytes()) {
+        match &*name {
+            "verbose" => verbose = true,
+            "exclude" => excluded.push(value.into_owned()),
+            _ => {}
+        }
+    }
+    let mut lines = String::new();
+    let mut failed = false;
+    for name in checks {
+        if excluded.iter().any(|it| it == name) {
+            lines.push_str(&format!("[+]{name} excluded: ok\n"));
+            continue;
+        }
+        match check(core, name).await {
+            Ok(()) => lines.push_str(&format!("[+]{name} ok\n")),
+            Err(why) => {
+                failed = true;
+                tracing::warn!(check = %name, %why, "a health check failed");
+                lines.push_str(&format!("[-]{name} failed: reason withheld\n"));
+            }
+        }
+    }
+    Ok(match (failed, verbose) {
+        (true, _) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{path} check failed\n")),
+        (false, true) => text(StatusCode::OK, format!("{lines}{path} check passed\n")),
+        (false, false) => text(StatusCode::OK, "ok".to_owned()),
+    })
+}
+
+fn text(code: StatusCode, body: String) -> Response {
+    let mut response = present::with_type(code, "text/plain; charset=utf-8", body);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// `/openapi/v2`: as the protobuf that kubectl asks for, or as JSON.
+fn openapi_v2(request: &Request) -> Response {
+    let asked = request.headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    let protobuf = asked.into_iter().any(|it| it.contains(openapi::V2_PROTOBUF_ASKED));
+    match protobuf {
+        true => document(request, openapi::v2_protobuf(), openapi::V2_PROTOBUF),
+        false => document(request, openapi::v2(), "application/json"),
+    }
+}
+
+fn document(request: &Request, it: &openapi::Document, content_type: &'static str) -> Response {
+    cached(request, &it.body, &it.etag, content_type)
+}
+
+/// `/api` and `/apis` in one document each; made once, for the kinds never change.
+fn aggregated(request: &Request, core: bool) -> Response {
+    static MADE: [OnceLock<(Bytes, String)>; 4] = [const { OnceLock::new() }; 4];
+    let (version, content_type) = match request.accept.beta {
+        true => ("v2beta1", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"),
+        false => ("v2", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+    };
+    let at = usize::from(core) * 2 + usize::from(request.accept.beta);
+    let (body, etag) = MADE[at].get_or_init(|| {
+        let body = Bytes::from(discovery::aggregated(KINDS, core, version).to_string());
+        let etag = Sha256::digest(&body).iter().map(|it| format!("{it:02X}")).collect();
+        (body, etag)
+    });
+    cached(request, body, etag, content_type)
+}
+
+fn cached(request: &Request, body: &Bytes, etag: &str, content_type: &'static str) -> Response {
+    let quoted = format!("\"{etag}\"");
+    let known = request.headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
+    let mut response = match known.is_some_and(|it| it.split(',').any(|it| it.trim() == quoted)) {
+        true => present::with_type(StatusCode::NOT_MODIFIED, content_type, Bytes::new()),
+        false => present::with_type(StatusCode::OK, content_type, body.clone()),
+    };
+    if let Ok(value) = HeaderValue::from_str(&quoted) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+}

@@ -1,0 +1,124 @@
+//! Lists, written piece by piece from the bytes of their objects.
+//!
+//! In: the objects of a page and what the list says of itself. Out: a response that never holds more than one piece beside the
+//! cache's own bytes, so that a list of 15 MB costs 128 KiB.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use orlop_api::kind::Kind;
+use orlop_api::status;
+use orlop_api::table::{self, Include, ListMeta};
+
+use super::{Body, Response};
+use crate::cache::Object;
+use crate::request::Request;
+use crate::request::accept::{Encoding, Form};
+
+/// How many bytes a piece has at least: large enough that the cost of a piece (a TLS record each 16 KiB, a task switch)
+/// vanishes, small enough for a hundred lists at once.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// A page of objects.
+#[derive(Debug)]
+pub struct Page {
+    pub objects: Vec<Arc<Object>>,
+    pub revision: u64,
+    /// Empty: this is the last.
+    pub continue_token: String,
+    pub remaining: Option<u64>,
+}
+
+/// The page in the form that the client accepts.
+///
+/// # Errors
+/// When a form cannot be made.
+pub fn list(request: &Request, kind: &'static Kind, page: Page) -> status::Result<Response> {
+    let include = Include::parse(&request.options.include_object)?;
+    let revision = page.revision.to_string();
+    let meta =
+        ListMeta { resource_version: &revision, continue_token: &page.continue_token, remaining: page.remaining };
+    let form = request.accept.form;
+    let mut head = Vec::with_capacity(256);
+    match form {
+        Form::Table => table::begin(&mut head, kind, &meta, true),
+        Form::Metadata => {
+            head.extend_from_slice(br#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":"#);
+            meta.write(&mut head);
+            head.extend_from_slice(b",\"items\":[");
+        }
+        Form::Whole | Form::AggregatedDiscovery => {
+            let head_text =
+                format!("{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":", kind.kind, kind.api_version());
+            head.extend_from_slice(head_text.as_bytes());
+            meta.write(&mut head);
+            head.extend_from_slice(b",\"items\":[");
+        }
+    }
+    let mut writer = Writer {
+        objects: page.objects.into_iter(),
+        kind,
+        form,
+        include,
+        now: orlop_client::clock::now(),
+        first: true,
+        out: head,
+        over: false,
+    };
+    let indented = request.options.pretty || request.accept.encoding != Encoding::Json;
+    if indented {
+        let mut whole = Vec::new();
+        while let Some(piece) = writer.next() {
+            whole.extend_from_slice(&piece);
+        }
+        return super::encoded(StatusCode::OK, whole.into(), &request.accept, request.options.pretty);
+    }
+    let first = writer.next().unwrap_or_default();
+    if writer.over {
+        return Ok(super::json(StatusCode::OK, first));
+    }
+    let mut response = super::json(StatusCode::OK, Bytes::new());
+    let pieces = std::iter::once(first).chain(writer).map(Ok);
+    *response.body_mut() = Body::pieces(futures::stream::iter(pieces));
+    Ok(response)
+}
+
+/// Writes pieces until the objects are used up.
+struct Writer {
+    objects: std::vec::IntoIter<Arc<Object>>,
+    kind: &'static Kind,
+    form: Form,
+    include: Include,
+    now: jiff::Timestamp,
+    first: bool,
+    out: Vec<u8>,
+    over: bool,
+}
+
+impl Iterator for Writer {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        while self.out.len() < PIECE_BYTES {
+            let Some(object) = self.objects.next() else {
+                self.out.extend_from_slice(b"]}");
+                self.over = true;
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                self.out.push(b',');
+            }
+            match self.form {
+                Form::Table => super::write_row(&mut self.out, self.kind, &object, self.include, self.now),
+                Form::Metadata => self.out.extend_from_slice(object.partial()),
+                Form::Whole | Form::AggregatedDiscovery => self.out.extend_from_slice(&object.json),
+            }
+        }
+        let next = if self.over { Vec::new() } else { Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8) };
+        Some(std::mem::replace(&mut self.out, next).into())
+    }
+}

@@ -1,0 +1,236 @@
+//! One API server: everything made, connected and started, and stopped in good order.
+//!
+//! In: a [`Config`] and a token that stops it. Out: a running [`Server`], reachable by TLS and by clients bound in process. Both go
+//! the same way through the [`Pipeline`]; a client in process only saves the socket, and brings its identity with it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use orlop_api::kind::Kind;
+use orlop_store::history::{HISTORY_AGE_MAX, keep_history_bounded};
+use orlop_store::{OpenError, StoreError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::{self, Sight};
+use crate::authenticate::service_account::Issuer;
+use crate::authenticate::{Credentials, Found, Objects, TokenFileError};
+use crate::authorize::Policy;
+use crate::cache::{Cache, Object, Observer};
+use crate::config::Config;
+use crate::connect;
+use crate::core::Core;
+use crate::feed;
+use crate::pipeline::Pipeline;
+use crate::pki::{Names, Pki, PkiError};
+use crate::plain::Plain;
+use crate::present::Response;
+use crate::registry;
+use crate::serve::tls::Identification;
+use crate::serve::{self, Listener, ServeError};
+use crate::service_addresses::ServiceAddresses;
+use crate::stage::{Identity, Peer};
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("the store cannot be listed: {0}")]
+    List(#[source] StoreError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    #[error("the keys of service accounts cannot be used: {0}")]
+    Issuer(String),
+}
+
+/// A running API server.
+#[derive(Clone)]
+pub struct Server {
+    pipeline: Pipeline,
+    pki: Arc<Pki>,
+    address: Option<SocketAddr>,
+    tasks: TaskTracker,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Authorization rests on objects: it hears of each before readers do.
+struct Follows(Arc<Policy>);
+
+impl Observer for Follows {
+    fn put(&self, kind: &'static Kind, object: &Object) {
+        self.0.put(kind, &object.head, &object.json);
+    }
+
+    fn removed(&self, kind: &'static Kind, object: &Object) {
+        self.0.remove(kind, &object.head);
+    }
+}
+
+impl Objects for Cache {
+    fn find(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<Found> {
+        let found = self.get(registry::named(group, kind)?, namespace, name)?;
+        Some(Found { uid: found.head.uid.to_string(), deleting: found.head.deleting, json: found.json.clone() })
+    }
+}
+
+impl Server {
+    /// Starts a server, and returns once it is ready. It runs until `shutdown`, and then until what is open is done with.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to mend.
+    pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Self, StartError> {
+        let service_address = config.kubernetes_service_address();
+        let names = Names {
+            addresses: config.listen.map(|it| it.ip()).into_iter().chain(config.advertise_address).collect(),
+            extra: config.extra_sans.clone(),
+        };
+        let now = orlop_client::clock::now();
+        let pki = Arc::new(Pki::open(&config.data_dir, &names, IpAddr::V4(service_address), now)?);
+        let listener = match config.listen {
+            Some(address) => Some(Listener::bind(address).await?),
+            None => None,
+        };
+        let address = listener.as_ref().map(Listener::address);
+        let store = orlop_store::open(&config.store, &config.data_dir).await?;
+
+        let policy = Arc::new(Policy::default());
+        let cache = Arc::new(Cache::new(vec![Arc::new(Follows(policy.clone()))]));
+        // The feed and the rest outlive the requests that are drained.
+        let background = CancellationToken::new();
+        let followed = feed::start(store.clone(), cache.clone(), background.clone()).await.map_err(StartError::List)?;
+
+        let issuer = Arc::new(Issuer::new(&pki.service_account).map_err(StartError::Issuer)?);
+        let objects: Arc<dyn Objects> = cache.clone();
+        let sight = Sight { objects: objects.clone(), store: store.clone() };
+        let addresses = ServiceAddresses::new(config.service_cidr);
+        let core = Arc::new(Core {
+            store: store.clone(),
+            cache: cache.clone(),
+            plugins: admission::plugins(&sight, &policy),
+            connectors: connect::connectors(&pki, &issuer, &sight)?,
+            addresses: addresses.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let authenticator = Arc::new(Credentials::new(None, issuer, objects)?);
+        let plain = Plain { address: address.map(|it| it.to_string()).unwrap_or_default() };
+        let pipeline = Pipeline::new(core, authenticator, policy, config.limits, plain);
+
+        let tasks = TaskTracker::new();
+        tasks.spawn(keep_history_bounded(store.clone(), HISTORY_AGE_MAX, background.clone()));
+        tasks.spawn(addresses.sweep(store, cache, background.clone()));
+        let serving = match listener {
+            Some(listener) => {
+                let tls = Arc::new(Identification::new(pki.ca(), &pki.serving)?);
+                let limits = serve::Limits {
+                    connections: config.limits.connections,
+                    drain: config.limits.drain,
+                    ..serve::Limits::default()
+                };
+                Some(listener.run(tls, limits, pipeline.clone(), shutdown.clone()))
+            }
+            None => None,
+        };
+        tasks.spawn(async move {
+            match serving {
+                Some(serving) => serving.await,
+                None => shutdown.cancelled().await,
+            }
+            background.cancel();
+            if followed.await.is_err() {
+                tracing::error!("the feed of the cache has panicked");
+            }
+        });
+        tasks.close();
+        let server = Server { pipeline, pki, address, tasks };
+        if let Some(url) = server.url() {
+            server.pki.write_kubeconfigs(&url, now)?;
+        }
+        Ok(server)
+    }
+
+    /// A client of this user, bound to the server without a socket.
+    pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
+        let identity = Some(Arc::new(Identity::new(user, groups)));
+        let peer = Arc::new(Peer { identity, ..Peer::default() });
+        kube::Client::new(InProcess { pipeline: self.pipeline.clone(), peer }, "default")
+    }
+
+    /// Where it listens; none without a listener.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The URL at which this machine reaches it.
+    pub fn url(&self) -> Option<String> {
+        let mut address = self.address?;
+        if address.ip().is_unspecified() {
+            address.set_ip(IpAddr::from([127, 0, 0, 1]));
+        }
+        Some(format!("https://{address}"))
+    }
+
+    /// The cluster's keys and certificates.
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+
+    /// The way of every request.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// Waits until it has stopped: all requests are answered, or the drain is over.
+    pub async fn stopped(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+/// The service of clients bound in process.
+#[derive(Clone)]
+struct InProcess {
+    pipeline: Pipeline,
+    peer: Arc<Peer>,
+}
+
+impl tower_service::Service<http::Request<kube::client::Body>> for InProcess {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: http::Request<kube::client::Body>) -> Self::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        let pipeline = self.pipeline.clone();
+        Box::pin(async move { Ok(pipeline.handle(request).await) })
+    }
+}
+
+/// Runs a server until `shutdown`.
+///
+/// # Errors
+/// [`StartError`] where it does not start.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), StartError> {
+    let server = Server::start(config, shutdown).await?;
+    if let Some(url) = server.url() {
+        tracing::info!(%url, "the API server is ready");
+    }
+    server.stopped().await;
+    Ok(())
+}

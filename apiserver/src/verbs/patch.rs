@@ -1,0 +1,169 @@
+//! PATCH: a change stated against whatever stands there, applied anew each time another writer was faster.
+
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use orlop_api::json::Strictness;
+use orlop_api::kind::{Body, Kind, Sub};
+use orlop_api::patch::{PatchType, apply, json, merge, strategic};
+use orlop_api::status::{self, Reason, Status};
+use orlop_client::clock;
+use serde_json::Value;
+
+use super::content;
+use crate::cache::Object;
+use crate::commit::{Change, Writer};
+use crate::core::Core;
+use crate::present::Response;
+use crate::request::Request;
+use crate::stage::{self, Authorized};
+
+/// A patch, read.
+pub struct Patch<'b> {
+    kind: &'static Kind,
+    patch: Read<'b>,
+}
+
+enum Read<'b> {
+    Json(&'b [u8]),
+    Merge(Value),
+    Strategic(Value),
+    Apply { config: Value, manager: String, subresource: &'static str, now: String, force: bool },
+}
+
+impl<'b> Patch<'b> {
+    /// Reads the body as the patch that its type says.
+    ///
+    /// # Errors
+    /// `UnsupportedMediaType`, or `BadRequest` for what cannot be read.
+    pub fn read(request: &Request, kind: &'static Kind, sub: Option<Sub>, body: &'b [u8]) -> status::Result<Self> {
+        let given = request.headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let value = || {
+            serde_json::from_slice::<Value>(body)
+                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
+        };
+        let patch = match PatchType::parse(given)? {
+            PatchType::Json => Read::Json(body),
+            PatchType::Merge => Read::Merge(value()?),
+            PatchType::Strategic => Read::Strategic(value()?),
+            PatchType::Apply => {
+                if request.options.field_manager.is_empty() {
+                    let mut errors = orlop_api::field::Errors::default();
+                    errors.required("fieldManager", "is required for apply patch");
+                    return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
+                }
+                // One segment of the writer's record; subresources are few and known.
+                let subresource = sub.map_or("", Sub::segment);
+                let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
+                let manager = request.options.field_manager.clone();
+                let config = content::yaml(body)?;
+                Read::Apply { config, manager, subresource, now, force: request.options.force }
+            }
+        };
+        if request.options.force && !matches!(patch, Read::Apply { .. }) {
+            let mut errors = orlop_api::field::Errors::default();
+            errors.forbidden("force", "may not be specified for non-apply patch");
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
+        }
+        Ok(Patch { kind, patch })
+    }
+
+    /// Whether it is a server-side apply, which creates what is not there.
+    pub fn is_apply(&self) -> bool {
+        matches!(self.patch, Read::Apply { .. })
+    }
+
+    /// The value after the patch.
+    ///
+    /// # Errors
+    /// When the patch does not fit.
+    pub fn applied_to(&self, old: Option<&Value>) -> status::Result<Value> {
+        let empty = Value::Null;
+        let mut value = match &self.patch {
+            Read::Json(patch) => json::apply(old.unwrap_or(&empty), patch)?,
+            Read::Merge(patch) => {
+                let mut value = old.cloned().unwrap_or_default();
+                merge::apply(&mut value, patch.clone());
+                value
+            }
+            Read::Strategic(patch) => strategic::apply(self.kind, old.unwrap_or(&empty), patch.clone())?,
+            Read::Apply { config, manager, subresource, now, force } => {
+                let writer = apply::Writer { manager, subresource, now };
+                let mut value = apply::apply(self.kind, old, config, &writer, *force)?;
+                if let Some(object) = value.as_object_mut() {
+                    object.insert("apiVersion".to_owned(), self.kind.api_version().into());
+                    object.insert("kind".to_owned(), self.kind.kind.into());
+                }
+                // Only a configuration that names a version means one state.
+                let pinned = config["metadata"].get("resourceVersion").is_some();
+                if let (false, Some(metadata)) = (pinned, value["metadata"].as_object_mut()) {
+                    metadata.remove("resourceVersion");
+                }
+                return Ok(value);
+            }
+        };
+        // A patch means one state only if it names it: then it differs from, or is, what it was applied to.
+        let named = match &self.patch {
+            Read::Merge(patch) | Read::Strategic(patch) => patch["metadata"].get("resourceVersion").is_some(),
+            _ => old.is_some_and(|old| old["metadata"]["resourceVersion"] != value["metadata"]["resourceVersion"]),
+        };
+        if let (false, Some(metadata)) = (named, value["metadata"].as_object_mut()) {
+            metadata.remove("resourceVersion");
+        }
+        Ok(value)
+    }
+}
+
+impl Change for Patch<'_> {
+    fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
+        self.applied_to(Some(&old.value())).map(Body::Value)
+    }
+
+    fn tracks_managers(&self) -> bool {
+        self.is_apply()
+    }
+}
+
+/// Patches an object; an apply creates it where it is not there.
+///
+/// # Errors
+/// `NotFound`, `Conflict`, and what the patch, its kind or admission refuse.
+pub async fn patch(
+    core: &Core,
+    it: &Authorized,
+    kind: &'static Kind,
+    sub: Option<Sub>,
+    body: &[u8],
+) -> status::Result<Response> {
+    let request = it.request();
+    let patch = Patch::read(request, kind, sub, body)?;
+    let mut writer = Writer::new(core, it, kind, sub);
+    if patch.is_apply() && request.options.strictness == Strictness::Warn {
+        // Unknown fields of an applied configuration are errors already; those of the live object are nobody's fault.
+        writer.strictness = Strictness::Ignore;
+    }
+    for _ in 0..CREATE_RETRIES_MAX {
+        match writer.update(stage::part_of(sub), &patch).await {
+            Err(status) if status.reason == Reason::NotFound && patch.is_apply() && sub.is_none() => {}
+            outcome => return super::answer(request, kind, &outcome?),
+        }
+        let value = patch.applied_to(None)?;
+        match writer.create(Body::Value(value)).await {
+            // Somebody else was faster: it is there now, and can be changed.
+            Err(status) if status.reason == Reason::AlreadyExists => {}
+            outcome => return super::answer(request, kind, &outcome?),
+        }
+    }
+    Err(Status::modified(kind.group, kind.names.plural, &request.name))
+}
+
+/// How often an apply goes between creating and changing while others delete and create.
+const CREATE_RETRIES_MAX: usize = 5;
+
+/// The name under which a plain write is recorded: the `fieldManager`, or what stands before the slash of the user agent.
+pub fn manager(request: &Request) -> &str {
+    let given = request.options.field_manager.as_str();
+    if !given.is_empty() {
+        return given;
+    }
+    let agent = request.headers.get(USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or("unknown");
+    agent.split('/').next().unwrap_or(agent)
+}

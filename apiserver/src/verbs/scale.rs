@@ -1,0 +1,172 @@
+//! The subresource `scale`: the replicas of a workload, in the same form for every kind (`autoscaling/v1` Scale).
+
+use http::StatusCode;
+use orlop_api::kind::{Body, Kind, Part};
+use orlop_api::selector::label;
+use orlop_api::status::{self, Status};
+use serde_json::{Value, json};
+
+use super::content;
+use super::patch::Patch;
+use crate::cache::Object;
+use crate::commit::{Change, Writer};
+use crate::core::Core;
+use crate::present::{self, Response};
+use crate::stage::Authorized;
+
+/// The kind's name and version in bodies.
+const KIND: &str = "Scale";
+const API_VERSION: &str = "autoscaling/v1";
+
+/// The scale of an object.
+fn scale_of(object: &Value) -> Value {
+    let meta = &object["metadata"];
+    let mut out = json!({
+        "kind": KIND, "apiVersion": API_VERSION,
+        "metadata": {
+            "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
+            "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"],
+        },
+        "spec": { "replicas": object["spec"]["replicas"].as_i64().unwrap_or(0) },
+        "status": { "replicas": object["status"]["replicas"].as_i64().unwrap_or(0) },
+    });
+    let selector = serde_json::from_value(object["spec"]["selector"].clone()).ok();
+    if let Some(Ok(selector)) = selector.map(|it| label::Selector::from_label_selector(&it)) {
+        out["status"]["selector"] = selector.to_string().into();
+    }
+    out
+}
+
+/// The object with the replicas of a scale, for the state that the scale names.
+fn scaled(mut object: Value, kind: &Kind, scale: &Value) -> status::Result<Value> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let given = &scale["metadata"];
+    if let Some(other) = given["name"].as_str().filter(|it| !it.is_empty() && *it != name) {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({other}) does not match the name on the URL ({name})"
+        )));
+    }
+    if let Some(uid) = given["uid"].as_str().filter(|it| !it.is_empty())
+        && object["metadata"]["uid"] != uid
+    {
+        let stands = object["metadata"]["uid"].as_str().unwrap_or_default();
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {stands}");
+        return Err(Status::conflict(kind.group, kind.names.plural, &name, &why));
+    }
+    let replicas = match &scale["spec"]["replicas"] {
+        Value::Null => 0,
+        value => value.as_i64().ok_or_else(|| {
+            Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: spec.replicas: {value}"))
+        })?,
+    };
+    if replicas < 0 {
+        let mut errors = orlop_api::field::Errors::default();
+        errors.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid("autoscaling", KIND, &name, &errors));
+    }
+    object["spec"]["replicas"] = replicas.into();
+    match given["resourceVersion"].as_str().filter(|it| !it.is_empty()) {
+        Some(revision) => object["metadata"]["resourceVersion"] = revision.into(),
+        None => {
+            if let Some(metadata) = object["metadata"].as_object_mut() {
+                metadata.remove("resourceVersion");
+            }
+        }
+    }
+    Ok(object)
+}
+
+/// The scale of an object.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn get(core: &Core, it: &Authorized, kind: &'static Kind) -> status::Result<Response> {
+    let request = it.request();
+    core.catch_up().await?;
+    let found = core.cache.get(kind, request.object_namespace(), &request.name);
+    let found = found.ok_or_else(|| Status::not_found(kind.group, kind.names.plural, &request.name))?;
+    let scale = scale_of(&found.value()).to_string();
+    present::encoded(StatusCode::OK, scale.into(), &request.accept, request.options.pretty)
+}
+
+struct Set {
+    kind: &'static Kind,
+    scale: Value,
+}
+
+impl Change for Set {
+    fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
+        scaled(old.value(), self.kind, &self.scale).map(Body::Value)
+    }
+}
+
+struct SetByPatch<'b> {
+    kind: &'static Kind,
+    patch: Patch<'b>,
+}
+
+impl Change for SetByPatch<'_> {
+    fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
+        let value = old.value();
+        let scale = self.patch.applied_to(Some(&scale_of(&value)))?;
+        scaled(value, self.kind, &scale).map(Body::Value)
+    }
+}
+
+/// Replaces the scale of an object.
+///
+/// # Errors
+/// `NotFound`, `Conflict`, and what its kind or admission refuse.
+pub async fn update(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u8]) -> status::Result<Response> {
+    let scale = match content::object_of(it.request(), KIND, API_VERSION, body)? {
+        Body::Value(value) => value,
+        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string()))?,
+    };
+    write(core, it, kind, &Set { kind, scale }).await
+}
+
+/// Patches the scale of an object.
+///
+/// # Errors
+/// As [`update`], and what does not fit.
+pub async fn patch(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u8]) -> status::Result<Response> {
+    let patch = Patch::read(it.request(), kind, None, body)?;
+    if patch.is_apply() {
+        return Err(content::unsupported("application/json-patch+json, application/merge-patch+json"));
+    }
+    write(core, it, kind, &SetByPatch { kind, patch }).await
+}
+
+async fn write(core: &Core, it: &Authorized, kind: &'static Kind, change: &dyn Change) -> status::Result<Response> {
+    let request = it.request();
+    let sub = Some(orlop_api::kind::Sub::Scale);
+    let written = Writer::new(core, it, kind, sub).update(Part::Main, change).await?;
+    let object: Value = serde_json::from_slice(&written.json).map_err(Status::internal)?;
+    let scale = scale_of(&object).to_string();
+    let mut response = present::encoded(StatusCode::OK, scale.into(), &request.accept, request.options.pretty)?;
+    present::warn(response.headers_mut(), &written.warnings);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    #[test]
+    fn replicas_go_in_and_come_out() {
+        let kind = registry::named("apps", "Deployment").unwrap();
+        let object = json!({
+            "metadata": { "name": "web", "uid": "u", "resourceVersion": "7" },
+            "spec": { "replicas": 3, "selector": { "matchLabels": { "app": "web" } } }, "status": { "replicas": 2 },
+        });
+        let scale = scale_of(&object);
+        assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(3), &json!(2)));
+        assert_eq!(scale["status"]["selector"], "app=web");
+        let set = |scale: Value| scaled(object.clone(), kind, &scale);
+        assert_eq!(set(json!({ "spec": { "replicas": 5 } })).unwrap()["spec"]["replicas"], 5);
+        assert_eq!(set(json!({ "spec": { "replicas": -1 } })).unwrap_err().code(), 422);
+        assert_eq!(set(json!({ "metadata": { "uid": "v" }, "spec": {} })).unwrap_err().code(), 409);
+        assert_eq!(set(json!({ "metadata": { "name": "x" }, "spec": {} })).unwrap_err().code(), 400);
+    }
+}

@@ -1,0 +1,308 @@
+//! GET with `watch`: the changes of a kind's objects, as they happen.
+//!
+//! A watcher is a place in its table's ring. It is woken once a batch, copies the bytes of what happened since into one piece of
+//! the body, and sleeps again; there is no task and no queue for it. One whom the ring has overtaken is told `410 Expired` and
+//! ends, and lists anew. Bookmarks tell an idle watcher how far the cache is, so that it need not.
+
+pub mod lines;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use orlop_api::field::Errors;
+use orlop_api::kind::Kind;
+use orlop_api::status::{self, Status};
+use orlop_api::table::Include;
+use orlop_client::random;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::get::revision;
+use super::list;
+use crate::cache::{Cache, Object, Table};
+use crate::core::Core;
+use crate::present::{self, Body, Response};
+use crate::request::Request;
+use crate::request::options::Match;
+use crate::request::selection::Selection;
+use crate::stage::Authorized;
+use lines::Lines;
+
+/// How long a watch lives that does not say: between 30 and 60 minutes, so that watches begun together end apart
+/// (kube-apiserver's `--min-request-timeout` of 1,800 s, and as much again at most).
+const LIFE_MIN: Duration = Duration::from_secs(1800);
+
+/// How often a bookmark is sent, and how long before the end the last one is.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+
+/// How many bytes one piece of the body has before it is sent: four TLS records, some 45 events of 1.4 kB.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// How many events are taken from the ring in one look.
+const LOOK_EVENTS: usize = 128;
+
+/// Counts a watch while it is open.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Opens a watch.
+///
+/// # Errors
+/// `BadRequest` and `Invalid` for options without meaning. A revision that is too old is told in the stream, as Kubernetes does.
+pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> status::Result<Response> {
+    let request = it.request();
+    check(request)?;
+    let options = &request.options;
+    let table = core.cache.table(kind).clone();
+    let include = Include::parse(&options.include_object)?;
+    let prefix = list::prefix(kind, request.object_namespace());
+    let selection = request.selection.clone();
+    let asked = match options.resource_version.as_str() {
+        "" => 0,
+        given => revision(given)?,
+    };
+    let synthetic = options.send_initial_events.unwrap_or(asked == 0);
+    let mut watcher = Watcher {
+        cache: core.cache.clone(),
+        wake: table.subscribe(),
+        place: 0,
+        known: 0,
+        told: 0,
+        initial: Vec::new().into_iter(),
+        announce: None,
+        refused: None,
+        ending: false,
+        lines: Lines::new(kind, request.accept.form, include),
+        prefix,
+        selection,
+        kind,
+        bookmarks: options.bookmarks,
+        next_bookmark: Instant::now() + random::jitter(BOOKMARK_INTERVAL, 0.1),
+        end: Instant::now() + options.timeout.unwrap_or_else(|| random::jitter(LIFE_MIN, 1.0)),
+        alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        shutdown: core.shutdown.clone(),
+        table,
+        _open: {
+            let count = core.cache.watcher_count();
+            count.fetch_add(1, Ordering::Relaxed);
+            Open(count)
+        },
+    };
+    if synthetic {
+        match options.resource_version.as_str() {
+            "" => core.catch_up().await?,
+            "0" => {}
+            _ => core.cache.wait_for(asked).await?,
+        }
+        watcher.begin_with_state(options.send_initial_events == Some(true) && options.bookmarks);
+    } else {
+        if asked == 0 {
+            core.catch_up().await?;
+        }
+        watcher.begin_after(if asked == 0 { core.cache.revision() } else { asked });
+    }
+    watcher.set_alarm();
+    let pieces = futures::stream::unfold(watcher, |mut watcher| async {
+        let piece = watcher.next().await?;
+        Some((Ok(piece), watcher))
+    });
+    let mut response = present::json(StatusCode::OK, Bytes::new());
+    *response.body_mut() = Body::pieces(pieces);
+    Ok(response)
+}
+
+fn check(request: &Request) -> status::Result<()> {
+    let options = &request.options;
+    let mut errors = Errors::default();
+    match (options.send_initial_events, options.version_match) {
+        (Some(_), Some(Match::NotOlderThan)) | (None, None) => {}
+        (Some(_), _) => errors.forbidden(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+        (None, Some(_)) => errors.forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
+    }
+    if !options.continued.is_empty() {
+        errors.forbidden("continue", "continue is forbidden for watch");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
+/// One open watch.
+struct Watcher {
+    cache: Arc<Cache>,
+    table: Arc<Table>,
+    wake: tokio::sync::watch::Receiver<u64>,
+    /// The first event in the ring that has not been told.
+    place: u64,
+    /// Events up to this revision the client knows from where it began.
+    known: u64,
+    /// Everything up to this revision has been told.
+    told: u64,
+    /// The state that is told first, as `ADDED` events.
+    initial: std::vec::IntoIter<Arc<Object>>,
+    /// The revision of that state, if its end is to be told by a bookmark.
+    announce: Option<u64>,
+    /// Why the watch cannot begin.
+    refused: Option<Status>,
+    ending: bool,
+    lines: Lines,
+    prefix: String,
+    selection: Selection,
+    kind: &'static Kind,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    end: Instant,
+    /// Goes off at the next bookmark or at the end.
+    alarm: Pin<Box<Sleep>>,
+    shutdown: CancellationToken,
+    _open: Open,
+}
+
+impl Watcher {
+    /// Begins with everything there is, and goes on from there.
+    fn begin_with_state(&mut self, announce: bool) {
+        let complete = self.cache.revision();
+        let (snapshot, place) = self.table.snapshot_and_place();
+        let kind = self.kind;
+        let meant = snapshot.range(&self.prefix, None).map(|it| it.served_as(kind));
+        let meant: Vec<Arc<Object>> = meant.filter(|it| self.selection.matches(kind, it)).collect();
+        self.initial = meant.into_iter();
+        self.place = place;
+        self.known = complete.max(snapshot.revision);
+        self.told = self.known;
+        self.announce = announce.then_some(self.known);
+    }
+
+    /// Begins with what happened after a revision.
+    fn begin_after(&mut self, revision: u64) {
+        self.known = revision;
+        self.told = revision;
+        match self.table.place_after(revision) {
+            Ok(place) => self.place = place,
+            Err(oldest) => self.refused = Some(Status::too_old(revision, oldest)),
+        }
+    }
+
+    fn set_alarm(&mut self) {
+        let last = self.end.checked_sub(LAST_BOOKMARK_BEFORE_END).unwrap_or(self.end);
+        let mut at = self.end;
+        if self.bookmarks {
+            at = at.min(self.next_bookmark);
+            if Instant::now() < last {
+                at = at.min(last);
+            }
+        }
+        self.alarm.as_mut().reset(at);
+    }
+
+    /// The next piece of the body; none at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ending {
+            return None;
+        }
+        let mut out = Vec::new();
+        if let Some(status) = self.refused.take() {
+            self.ending = true;
+            self.lines.error(&mut out, &status);
+            return Some(out.into());
+        }
+        if self.tell_state(&mut out) {
+            return Some(out.into());
+        }
+        loop {
+            // Marked as seen before the look, so that what comes after it wakes us again.
+            self.wake.borrow_and_update();
+            let complete = self.cache.revision();
+            match self.tell_events(&mut out) {
+                Told::All => self.told = self.told.max(complete),
+                Told::Some => {}
+                Told::Overtaken => {
+                    self.ending = true;
+                    let oldest = self.table.place_after(0).err().unwrap_or_default();
+                    self.lines.error(&mut out, &Status::too_old(self.told, oldest));
+                }
+            }
+            if !out.is_empty() {
+                return Some(out.into());
+            }
+            tokio::select! {
+                changed = self.wake.changed() => if changed.is_err() { return None },
+                () = self.shutdown.cancelled() => return None,
+                () = self.alarm.as_mut() => {
+                    let now = Instant::now();
+                    if now >= self.end {
+                        return None;
+                    }
+                    self.next_bookmark = now + BOOKMARK_INTERVAL;
+                    self.set_alarm();
+                    if self.bookmarks {
+                        self.lines.bookmark(&mut out, self.told, false);
+                        return Some(out.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells of the objects that were there at the beginning; false once they all are told.
+    fn tell_state(&mut self, out: &mut Vec<u8>) -> bool {
+        while out.len() < PIECE_BYTES {
+            match self.initial.next() {
+                Some(object) => self.lines.added(out, &object),
+                None => {
+                    if let Some(revision) = self.announce.take() {
+                        self.lines.bookmark(out, revision, true);
+                    }
+                    break;
+                }
+            }
+        }
+        !out.is_empty()
+    }
+
+    /// Tells of events until a piece is full or nothing is left.
+    fn tell_events(&mut self, out: &mut Vec<u8>) -> Told {
+        loop {
+            let Some(events) = self.table.events(self.place, LOOK_EVENTS) else { return Told::Overtaken };
+            if events.is_empty() {
+                return Told::All;
+            }
+            for event in events {
+                if out.len() >= PIECE_BYTES {
+                    return Told::Some;
+                }
+                self.place += 1;
+                if event.revision <= self.known {
+                    continue;
+                }
+                self.told = self.told.max(event.revision.saturating_sub(1));
+                let key = event.new.as_ref().or(event.old.as_ref()).map_or("", |it| &*it.key);
+                if key.starts_with(&self.prefix) {
+                    self.lines.event(out, &event, &self.selection);
+                }
+            }
+        }
+    }
+}
+
+/// How far a look at the ring came.
+enum Told {
+    All,
+    Some,
+    /// The ring has forgotten what comes next.
+    Overtaken,
+}
