@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use http_body::Body as _;
 use http_body_util::BodyExt;
 use orlop_api::status::{self, Details, Reason, Status};
 use tokio::time::Instant;

@@ -10,9 +10,9 @@ use orlop_store::Key;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Object, Observer};
 use super::index::{Index, Term};
 use super::ring::{Event, Ring};
+use super::{Object, Observer};
 
 /// How many snapshots are kept for the next pages of lists that are under way. Each costs what was superseded since.
 const KEPT_SNAPSHOTS_MAX: usize = 8;
