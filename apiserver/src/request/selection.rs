@@ -105,6 +105,6 @@ mod tests {
         check("", "metadata.name=a", Ok((true, false)));
         check("app", "status.phase!=Running", Ok((true, false)));
         check("", "spec.color=red", Err("field label not supported: spec.color"));
-        check("a b=c", "", Err("a b"));
+        check("a b=c", "", Err("unable to parse requirement"));
     }
 }
