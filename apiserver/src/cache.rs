@@ -19,6 +19,7 @@ use orlop_api::kind::Kind;
 use orlop_api::kinds::KINDS;
 use orlop_api::status::{self, Reason, Status};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub use object::Object;
 pub use ring::Event;
@@ -26,6 +27,9 @@ pub use table::{Snapshot, Table};
 
 /// How long a read waits for a revision that the cache has not reached (kube-apiserver's `blockTimeout`).
 const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// How long the snapshot of a list is kept for its next page. What comes later is served from the store's history.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// One who is told of every change before it is published: what authorization rests on must not lag behind what readers see.
 pub trait Observer: Send + Sync {
@@ -146,6 +150,19 @@ impl Cache {
                     retry_after_seconds: 1,
                     ..status::Details::default()
                 }))
+            }
+        }
+    }
+
+    /// Lets go of snapshots that no list has asked for in time, until `shutdown`.
+    pub async fn forget_snapshots(self: Arc<Self>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(SNAPSHOT_AGE_MAX) => {}
+            }
+            for table in &self.tables {
+                table.forget_kept(SNAPSHOT_AGE_MAX);
             }
         }
     }

@@ -19,6 +19,9 @@ use crate::stage::Authorized;
 /// When to come again, in seconds, as kube-apiserver says.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// Open watches by user.
+type ByUser = Arc<Mutex<HashMap<String, usize>>>;
+
 /// What is under way.
 #[derive(Debug)]
 pub struct Fairness {
@@ -26,14 +29,14 @@ pub struct Fairness {
     reads: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
     long_running: Arc<AtomicUsize>,
-    watches: Arc<Mutex<HashMap<String, usize>>>,
+    watches: ByUser,
 }
 
 /// A place among the requests under way; given back when it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     count: Arc<AtomicUsize>,
-    watch: Option<(Arc<Mutex<HashMap<String, usize>>>, String)>,
+    watch: Option<(ByUser, String)>,
 }
 
 impl Drop for Seat {

@@ -131,6 +131,7 @@ impl Server {
 
         let tasks = TaskTracker::new();
         tasks.spawn(keep_history_bounded(store.clone(), HISTORY_AGE_MAX, background.clone()));
+        tasks.spawn(cache.clone().forget_snapshots(background.clone()));
         tasks.spawn(addresses.sweep(store, cache, background.clone()));
         let serving = match listener {
             Some(listener) => {

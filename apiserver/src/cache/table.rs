@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use imbl::OrdMap;
 use orlop_api::kind::Kind;
 use orlop_store::Key;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::index::{Index, Term};
 use super::ring::{Event, Ring};
@@ -61,8 +63,8 @@ struct State {
     ring: Ring,
     /// The revision of the last event.
     revision: u64,
-    /// Snapshots that a continue token names, oldest first.
-    kept: VecDeque<(u64, Snapshot)>,
+    /// Snapshots that a continue token names, with the time of their list, oldest first.
+    kept: VecDeque<(u64, Instant, Snapshot)>,
 }
 
 /// The objects of one stored kind.
@@ -149,23 +151,29 @@ impl Table {
     /// Keeps a snapshot for the next page of a list; `revision` is what the continue token says.
     pub fn keep(&self, revision: u64, snapshot: Snapshot) {
         let mut state = self.state.write();
-        if state.kept.iter().any(|(kept, _)| *kept == revision) {
+        if state.kept.iter().any(|(kept, ..)| *kept == revision) {
             return;
         }
         if state.kept.len() == KEPT_SNAPSHOTS_MAX {
             state.kept.pop_front();
         }
-        state.kept.push_back((revision, snapshot));
+        state.kept.push_back((revision, Instant::now(), snapshot));
     }
 
     /// The snapshot that a continue token names, if it is still kept.
     pub fn kept(&self, revision: u64) -> Option<Snapshot> {
-        self.state.read().kept.iter().find(|(kept, _)| *kept == revision).map(|(_, snapshot)| snapshot.clone())
+        self.state.read().kept.iter().find(|(kept, ..)| *kept == revision).map(|(.., snapshot)| snapshot.clone())
     }
 
-    /// Lets go of snapshots of revisions before this one: the store has forgotten them too.
-    pub fn forget_kept(&self) {
-        self.state.write().kept.clear();
+    /// Lets go of snapshots older than `age`: their lists were given up, or go on from the store.
+    pub(super) fn forget_kept(&self, age: Duration) {
+        let mut gone = Vec::new();
+        let mut state = self.state.write();
+        while state.kept.front().is_some_and(|(_, at, _)| at.elapsed() >= age) {
+            gone.extend(state.kept.pop_front());
+        }
+        // What nobody else holds is freed after the lock.
+        drop(state);
     }
 
     /// The place of the first event after `revision`.

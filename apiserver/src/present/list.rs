@@ -69,7 +69,7 @@ pub fn list(request: &Request, kind: &'static Kind, page: Page) -> status::Resul
     let indented = request.options.pretty || request.accept.encoding != Encoding::Json;
     if indented {
         let mut whole = Vec::new();
-        while let Some(piece) = writer.next() {
+        for piece in writer {
             whole.extend_from_slice(&piece);
         }
         return super::encoded(StatusCode::OK, whole.into(), &request.accept, request.options.pretty);
