@@ -1,0 +1,76 @@
+//! The list of commands. A new one is a file below `commands/` and a line here.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    annotate, api_resources, apply, completion, create, delete, describe, get, label, logs, rollout, scale, version,
+};
+use crate::session::{Globals, Session};
+
+/// What stands on the command line.
+#[derive(Debug, Parser)]
+#[command(name = "orlop", version, about = "Orlop: a container orchestrator that speaks the Kubernetes API")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show objects.
+    Get(get::Args),
+    /// Show objects in detail, with their events.
+    Describe(describe::Args),
+    /// Make the cluster hold what manifests say.
+    Apply(apply::Args),
+    /// Create objects from manifests, or simple ones from flags.
+    Create(create::Args),
+    /// Delete objects.
+    Delete(delete::Args),
+    /// Set the number of replicas.
+    Scale(scale::Args),
+    /// Follow, undo, pause or restart a rollout.
+    Rollout(rollout::Args),
+    /// Print what containers have written.
+    Logs(logs::Args),
+    /// Set or remove labels.
+    Label(label::Args),
+    /// Set or remove annotations.
+    Annotate(annotate::Args),
+    /// List the kinds the server has.
+    ApiResources(api_resources::Args),
+    /// Print the versions of this command and of the server.
+    Version(version::Args),
+    /// Print the completion script for a shell.
+    Completion(completion::Args),
+}
+
+impl Arguments {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What the command could not do.
+    pub async fn run(self) -> Result<()> {
+        let globals = self.globals;
+        let session = || Session::open(&globals);
+        match self.command {
+            Command::Get(it) => get::run(it, &session().await?).await,
+            Command::Describe(it) => describe::run(it, &session().await?).await,
+            Command::Apply(it) => apply::run(it, &session().await?).await,
+            Command::Create(it) => create::run(it, &session().await?).await,
+            Command::Delete(it) => delete::run(it, &session().await?).await,
+            Command::Scale(it) => scale::run(it, &session().await?).await,
+            Command::Rollout(it) => rollout::run(it, &session().await?).await,
+            Command::Logs(it) => logs::run(it, &session().await?).await,
+            Command::Label(it) => label::run(it, &session().await?).await,
+            Command::Annotate(it) => annotate::run(it, &session().await?).await,
+            Command::ApiResources(it) => api_resources::run(it, &session().await?).await,
+            Command::Version(it) => version::run(it, &globals).await,
+            Command::Completion(it) => completion::run(it),
+        }
+    }
+}

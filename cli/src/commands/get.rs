@@ -1,0 +1,267 @@
+//! `orlop get`: objects as the server's tables, or whole.
+
+use std::io::{BufWriter, Write};
+
+use anyhow::{Result, bail};
+use futures::{AsyncBufReadExt, StreamExt};
+use http::{Request, header};
+use serde_json::{Value, json};
+
+use crate::output::{Format, Shown, TABLE, Table, print_value};
+use crate::session::{JSON, Session, is_not_found};
+use crate::target::{Selection, Target};
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// Go on and print changes.
+    #[arg(short, long)]
+    watch: bool,
+    /// Print changes only.
+    #[arg(long)]
+    watch_only: bool,
+    /// Sort by a field: .metadata.creationTimestamp.
+    #[arg(long, value_name = "PATH")]
+    sort_by: Option<String>,
+    /// Add a column with all labels.
+    #[arg(long)]
+    show_labels: bool,
+    /// Leave out the line of column names.
+    #[arg(long)]
+    no_headers: bool,
+    /// Do not fail if a named object is missing.
+    #[arg(long)]
+    ignore_not_found: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When an object is missing or the server refuses.
+pub async fn run(args: Args, session: &Session) -> Result<()> {
+    let selections = args.target.selections(session).await?;
+    if args.watch || args.watch_only {
+        let [selection] = &selections[..] else {
+            bail!("you may only specify a single resource type or object with --watch")
+        };
+        return watch(&args, session, selection).await;
+    }
+    match args.output {
+        Format::Table | Format::Wide => tables(&args, session, &selections).await,
+        Format::Yaml | Format::Json | Format::Name => values(&args, session, &selections).await,
+    }
+}
+
+async fn ask(args: &Args, session: &Session, selection: &Selection, accept: &str) -> Result<Option<Value>> {
+    let url =
+        selection.url().with("labelSelector", &args.target.selector).with("fieldSelector", &args.target.field_selector);
+    let url = if accept == TABLE && args.sort_by.is_some() { url.with("includeObject", "Object") } else { url };
+    match session.get(&url, accept).await {
+        Ok(it) => Ok(Some(it)),
+        Err(error) if args.ignore_not_found && is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn shown(args: &Args, several: bool) -> Shown {
+    Shown {
+        wide: args.output == Format::Wide,
+        namespace: args.target.all_namespaces,
+        labels: args.show_labels,
+        kind: several,
+    }
+}
+
+async fn tables(args: &Args, session: &Session, selections: &[Selection]) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let several = selections.iter().any(|it| it.resource != selections[0].resource);
+    let mut printed = false;
+    let mut at = 0;
+    while at < selections.len() {
+        // Objects of one kind share a table.
+        let resource = &selections[at].resource;
+        let end =
+            selections[at..].iter().position(|it| it.resource != *resource).map_or(selections.len(), |it| at + it);
+        let (mut table, mut keys) = (Table::default(), Vec::new());
+        for selection in &selections[at..end] {
+            let Some(answer) = ask(args, session, selection, TABLE).await? else { continue };
+            if let Some(path) = &args.sort_by {
+                keys.extend(answer["rows"].as_array().into_iter().flatten().map(|row| sort_key(&row["object"], path)));
+            }
+            table.append(Table::of(&answer, resource, shown(args, several)));
+        }
+        if args.sort_by.is_some() {
+            table.sort_by(&keys);
+        }
+        at = end;
+        if table.is_empty() {
+            continue;
+        }
+        if printed {
+            writeln!(out)?;
+        }
+        printed = true;
+        table.print(&mut out, !args.no_headers)?;
+    }
+    out.flush()?;
+    if !printed && !args.ignore_not_found {
+        if args.target.all_namespaces || selections.iter().all(|it| !it.resource.namespaced) {
+            eprintln!("No resources found");
+        } else {
+            eprintln!("No resources found in {} namespace.", session.namespace);
+        }
+    }
+    Ok(())
+}
+
+async fn values(args: &Args, session: &Session, selections: &[Selection]) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut items = Vec::new();
+    let mut single = None;
+    for selection in selections {
+        let Some(mut answer) = ask(args, session, selection, JSON).await? else { continue };
+        if selection.name.is_some() {
+            single = Some(answer.clone());
+            items.push((selection, answer));
+            continue;
+        }
+        for mut item in answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default() {
+            item["apiVersion"] = selection.resource.api_version().into();
+            item["kind"] = selection.resource.kind.clone().into();
+            items.push((selection, item));
+        }
+    }
+    if let Some(path) = &args.sort_by {
+        items.sort_by_key(|(_, it)| sort_key(it, path));
+    }
+    if args.output == Format::Name {
+        for (selection, item) in &items {
+            writeln!(out, "{}/{}", selection.resource.printed(), crate::manifest::name_of(item))?;
+        }
+        return Ok(out.flush()?);
+    }
+    match single {
+        Some(object) if selections.len() == 1 => print_value(&mut out, &object, args.output)?,
+        _ if items.is_empty() && args.ignore_not_found => {}
+        _ => {
+            let items: Vec<Value> = items.into_iter().map(|(_, it)| it).collect();
+            let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items});
+            print_value(&mut out, &list, args.output)?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// What to sort by: numbers as numbers, all else as text; what has no such field comes first.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+enum SortKey {
+    None,
+    Number(f64),
+    Text(String),
+}
+
+impl Eq for SortKey {}
+
+impl Ord for SortKey {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal)
+    }
+}
+
+fn sort_key(object: &Value, path: &str) -> SortKey {
+    let path = path.trim_start_matches('{').trim_end_matches('}').trim_start_matches('.');
+    let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
+    match object.pointer(&pointer) {
+        Some(Value::Number(it)) => SortKey::Number(it.as_f64().unwrap_or(0.0)),
+        Some(Value::String(it)) => SortKey::Text(it.clone()),
+        Some(other) if !other.is_null() => SortKey::Text(other.to_string()),
+        _ => SortKey::None,
+    }
+}
+
+async fn watch(args: &Args, session: &Session, selection: &Selection) -> Result<()> {
+    let tables = matches!(args.output, Format::Table | Format::Wide);
+    let accept = if tables { TABLE } else { JSON };
+    // A watch of one object is a watch of the collection with its name.
+    let mut fields = args.target.field_selector.clone();
+    if let Some(name) = &selection.name {
+        fields = format!("metadata.name={name}");
+    }
+    let collection = Selection { name: None, ..selection.clone() };
+    let base = collection.url().with("labelSelector", &args.target.selector).with("fieldSelector", fields);
+    let start = session.get(&base, accept).await?;
+    if selection.name.is_some() && start[if tables { "rows" } else { "items" }].as_array().is_none_or(Vec::is_empty) {
+        // Ask for it by name, so that the error is the server's.
+        session.get(&selection.url(), JSON).await?;
+    }
+    let mut table = Table::default();
+    let mut header = !args.no_headers;
+    if !args.watch_only {
+        if tables {
+            table = Table::of(&start, &selection.resource, shown(args, false));
+            if !table.is_empty() {
+                table.print(&mut std::io::stdout().lock(), header)?;
+                header = false;
+            }
+        } else {
+            for item in start["items"].as_array().into_iter().flatten() {
+                print_object(args, selection, item)?;
+            }
+        }
+    }
+    let mut revision = start["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    loop {
+        let url =
+            base.clone().with("watch", "true").with("resourceVersion", &revision).with("allowWatchBookmarks", "true");
+        let request = Request::get(url.text()).header(header::ACCEPT, accept).body(Vec::new())?;
+        let mut lines = session.client().request_stream(request).await?.lines();
+        let mut ended_with = None;
+        while let Some(line) = lines.next().await {
+            let event: Value = match line {
+                Ok(line) => serde_json::from_str(&line)?,
+                // The connection broke: the next watch begins where this one ended.
+                Err(error) => {
+                    ended_with = Some(error);
+                    break;
+                }
+            };
+            let object = &event["object"];
+            match event["type"].as_str().unwrap_or_default() {
+                "ERROR" => bail!("{}", object["message"].as_str().unwrap_or("the watch failed")),
+                "BOOKMARK" => {}
+                _ if tables => {
+                    table.append(Table::of(object, &selection.resource, shown(args, false)));
+                    table.print(&mut std::io::stdout().lock(), header)?;
+                    header = false;
+                }
+                _ => print_object(args, selection, object)?,
+            }
+            let seen = object["metadata"]["resourceVersion"].as_str();
+            let seen = seen.or_else(|| object["rows"][0]["object"]["metadata"]["resourceVersion"].as_str());
+            if let Some(seen) = seen.filter(|it| !it.is_empty()) {
+                seen.clone_into(&mut revision);
+            }
+        }
+        if ended_with.is_some() {
+            // The server went away; without a pause this would spin until it is back.
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn print_object(args: &Args, selection: &Selection, object: &Value) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.output == Format::Name {
+        writeln!(out, "{}/{}", selection.resource.printed(), crate::manifest::name_of(object))?;
+        return Ok(());
+    }
+    if args.output == Format::Yaml {
+        writeln!(out, "---")?;
+    }
+    print_value(&mut out, object, args.output)
+}
