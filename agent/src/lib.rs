@@ -1,4 +1,16 @@
 //! One machine of the cluster: its pods, images, volumes, probes, network, logs.
+//!
+//! Changes of pods flow in from the API; [`agent`] gives each pod a worker ([`sync`]), which lets the pure [`machine`] decide and does
+//! what it says through a [`runtime`] and a [`network`]. [`node`] says that the machine lives, [`server`] gives out logs. [`fleet`] plays
+//! thousands of nodes that run nothing. Nothing here sees the store or the API server's insides.
+
+pub mod config;
+mod run;
+
+pub mod agent;
+pub mod fleet;
+pub mod node;
+pub mod server;
 
 pub mod machine;
 
@@ -7,6 +19,16 @@ pub mod environment;
 pub mod references;
 pub mod resources;
 
+pub mod host;
+pub mod images;
+pub mod probes;
+pub mod sync;
+pub mod telling;
+pub mod volumes;
+
 pub mod clock;
 pub mod network;
 pub mod runtime;
+
+pub use config::Config;
+pub use run::{AgentError, run, run_with_lease_client};

@@ -1,0 +1,297 @@
+//! The agent of one node: gives each pod its worker, and wakes it when something happens.
+//!
+//! At its start it reconciles before it runs anything: containers of pods that the API no longer has are killed first, because their
+//! successors may run elsewhere. When its shutdown comes it leaves all pods running; the next start finds them again.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use orlop_client::informer::Change;
+use orlop_client::{Informer, Store, clock, random};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{Allocatable, admit};
+use crate::host::Host;
+use crate::machine::Rejection;
+use crate::runtime::RuntimeEvent;
+use crate::sync::{Bell, Worker};
+
+/// How long what is gone may hold up what is new, at a start.
+const GONE_FIRST: Duration = Duration::from_secs(20);
+/// The waits between attempts to hear the runtime.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// A pod's worker, as the agent holds it.
+struct Handle {
+    pod: watch::Sender<Option<Arc<Pod>>>,
+    bell: Arc<Bell>,
+    /// The node took the pod: it counts against what the node has.
+    taken: bool,
+}
+
+/// The bells of all workers, by the pod's uid; shared with whatever wakes pods.
+pub type Bells = Arc<Mutex<HashMap<String, Arc<Bell>>>>;
+
+/// One node's agent.
+pub struct Agent {
+    host: Arc<Host>,
+    bells: Bells,
+    allocatable: Allocatable,
+    labels: std::collections::BTreeMap<String, String>,
+    handles: HashMap<String, Handle>,
+    workers: JoinSet<String>,
+    /// The runtime has something of these pods from before the agent's start.
+    adopted: BTreeSet<String>,
+    /// The lease was lost for too long: no pod runs.
+    fenced: bool,
+    shutdown: CancellationToken,
+}
+
+impl Agent {
+    /// An agent without pods.
+    pub fn new(
+        host: Arc<Host>,
+        bells: Bells,
+        allocatable: Allocatable,
+        labels: std::collections::BTreeMap<String, String>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Agent {
+            host,
+            bells,
+            allocatable,
+            labels,
+            handles: HashMap::new(),
+            workers: JoinSet::new(),
+            adopted: BTreeSet::new(),
+            fenced: false,
+            shutdown,
+        }
+    }
+
+    /// Runs until its shutdown. `renewed` is when the node's lease was renewed last; after `fence_after` without that no pod runs.
+    pub async fn run(mut self, mut renewed: watch::Receiver<Instant>, fence_after: Option<Duration>) {
+        let shutdown = self.shutdown.clone();
+        let selector = format!("spec.nodeName={}", self.host.node_name);
+        let store = Informer::<Pod>::new(self.host.client.clone()).fields(&selector).start(shutdown.clone());
+        let (_, mut changes) = store.subscribe();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = store.synced() => {}
+        }
+        self.reconcile(&store).await;
+        // What was there at the start is known now; changes since then may be told twice, which does no harm.
+        for pod in store.list() {
+            self.put(pod, &store);
+        }
+        let mut runtime = std::pin::pin!(listen(Arc::clone(&self.host), Arc::clone(&self.bells), shutdown.clone()));
+        loop {
+            let last_renewal = *renewed.borrow();
+            let fence_at = fence_after.filter(|_| !self.fenced).map(|it| last_renewal + it);
+            let fence = async {
+                match fence_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = &mut runtime => {}
+                () = fence => self.fence(&renewed, fence_after),
+                _ = renewed.changed(), if self.fenced => self.unfence(&store),
+                first = changes.next() => {
+                    let mut batch = vec![first];
+                    while let Some(it) = changes.try_next() {
+                        batch.push(it);
+                    }
+                    self.take(batch, &store);
+                }
+                Some(Ok(uid)) = self.workers.join_next() => self.over(&uid, &store),
+            }
+        }
+        // Workers see the same shutdown and leave everything as it is.
+        while self.workers.join_next().await.is_some() {}
+    }
+
+    /// Kills what belongs to pods that the API no longer has, before anything starts, and notes what is to be adopted.
+    async fn reconcile(&mut self, store: &Store<Pod>) {
+        let inventory = loop {
+            match self.host.runtime.inventory().await {
+                Ok(it) => break it,
+                Err(error) => tracing::warn!(%error, "the runtime's inventory could not be taken; it is tried again"),
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep(random::jitter(Duration::from_secs(1), 0.5)) => {}
+            }
+        };
+        let here: BTreeSet<String> = store.list().iter().filter_map(|it| it.metadata.uid.clone()).collect();
+        let of_sandboxes = inventory.sandboxes.iter().map(|it| it.pod.uid.clone());
+        let of_containers = inventory.containers.iter().map(|it| it.pod.uid.clone());
+        let found: BTreeSet<String> = of_sandboxes.chain(of_containers).chain(self.host.volumes.pods()).collect();
+        for uid in found.difference(&here) {
+            tracing::info!(pod = uid, "a pod that the API no longer has is removed");
+            self.work(uid, None, None);
+        }
+        self.adopted = found.intersection(&here).cloned().collect();
+        let all_gone = async {
+            while let Some(done) = self.workers.join_next().await {
+                if let Ok(uid) = done {
+                    self.handles.remove(&uid);
+                    self.bells.lock().remove(&uid);
+                }
+            }
+        };
+        if tokio::time::timeout(GONE_FIRST, all_gone).await.is_err() {
+            tracing::warn!("some pods that are gone could not be removed yet");
+        }
+        let uids: Vec<&str> = here.iter().map(String::as_str).collect();
+        if let Err(error) = self.host.network.reconcile(&uids).await {
+            tracing::warn!(%error, "the network of pods that are gone could not be removed");
+        }
+    }
+
+    /// Takes in changes: pods that went before pods that came.
+    fn take(&mut self, batch: Vec<Change<Pod>>, store: &Store<Pod>) {
+        for it in &batch {
+            let old = it.old.as_ref().and_then(|it| it.metadata.uid.clone());
+            let new = it.new.as_ref().and_then(|it| it.metadata.uid.clone());
+            if let Some(old) = old.filter(|it| new.as_ref() != Some(it)) {
+                self.gone(&old);
+            }
+        }
+        for it in batch {
+            if let Some(pod) = it.new {
+                self.put(pod, store);
+            }
+        }
+    }
+
+    fn put(&mut self, pod: Arc<Pod>, store: &Store<Pod>) {
+        let Some(uid) = pod.metadata.uid.clone() else { return };
+        if self.fenced {
+            return;
+        }
+        if let Some(handle) = self.handles.get(&uid) {
+            // A worker that was told that its pod is gone ends; the pod is put again then.
+            if handle.pod.borrow().is_some() {
+                handle.pod.send_replace(Some(pod));
+            }
+            return;
+        }
+        let rejected = self.rejection(&pod, &uid, store);
+        if let Some(it) = &rejected {
+            self.host.teller.warning(&pod, None, &it.reason, &it.message);
+        }
+        self.work(&uid, Some(pod), rejected);
+    }
+
+    /// Why the node does not take a pod that is new to it.
+    fn rejection(&self, pod: &Pod, uid: &str, store: &Store<Pod>) -> Option<Rejection> {
+        let status = pod.status.as_ref();
+        let known = status.is_some_and(|it| it.start_time.is_some()) || self.adopted.contains(uid);
+        if known || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let running: Vec<Arc<Pod>> = store
+            .list()
+            .into_iter()
+            .filter(|it| it.metadata.uid.as_ref().and_then(|it| self.handles.get(it)).is_some_and(|it| it.taken))
+            .filter(|it| !matches!(it.status.as_ref().and_then(|it| it.phase.as_deref()), Some("Succeeded" | "Failed")))
+            .collect();
+        admit(pod, running.iter().map(Arc::as_ref), &self.allocatable, &self.labels).err()
+    }
+
+    fn work(&mut self, uid: &str, pod: Option<Arc<Pod>>, rejected: Option<Rejection>) {
+        let (sender, receiver) = watch::channel(pod);
+        let bell = Arc::<Bell>::default();
+        let taken = rejected.is_none();
+        let worker = Worker::new(Arc::clone(&self.host), uid.to_owned(), rejected);
+        let (own_bell, shutdown, uid) = (Arc::clone(&bell), self.shutdown.clone(), uid.to_owned());
+        self.bells.lock().insert(uid.clone(), Arc::clone(&bell));
+        self.handles.insert(uid.clone(), Handle { pod: sender, bell, taken });
+        self.workers.spawn(async move {
+            Box::pin(worker.run(receiver, own_bell, shutdown)).await;
+            uid
+        });
+    }
+
+    fn gone(&mut self, uid: &str) {
+        if let Some(handle) = self.handles.get(uid) {
+            handle.pod.send_replace(None);
+        }
+    }
+
+    /// A worker has nothing left to do. Where the API has the pod again (a fence came and went), it gets a new one.
+    fn over(&mut self, uid: &str, store: &Store<Pod>) {
+        if let Some(handle) = self.handles.remove(uid) {
+            tracing::debug!(pod = uid, bells = Arc::strong_count(&handle.bell), "the pod is over");
+        }
+        self.bells.lock().remove(uid);
+        self.adopted.remove(uid);
+        let again = store.list().into_iter().find(|it| it.metadata.uid.as_deref() == Some(uid));
+        if let Some(pod) = again {
+            self.put(pod, store);
+        }
+    }
+
+    fn fence(&mut self, renewed: &watch::Receiver<Instant>, after: Option<Duration>) {
+        if after.is_none_or(|it| renewed.borrow().elapsed() < it) {
+            return;
+        }
+        tracing::warn!("the node's lease was not renewed for too long: its pods are killed (--fence-after)");
+        self.fenced = true;
+        let all: Vec<String> = self.handles.keys().cloned().collect();
+        all.iter().for_each(|it| self.gone(it));
+    }
+
+    fn unfence(&mut self, store: &Store<Pod>) {
+        tracing::info!("the node's lease is renewed again: its pods run again");
+        self.fenced = false;
+        for pod in store.list() {
+            self.put(pod, store);
+        }
+    }
+}
+
+/// Wakes pods when the runtime tells of them, and all of them whenever events may have been lost.
+async fn listen(host: Arc<Host>, bells: Bells, shutdown: CancellationToken) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match host.runtime.events().await {
+            Ok(mut events) => {
+                wait = FIRST_WAIT;
+                ring_all(&bells);
+                while let Some(Some(event)) = shutdown.run_until_cancelled(events.next()).await {
+                    match event {
+                        RuntimeEvent::Pod { uid } => {
+                            if let Some(it) = bells.lock().get(&uid) {
+                                it.runtime_changed();
+                            }
+                        }
+                        RuntimeEvent::Resync => ring_all(&bells),
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the runtime's events cannot be heard; it is tried again"),
+        }
+        if shutdown.is_cancelled() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(random::jitter(wait, 0.5)).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+        tracing::debug!(at = %clock::now(), "asking for the runtime's events again");
+    }
+}
+
+fn ring_all(bells: &Bells) {
+    bells.lock().values().for_each(|it| it.runtime_changed());
+}

@@ -1,0 +1,157 @@
+//! What a user decides about an agent: its arguments, and the settings made from them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use ipnet::Ipv4Net;
+
+/// Which runtime runs the containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeKind {
+    /// The first of those that work here: docker.
+    #[default]
+    Auto,
+    Docker,
+    /// No containers: pods that exist only as words.
+    Hollow,
+}
+
+/// The arguments of `orlop-agent` and `orlop agent`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Credentials of user system:node:NAME; $KUBECONFIG and ~/.kube/config if not given.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The node's name; the host's name if not given. With --hollow-nodes the first part of the nodes' names.
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// What runs the containers.
+    #[arg(long, value_enum, default_value_t)]
+    pub runtime: RuntimeKind,
+    /// Be this many nodes at once, none of which runs anything.
+    #[arg(long, value_name = "K")]
+    pub hollow_nodes: Option<usize>,
+    /// The port for logs; 0 takes a free one.
+    #[arg(long, default_value_t = 10250)]
+    pub port: u16,
+    /// Where volumes and the network's ledger are kept.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/orlop/agent")]
+    pub data_dir: PathBuf,
+    /// The node's address; found by itself if not given.
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// The addresses of all pods of the cluster, which are not masqueraded.
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Ipv4Net,
+    /// How long the node counts as alive after a renewal of its lease, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 8)]
+    pub lease_duration: u64,
+    /// Kill this node's pods when its lease could not be renewed for so long, in seconds. Without it pods outlive a lost API server, and
+    /// those that were moved meanwhile are killed when it answers again.
+    #[arg(long, value_name = "SECONDS")]
+    pub fence_after: Option<u64>,
+    /// The certificate that the port for logs serves with; self-signed if not given.
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// The CA whose clients may read logs; the cluster's of the kubeconfig if not given.
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// Where the serving certificate comes from.
+#[derive(Clone, Debug, Default)]
+pub enum ServingCertificate {
+    /// Made at the start and signed by nobody, as the kubelet does without one.
+    #[default]
+    SelfSigned,
+    Files {
+        certificate: PathBuf,
+        key: PathBuf,
+    },
+}
+
+/// The settings of one agent.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub node_name: String,
+    pub runtime: RuntimeKind,
+    /// Be so many hollow nodes, named `<node_name>-<number>`.
+    pub hollow_nodes: Option<usize>,
+    /// The port for logs; 0 takes a free one.
+    pub port: u16,
+    pub data_dir: PathBuf,
+    pub address: Option<IpAddr>,
+    pub cluster_cidr: Ipv4Net,
+    pub lease_duration: Duration,
+    pub fence_after: Option<Duration>,
+    pub serving: ServingCertificate,
+    /// The PEM text of the CA whose clients may read logs; none lets nobody.
+    pub client_ca_pem: Option<Vec<u8>>,
+}
+
+impl Config {
+    /// The settings of a node of this name, all else at its default.
+    pub fn new(node_name: &str, data_dir: PathBuf) -> Self {
+        Config {
+            node_name: node_name.to_owned(),
+            runtime: RuntimeKind::Auto,
+            hollow_nodes: None,
+            port: 10250,
+            data_dir,
+            address: None,
+            cluster_cidr: Ipv4Net::new_assert([10, 244, 0, 0].into(), 16),
+            lease_duration: Duration::from_secs(8),
+            fence_after: None,
+            serving: ServingCertificate::SelfSigned,
+            client_ca_pem: None,
+        }
+    }
+}
+
+impl TryFrom<Args> for Config {
+    type Error = std::io::Error;
+
+    fn try_from(args: Args) -> Result<Self, std::io::Error> {
+        let node_name = match args.node_name {
+            Some(it) => it,
+            None => std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_lowercase(),
+        };
+        let serving = match (args.tls_cert_file, args.tls_private_key_file) {
+            (Some(certificate), Some(key)) => ServingCertificate::Files { certificate, key },
+            _ => ServingCertificate::SelfSigned,
+        };
+        Ok(Config {
+            runtime: args.runtime,
+            hollow_nodes: args.hollow_nodes,
+            port: args.port,
+            address: args.address,
+            cluster_cidr: args.cluster_cidr,
+            lease_duration: Duration::from_secs(args.lease_duration.max(1)),
+            fence_after: args.fence_after.map(Duration::from_secs),
+            serving,
+            client_ca_pem: args.client_ca_file.map(std::fs::read).transpose()?,
+            ..Config::new(&node_name, args.data_dir)
+        })
+    }
+}
+
+/// Certificates in DER as one PEM text.
+pub fn pem(certificates: &[Vec<u8>]) -> Vec<u8> {
+    use base64::Engine;
+    let mut text = String::new();
+    for it in certificates {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let encoded = base64::prelude::BASE64_STANDARD.encode(it);
+        for line in encoded.as_bytes().chunks(64) {
+            text.push_str(&String::from_utf8_lossy(line));
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text.into_bytes()
+}

@@ -1,0 +1,318 @@
+//! A fleet of hollow nodes in one process: for scale tests and benchmarks of the scheduler and the API.
+//!
+//! One watch brings the pods of all its nodes, as slim views; one task renews all leases in turn; a pod that is bound becomes Running and
+//! Ready with an address in one write, a pod that is deleted is gone at once. A node costs its name, a pod its view: 5,000 nodes with
+//! 10,000 pods fit in some tens of megabytes. It runs no pod machine; what hollow pods do beyond that is `runtime/hollow`'s.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use orlop_client::informer::Change;
+use orlop_client::write::WRITE_TIMEOUT;
+use orlop_client::{Informer, clock, random};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::machine::status::time;
+use crate::node::lease::{NAMESPACE, NodeLease};
+use crate::node::{About, Capacity, NodeKeeper};
+use crate::runtime::hollow::{Hollow, HollowOptions};
+
+/// Requests at once, of each kind: enough to keep a server busy, few enough to leave it room for others.
+const REQUESTS: usize = 32;
+/// The size of a hollow node: kubemark's.
+const CPU: i64 = 32;
+const MEMORY_BYTES: i64 = 256 << 30;
+const PODS: i64 = 110;
+/// The least pause before a write that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often a write is tried before the next change of the pod has to bring it up again.
+const ATTEMPTS: u32 = 5;
+
+/// What the fleet reads of a pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Slim {
+    #[serde(default)]
+    metadata: kube::core::ObjectMeta,
+    #[serde(default)]
+    spec: SlimSpec,
+    #[serde(default)]
+    status: SlimStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SlimSpec {
+    #[serde(default)]
+    node_name: String,
+    #[serde(default)]
+    containers: Vec<SlimContainer>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct SlimContainer {
+    name: String,
+    #[serde(default)]
+    image: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct SlimStatus {
+    #[serde(default)]
+    phase: String,
+    #[serde(default)]
+    conditions: Vec<Value>,
+}
+
+orlop_client::view!(Slim: Pod);
+
+/// Runs `count` hollow nodes until `shutdown`.
+pub async fn run(config: &Config, count: usize, client: kube::Client, shutdown: CancellationToken) {
+    let names: Arc<HashMap<String, u32>> = Arc::new(
+        (0..count).map(|it| (format!("{}-{it}", config.node_name), u32::try_from(it).unwrap_or(u32::MAX))).collect(),
+    );
+    let registering = register_all(config, &names, &client, &shutdown);
+    let leases = renew_all(config.lease_duration, Arc::clone(&names), client.clone(), shutdown.clone());
+    let pods = run_pods(config, Arc::clone(&names), client.clone(), shutdown.clone());
+    tokio::join!(
+        async {
+            registering.await;
+            tracing::info!(nodes = names.len(), "the hollow nodes are registered");
+            leases.await;
+        },
+        pods
+    );
+}
+
+/// The address of a hollow node; it exists only as a word.
+fn address(number: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 0, 0)).saturating_add(number)))
+}
+
+async fn register_all(
+    config: &Config,
+    names: &HashMap<String, u32>,
+    client: &kube::Client,
+    shutdown: &CancellationToken,
+) {
+    let api: Api<Node> = Api::all(client.clone());
+    let runtime: Arc<dyn crate::runtime::Runtime> = Arc::new(Hollow::new(HollowOptions::default()));
+    let registering = futures::stream::iter(names.iter()).for_each_concurrent(REQUESTS, |(name, number)| {
+        let about = About {
+            name: name.clone(),
+            address: address(*number),
+            capacity: Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS },
+            data_dir: config.data_dir.clone(),
+            port: None,
+            hollow: true,
+        };
+        let keeper = NodeKeeper { about, api: api.clone(), runtime: Arc::clone(&runtime) };
+        async move { drop(keeper.register(shutdown).await) }
+    });
+    registering.await;
+}
+
+/// Renews all leases, spread over half their duration.
+async fn renew_all(
+    duration: Duration,
+    names: Arc<HashMap<String, u32>>,
+    client: kube::Client,
+    shutdown: CancellationToken,
+) {
+    let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    // Renewals of thousands of nodes are the load of an idle fleet: each lease gets half its time, and lasts at least 40 s.
+    let lasting = duration.max(Duration::from_secs(40));
+    loop {
+        let began = Instant::now();
+        let round = futures::stream::iter(names.keys()).for_each_concurrent(REQUESTS, |name| {
+            let lease = NodeLease { node: name.clone(), node_uid: String::new(), duration: lasting };
+            let api = api.clone();
+            async move {
+                if let Err(error) = lease.renew(&api).await {
+                    tracing::debug!(%error, node = lease.node, "a hollow node's lease could not be renewed");
+                }
+            }
+        });
+        if shutdown.run_until_cancelled(round).await.is_none() {
+            return;
+        }
+        let rest = (lasting / 4).saturating_sub(began.elapsed());
+        if shutdown.run_until_cancelled(tokio::time::sleep(random::jitter(rest, 0.1))).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Makes bound pods run and deleted pods go.
+async fn run_pods(
+    config: &Config,
+    names: Arc<HashMap<String, u32>>,
+    client: kube::Client,
+    shutdown: CancellationToken,
+) {
+    let selector = if names.len() == 1 {
+        format!("spec.nodeName={}", names.keys().next().map_or("", String::as_str))
+    } else {
+        "spec.nodeName!=".to_owned()
+    };
+    let store = Informer::<Slim>::new(client.clone()).fields(&selector).start(shutdown.clone());
+    let (there, mut changes) = store.subscribe();
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Arc<Slim>>(REQUESTS);
+    let own = |it: &Arc<Slim>| names.contains_key(&it.spec.node_name);
+    let mut addresses = Addresses::new(config.cluster_cidr);
+    let serving = tokio_stream::wrappers::ReceiverStream::new(receiver).for_each_concurrent(REQUESTS * 2, |pod| {
+        let (client, shutdown) = (client.clone(), shutdown.clone());
+        let (node, pod_ip) = (names.get(&pod.spec.node_name).copied().unwrap_or_default(), addresses.of(&pod));
+        async move {
+            let _ = shutdown.run_until_cancelled(settle(client, &pod, address(node), pod_ip)).await;
+        }
+    });
+    let until = shutdown.clone();
+    let feeding = async move {
+        for pod in there.into_iter().filter(&own) {
+            let _ = sender.send(pod).await;
+        }
+        while let Some(Change { new, .. }) = until.run_until_cancelled(changes.next()).await {
+            if let Some(pod) = new.filter(&own)
+                && sender.send(pod).await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::join!(feeding, serving);
+}
+
+/// Addresses for hollow pods: counted up through the cluster's range, the same address for the same pod while it is remembered.
+struct Addresses {
+    first: u32,
+    size: u32,
+    next: u32,
+    by_uid: BTreeMap<String, u32>,
+}
+
+/// Pods whose address is remembered: beyond it the oldest uid's is forgotten, it was written to the API long ago.
+const REMEMBERED: usize = 65_536;
+
+impl Addresses {
+    fn new(range: ipnet::Ipv4Net) -> Self {
+        let size = 1u32.checked_shl(32 - u32::from(range.prefix_len())).unwrap_or(u32::MAX).max(4);
+        Addresses { first: range.network().into(), size, next: 0, by_uid: BTreeMap::new() }
+    }
+
+    fn of(&mut self, pod: &Slim) -> IpAddr {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        if self.by_uid.len() >= REMEMBERED {
+            self.by_uid.pop_first();
+        }
+        let (next, size) = (&mut self.next, self.size);
+        let offset = *self.by_uid.entry(uid).or_insert_with(|| {
+            *next = *next % (size - 2) + 1;
+            *next
+        });
+        IpAddr::V4(Ipv4Addr::from(self.first.saturating_add(offset)))
+    }
+}
+
+/// Brings one pod to where it belongs: gone where it is being deleted, running where it is not yet.
+async fn settle(client: kube::Client, pod: &Slim, host: IpAddr, pod_ip: IpAddr) {
+    let meta = &pod.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let api: Api<Pod> = Api::namespaced(client, meta.namespace.as_deref().unwrap_or_default());
+    let deleting = meta.deletion_timestamp.is_some();
+    if !deleting && pod.status.phase != "Pending" && !pod.status.phase.is_empty() {
+        return;
+    }
+    for attempt in 0..ATTEMPTS {
+        let done = if deleting {
+            let preconditions = Some(Preconditions { uid: meta.uid.clone(), resource_version: None });
+            let params = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
+            tokio::time::timeout(WRITE_TIMEOUT, api.delete(name, &params)).await.map(|it| it.map(drop))
+        } else {
+            let patch = Patch::Merge(running(pod, host, pod_ip));
+            let params = PatchParams::default();
+            // The answer is not needed: only its code is looked at, and 10,000 pods are not parsed.
+            tokio::time::timeout(WRITE_TIMEOUT, api.patch_status(name, &params, &patch)).await.map(|it| it.map(drop))
+        };
+        match done {
+            Ok(Ok(())) => return,
+            // Gone, or changed: the change comes by watch.
+            Ok(Err(kube::Error::Api(it))) if matches!(it.code, 404 | 409) => return,
+            Ok(Err(error)) => tracing::debug!(%error, name, attempt, "a hollow pod could not be written"),
+            Err(_) => tracing::debug!(name, attempt, "the API server does not answer"),
+        }
+        tokio::time::sleep(random::jitter(RETRY * 2u32.pow(attempt), 0.5)).await;
+    }
+}
+
+/// The status of a pod that runs.
+fn running(pod: &Slim, host: IpAddr, pod_ip: IpAddr) -> Value {
+    let now = time(clock::now());
+    let own = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+    let mut conditions: Vec<Value> =
+        own.iter().map(|it| json!({ "type": it, "status": "True", "lastTransitionTime": now })).collect();
+    let foreign = pod.status.conditions.iter().filter(|it| !own.iter().any(|own| it["type"] == *own));
+    conditions.extend(foreign.cloned());
+    let statuses: Vec<Value> = pod
+        .spec
+        .containers
+        .iter()
+        .map(|it| {
+            json!({
+                "name": it.name, "image": it.image, "imageID": it.image, "ready": true, "started": true, "restartCount": 0,
+                "containerID": format!("hollow://{}-{}", pod.metadata.uid.as_deref().unwrap_or_default(), it.name),
+                "state": { "running": { "startedAt": now } }, "lastState": {}
+            })
+        })
+        .collect();
+    json!({
+        "metadata": { "uid": pod.metadata.uid },
+        "status": {
+            "phase": "Running", "startTime": now, "hostIP": host, "hostIPs": [{ "ip": host }], "podIP": pod_ip,
+            "podIPs": [{ "ip": pod_ip }], "conditions": conditions, "containerStatuses": statuses,
+            "observedGeneration": pod.metadata.generation
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_pod_keeps_the_conditions_of_others() {
+        let pod: Slim = serde_json::from_value(json!({
+            "metadata": {"name": "p", "uid": "u"}, "spec": {"nodeName": "h-1", "containers": [{"name": "c", "image": "x"}]},
+            "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]}
+        }))
+        .unwrap();
+        let status = running(&pod, address(1), address(2));
+        let conditions = status["status"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions.len(), 5);
+        assert_eq!(conditions.iter().filter(|it| it["status"] == "True").count(), 5);
+        assert_eq!(status["status"]["hostIP"], "172.16.0.1");
+        assert_eq!(status["status"]["containerStatuses"][0]["containerID"], "hollow://u-c");
+    }
+
+    #[test]
+    fn addresses_are_of_the_range_and_stay() {
+        let mut addresses = Addresses::new("10.9.0.0/29".parse().unwrap());
+        let pod = |uid: &str| Slim {
+            metadata: kube::core::ObjectMeta { uid: Some(uid.into()), ..Default::default() },
+            ..Slim::default()
+        };
+        let first = addresses.of(&pod("a"));
+        assert_eq!(first.to_string(), "10.9.0.1");
+        assert_eq!(addresses.of(&pod("b")).to_string(), "10.9.0.2");
+        assert_eq!(addresses.of(&pod("a")), first);
+    }
+}

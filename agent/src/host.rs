@@ -1,0 +1,43 @@
+//! What all pods of one node share: the way to the API, the runtime, the network, images, volumes, and what is known of the node.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use orlop_api::quantity::Quantity;
+
+use crate::environment::Place;
+use crate::images::Images;
+use crate::machine::NodeFacts;
+use crate::network::PodNetwork;
+use crate::references::References;
+use crate::runtime::Runtime;
+use crate::telling::Teller;
+use crate::volumes::Volumes;
+
+/// One node's shared parts.
+pub struct Host {
+    pub node_name: String,
+    pub client: kube::Client,
+    pub runtime: Arc<dyn Runtime>,
+    pub network: Arc<dyn PodNetwork>,
+    pub images: Images,
+    pub volumes: Volumes,
+    pub references: References,
+    pub teller: Teller,
+    pub facts: NodeFacts,
+    pub memory_bytes: i64,
+    pub allocatable: BTreeMap<String, Quantity>,
+}
+
+impl Host {
+    /// What a pod may ask about where it runs.
+    pub fn place(&self, pod_ip: Option<IpAddr>) -> Place {
+        Place {
+            node_name: self.node_name.clone(),
+            host_ip: self.facts.host_ip,
+            pod_ip,
+            allocatable: self.allocatable.clone(),
+        }
+    }
+}

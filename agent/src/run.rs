@@ -1,0 +1,200 @@
+//! An agent from its settings to its end: the runtime, the node, the network, then the pods.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use orlop_client::events::Recorder;
+use orlop_client::random;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, Bells};
+use crate::config::{Config, RuntimeKind};
+use crate::host::Host;
+use crate::images::Images;
+use crate::machine::NodeFacts;
+use crate::network::bridge::{self, BridgeNetwork};
+use crate::network::hollow::HollowNetwork;
+use crate::network::{PodNetwork, tend};
+use crate::node::capacity::own_address;
+use crate::node::lease::NodeLease;
+use crate::node::{About, Capacity, NodeKeeper};
+use crate::references::References;
+use crate::runtime::docker::DockerRuntime;
+use crate::runtime::hollow::{Hollow, HollowOptions};
+use crate::runtime::{Runtime, RuntimeError};
+use crate::server::{Logs, Server};
+use crate::telling::Teller;
+use crate::volumes::Volumes;
+
+/// How long between two attempts to open the network or reach the runtime.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Why an agent cannot run at all. What may pass by itself is not here: it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("the data directory {path}: {source}")]
+    DataDir {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the runtime: {0}")]
+    Runtime(#[from] RuntimeError),
+    #[error("the port for logs: {0}")]
+    Server(#[from] crate::server::ServerError),
+}
+
+/// Runs an agent until `shutdown`, which leaves its pods running.
+///
+/// # Errors
+/// Settings that cannot work.
+pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) -> Result<(), AgentError> {
+    run_with_lease_client(config, client.clone(), client, shutdown).await
+}
+
+/// As [`run`]; `lease_client` has a connection of its own, so that load on the other
+/// does not make the node look dead.
+///
+/// # Errors
+/// Settings that cannot work.
+pub async fn run_with_lease_client(
+    config: Config,
+    client: kube::Client,
+    lease_client: kube::Client,
+    shutdown: CancellationToken,
+) -> Result<(), AgentError> {
+    if let Some(count) = config.hollow_nodes {
+        crate::fleet::run(&config, count, client, shutdown).await;
+        return Ok(());
+    }
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
+    let hollow = config.runtime == RuntimeKind::Hollow;
+    let runtime: Arc<dyn Runtime> = match config.runtime {
+        RuntimeKind::Hollow => Arc::new(Hollow::new(HollowOptions::default())),
+        RuntimeKind::Docker | RuntimeKind::Auto => Arc::new(DockerRuntime::from_env(&config.node_name)?),
+    };
+    let logs = Logs::default();
+    let server = Server::start(&config, Arc::clone(&runtime), logs.clone(), shutdown.clone()).await?;
+    let address = config.address.unwrap_or_else(own_address);
+    let capacity = Capacity::of_this_machine(&config.data_dir);
+    let about = About {
+        name: config.node_name.clone(),
+        address,
+        capacity: capacity.clone(),
+        data_dir: config.data_dir.clone(),
+        port: Some(server.port()),
+        hollow,
+    };
+    let keeper =
+        NodeKeeper { about: about.clone(), api: Api::<Node>::all(client.clone()), runtime: Arc::clone(&runtime) };
+    let Some(node) = keeper.register(&shutdown).await else { return Ok(()) };
+    let node_uid = node.metadata.uid.clone().unwrap_or_default();
+    let (renewed_sender, renewed) = watch::channel(Instant::now());
+    let lease = NodeLease { node: config.node_name.clone(), node_uid, duration: config.lease_duration };
+    tokio::spawn(lease.keep(lease_client, renewed_sender, shutdown.clone()));
+
+    let Some(pod_cidr) = keeper.pod_cidr(node, &shutdown).await else { return Ok(()) };
+    let Some(network) = open_network(&config, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
+    tokio::spawn(tend(Arc::clone(&network), shutdown.clone()));
+    let runtime_name = runtime_name(&runtime, &shutdown).await;
+    let keeping = shutdown.clone();
+    tokio::spawn(async move { keeper.keep(keeping).await });
+
+    let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
+    let host = host(&config, client, runtime, network, Teller(recorder), &capacity, address, runtime_name);
+    let (host, bells) = host;
+    logs.serve(Arc::clone(&host));
+    tracing::info!(node = config.node_name, %address, %pod_cidr, port = server.port(), "the agent runs");
+    let agent = Agent::new(host, bells, capacity.allocatable(), about.labels(), shutdown.clone());
+    agent.run(renewed, config.fence_after).await;
+    server.stopped().await;
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The parts of one struct, put together once.
+fn host(
+    config: &Config,
+    client: kube::Client,
+    runtime: Arc<dyn Runtime>,
+    network: Arc<dyn PodNetwork>,
+    teller: Teller,
+    capacity: &Capacity,
+    address: IpAddr,
+    runtime_name: String,
+) -> (Arc<Host>, Bells) {
+    let bells: Bells = Arc::new(Mutex::default());
+    let ring = Arc::clone(&bells);
+    let wake = Arc::new(move |uid: &str| {
+        if let Some(it) = ring.lock().get(uid) {
+            it.references_changed();
+        }
+    });
+    let allocatable = capacity.allocatable();
+    let host = Host {
+        node_name: config.node_name.clone(),
+        client: client.clone(),
+        images: Images::new(Arc::clone(&runtime), teller.clone()),
+        volumes: Volumes::new(&config.data_dir),
+        references: References::new(client, wake),
+        teller,
+        facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
+        memory_bytes: capacity.memory_bytes,
+        allocatable: [
+            ("cpu".to_owned(), orlop_api::quantity::Quantity::from_millis(allocatable.cpu_milli)),
+            (
+                "memory".to_owned(),
+                orlop_api::quantity::Quantity::from_millis(allocatable.memory_bytes.saturating_mul(1000)),
+            ),
+        ]
+        .into(),
+        runtime,
+        network,
+    };
+    (Arc::new(host), bells)
+}
+
+async fn open_network(
+    config: &Config,
+    pod_cidr: ipnet::Ipv4Net,
+    hollow: bool,
+    shutdown: &CancellationToken,
+) -> Option<Arc<dyn PodNetwork>> {
+    loop {
+        let opened: Result<Arc<dyn PodNetwork>, _> = if hollow {
+            HollowNetwork::open(pod_cidr).map(|it| Arc::new(it) as _)
+        } else {
+            let settings = bridge::Config {
+                node_name: config.node_name.clone(),
+                pod_cidr,
+                cluster_cidr: config.cluster_cidr,
+                data_dir: config.data_dir.clone(),
+            };
+            BridgeNetwork::open(settings).await.map(|it| Arc::new(it) as _)
+        };
+        match opened {
+            Ok(it) => return Some(it),
+            Err(error) => tracing::error!(%error, "the pod network could not be made; it is tried again"),
+        }
+        shutdown.run_until_cancelled(tokio::time::sleep(random::jitter(RETRY, 0.5))).await?;
+    }
+}
+
+/// The runtime's name for container ids; waits for a runtime that has yet to come up.
+async fn runtime_name(runtime: &Arc<dyn Runtime>, shutdown: &CancellationToken) -> String {
+    loop {
+        match runtime.info().await {
+            Ok(it) => return it.name,
+            Err(error) => tracing::warn!(%error, "waiting for the container runtime"),
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(random::jitter(RETRY, 0.5))).await.is_none() {
+            return String::new();
+        }
+    }
+}

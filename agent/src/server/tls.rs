@@ -1,0 +1,64 @@
+//! The port's TLS: its own certificate, and the CA whose clients are let in.
+
+use std::fs;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::config::{Config, ServingCertificate};
+
+/// The settings of the port's TLS.
+///
+/// # Errors
+/// A file that is missing or holds something else.
+pub fn config(config: &Config) -> Result<ServerConfig, String> {
+    let (chain, key) = serving(config)?;
+    let mut roots = RootCertStore::empty();
+    for it in certificates(config.client_ca_pem.as_deref().unwrap_or_default(), "the client CA")? {
+        roots.add(it).map_err(|it| format!("the client CA: {it}"))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|it| it.to_string())?;
+    if roots.is_empty() {
+        return Err(
+            "no CA is known whose clients may read logs: give --client-ca-file, or a kubeconfig with the cluster's CA"
+                .into(),
+        );
+    }
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|it| it.to_string())?;
+    let mut tls =
+        builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(|it| it.to_string())?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|it| format!("{what}: {it}"))
+}
+
+fn serving(config: &Config) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    match &config.serving {
+        ServingCertificate::Files { certificate, key } => {
+            let read = |it: &std::path::Path| fs::read(it).map_err(|error| format!("{}: {error}", it.display()));
+            let chain = certificates(&read(certificate)?, &certificate.display().to_string())?;
+            if chain.is_empty() {
+                return Err(format!("{}: no certificate", certificate.display()));
+            }
+            let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|it| format!("{}: {it}", key.display()))?;
+            Ok((chain, key))
+        }
+        ServingCertificate::SelfSigned => {
+            let names = vec![config.node_name.clone(), "localhost".to_owned()];
+            let made =
+                rcgen::generate_simple_self_signed(names).map_err(|it| format!("the serving certificate: {it}"))?;
+            let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(str::to_owned)?;
+            Ok((vec![made.cert.der().clone()], key))
+        }
+    }
+}

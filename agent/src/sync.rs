@@ -1,0 +1,296 @@
+//! One pod's worker: looks, lets the machine decide, does what the plan says, and waits for something to happen.
+//!
+//! It chooses nothing. What wakes it is a changed pod, a runtime event, a probe's verdict, the end of something that took long, a changed
+//! ConfigMap or Secret, or the time the plan named; each only makes it look again. Long work (pulls, mounts, stops, hooks, writes to
+//! the API) runs beside it, so that an API server that is away holds up no container.
+
+mod act;
+mod container;
+mod hooks;
+mod report;
+mod tokens;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use orlop_client::{clock, random};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::host::Host;
+use crate::machine::{Failure, Memory, Plan, PodWorld, ProbeKind, Rejection, VolumeState, decide, decide_gone};
+use crate::probes::{ProbeSet, Verdict};
+use crate::runtime::{Id, Image, Inventory};
+
+/// How long a pod is left alone at most, though nothing happens: a guard against a lost event, not a way to work.
+const RESYNC: Duration = Duration::from_secs(240);
+/// Probe verdicts that may wait for the worker: three for each of some twenty containers.
+const VERDICTS: usize = 64;
+/// How long a pod that changes in a loop is held before each further look.
+const BREATH: Duration = Duration::from_millis(20);
+/// Looks in a row without waiting, after which the worker takes a breath: more than any plan needs.
+const LOOKS_IN_A_ROW: u32 = 50;
+
+/// How others wake a worker.
+#[derive(Debug, Default)]
+pub struct Bell {
+    runtime: AtomicBool,
+    references: AtomicBool,
+    rung: Notify,
+}
+
+impl Bell {
+    /// The runtime changed something of the pod.
+    pub fn runtime_changed(&self) {
+        self.runtime.store(true, Ordering::Release);
+        self.rung.notify_one();
+    }
+
+    /// A ConfigMap or Secret of the pod changed.
+    pub fn references_changed(&self) {
+        self.references.store(true, Ordering::Release);
+        self.rung.notify_one();
+    }
+}
+
+/// The end of something that took long.
+enum Outcome {
+    /// Volumes were made; tokens in them last until the given time.
+    Volumes(Result<Option<Instant>, String>),
+    Image {
+        container: String,
+        attempt: u32,
+        result: Result<Image, Failure>,
+    },
+    Stopped {
+        id: Id,
+        failed: Option<String>,
+    },
+    PostStart {
+        id: Id,
+        failed: Option<String>,
+    },
+    Reported(report::Reported),
+}
+
+/// One pod's worker.
+pub struct Worker {
+    host: Arc<Host>,
+    uid: String,
+    /// The pod as the API has it; none once it is gone.
+    pod: Option<Arc<Pod>>,
+    memory: Memory,
+    inventory: Inventory,
+    /// The inventory may be old.
+    dirty: bool,
+    tasks: JoinSet<Outcome>,
+    probes: ProbeSet,
+    verdicts: mpsc::Receiver<Verdict>,
+    report: report::Report,
+    /// Why the last plan was not done to its end; the next one waits for its time.
+    trouble: Option<Failure>,
+    /// When tokens in the pod's volumes must be written anew.
+    refresh_at: Option<Instant>,
+}
+
+impl Worker {
+    /// A worker of the pod `uid`; `rejected` is why the node does not take it, if so.
+    pub fn new(host: Arc<Host>, uid: String, rejected: Option<Rejection>) -> Self {
+        let (sender, verdicts) = mpsc::channel(VERDICTS);
+        Worker {
+            probes: ProbeSet::new(Arc::clone(&host), sender),
+            host,
+            uid,
+            pod: None,
+            memory: Memory { rejected, ..Memory::default() },
+            inventory: Inventory::default(),
+            dirty: true,
+            tasks: JoinSet::new(),
+            verdicts,
+            report: report::Report::default(),
+            trouble: None,
+            refresh_at: None,
+        }
+    }
+
+    /// Works until nothing of the pod is left in the API or here, or until `shutdown`, which leaves everything as it is.
+    pub async fn run(
+        mut self,
+        mut pods: watch::Receiver<Option<Arc<Pod>>>,
+        bell: Arc<Bell>,
+        shutdown: CancellationToken,
+    ) {
+        self.pod = pods.borrow_and_update().clone();
+        let mut looks = 0;
+        loop {
+            let recheck = match self.turn().await {
+                Turn::Over => break,
+                Turn::Again if looks < LOOKS_IN_A_ROW => {
+                    looks += 1;
+                    if shutdown.is_cancelled() {
+                        return;
+                    }
+                    self.take_changes(&mut pods);
+                    continue;
+                }
+                Turn::Again => BREATH,
+                Turn::Wait(it) => it,
+            };
+            looks = 0;
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = pods.changed() => if changed.is_err() { return },
+                () = bell.rung.notified() => {}
+                Some(it) = self.verdicts.recv() => self.note(it),
+                Some(it) = self.tasks.join_next() => self.ended(it),
+                () = tokio::time::sleep(recheck) => {}
+            }
+            self.take_changes(&mut pods);
+            while let Ok(it) = self.verdicts.try_recv() {
+                self.note(it);
+            }
+            if bell.runtime.swap(false, Ordering::AcqRel) {
+                self.dirty = true;
+            }
+            if bell.references.swap(false, Ordering::AcqRel) || self.refresh_at.is_some_and(|it| it <= Instant::now()) {
+                self.references_changed();
+            }
+        }
+        self.host.references.forget(&self.uid);
+    }
+
+    fn take_changes(&mut self, pods: &mut watch::Receiver<Option<Arc<Pod>>>) {
+        if !pods.has_changed().unwrap_or(false) {
+            return;
+        }
+        let new = pods.borrow_and_update().clone();
+        // The answer to a write may be ahead of the watch.
+        let ahead = |own: &Arc<Pod>, new: &Arc<Pod>| report::revision(own) > report::revision(new);
+        match (&self.pod, &new) {
+            (Some(own), Some(new)) if ahead(own, new) => {}
+            _ => {
+                // A pod that comes back after it was given up (a fence) starts with a clear mind.
+                if self.pod.is_none() && new.is_some() {
+                    self.memory = Memory::default();
+                }
+                self.pod = new;
+            }
+        }
+    }
+
+    /// One look, one decision, and what follows from it.
+    async fn turn(&mut self) -> Turn {
+        if self.dirty {
+            match self.host.runtime.pod_inventory(&self.uid).await {
+                Ok(it) => {
+                    self.memory.forget_all_but(&it);
+                    self.inventory = it;
+                    self.dirty = false;
+                }
+                Err(error) => return self.hold("the runtime's inventory", &error.to_string()),
+            }
+        }
+        let plan = self.plan();
+        self.probes.sync(self.pod.as_ref(), self.address(), &plan.probes);
+        if let (Some(pod), Some(status)) = (&self.pod, &plan.status)
+            && let Some(write) = self.report.write(&self.host, pod, status)
+        {
+            self.tasks.spawn(async move { Outcome::Reported(write.await) });
+        }
+        if let Some(trouble) = self.trouble.as_ref().filter(|it| it.retry_at > clock::now()) {
+            return Turn::Wait(clock::until(trouble.retry_at, clock::now()));
+        }
+        let gone = plan.status.is_none();
+        if plan.actions.is_empty() {
+            self.trouble = None;
+            return Turn::Wait(self.rest(&plan));
+        }
+        for action in plan.actions {
+            if let Err(failure) = self.act(action).await {
+                return self.hold("a step of the pod", &failure);
+            }
+        }
+        self.trouble = None;
+        if gone {
+            self.probes.clear();
+            self.dirty = true;
+            let left = self.host.runtime.pod_inventory(&self.uid).await;
+            return match left {
+                Ok(it) if it.containers.is_empty() && it.sandboxes.is_empty() => Turn::Over,
+                Ok(_) => self.hold("what is left of the pod", "it is still there"),
+                Err(error) => self.hold("the runtime's inventory", &error.to_string()),
+            };
+        }
+        Turn::Again
+    }
+
+    fn plan(&self) -> Plan {
+        let seen = PodWorld {
+            now: clock::now(),
+            node: &self.host.facts,
+            inventory: &self.inventory,
+            address: self.address(),
+            memory: &self.memory,
+        };
+        match &self.pod {
+            Some(pod) => decide(pod, &seen),
+            None => decide_gone(&seen),
+        }
+    }
+
+    fn address(&self) -> Option<std::net::IpAddr> {
+        self.host.network.address_of(&self.uid)
+    }
+
+    /// How long until the next look, if nothing happens.
+    fn rest(&self, plan: &Plan) -> Duration {
+        let named = plan.recheck.map(|it| clock::until(it, clock::now()) + Duration::from_millis(1));
+        let tokens = self.refresh_at.map(|it| it.saturating_duration_since(Instant::now()));
+        let report = self.report.retry_in();
+        [named, tokens, report].into_iter().flatten().fold(random::jitter(RESYNC, 0.5), Duration::min)
+    }
+
+    /// Something failed that the machine has no word for: told once, tried again after a wait that grows.
+    fn hold(&mut self, what: &str, why: &str) -> Turn {
+        let failure = Failure::after(self.trouble.as_ref(), "", why.to_owned(), clock::now());
+        if self.trouble.as_ref().is_none_or(|it| it.message != why) {
+            tracing::warn!(pod = %self.uid, what, why, "it failed and is tried again");
+        }
+        self.dirty = true;
+        let wait = clock::until(failure.retry_at, clock::now());
+        self.trouble = Some(failure);
+        Turn::Wait(random::jitter(wait, 0.2))
+    }
+
+    fn note(&mut self, verdict: Verdict) {
+        self.memory.probes.entry(verdict.id).or_default().note(verdict.kind, verdict.healthy);
+        if verdict.kind == ProbeKind::Startup && verdict.healthy {
+            tracing::debug!(pod = %self.uid, "a container has started");
+        }
+    }
+
+    /// What waits for a ConfigMap or Secret is tried again at once, and volumes are filled anew.
+    fn references_changed(&mut self) {
+        self.memory.create_failures.clear();
+        self.refresh_at = None;
+        match &self.memory.volumes {
+            VolumeState::Ready => self.spawn_volumes(),
+            VolumeState::Failed(_) => self.memory.volumes = VolumeState::Unknown,
+            _ => {}
+        }
+    }
+}
+
+/// What comes after a look.
+enum Turn {
+    /// Look again at once: something was done.
+    Again,
+    /// Wait for something to happen, or for so long.
+    Wait(Duration),
+    /// Nothing of the pod is left.
+    Over,
+}

@@ -1,0 +1,141 @@
+//! What the runtime is told of a sandbox and of a container, made from the pod.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
+
+use crate::environment::{build, expand_all};
+use crate::host::Host;
+use crate::machine::world::spec as pod_spec;
+use crate::references::Snapshot;
+use crate::resources;
+use crate::runtime::{ContainerSpec, Image, PodRef, SandboxSpec};
+
+/// The longest name of a host (POSIX).
+const HOSTNAME_BYTES: usize = 63;
+
+/// The pod as the runtime labels it.
+fn pod_ref(pod: &Pod) -> PodRef {
+    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    PodRef { namespace: text(&pod.metadata.namespace), name: text(&pod.metadata.name), uid: text(&pod.metadata.uid) }
+}
+
+/// The sandbox of a pod.
+pub fn sandbox(pod: &Pod, attempt: u32) -> SandboxSpec {
+    let it = pod_spec(pod).cloned().unwrap_or_default();
+    let pod_ref = pod_ref(pod);
+    let hostname = it.hostname.filter(|it| !it.is_empty()).unwrap_or_else(|| pod_ref.name.clone());
+    let dns = it.dns_config.unwrap_or_default();
+    let option = |it: k8s_openapi::api::core::v1::PodDNSConfigOption| {
+        let name = it.name?;
+        Some(it.value.map_or_else(|| name.clone(), |value| format!("{name}:{value}")))
+    };
+    let sysctls = it.security_context.and_then(|it| it.sysctls).unwrap_or_default();
+    SandboxSpec {
+        pod: pod_ref,
+        hostname: hostname.chars().take(HOSTNAME_BYTES).collect::<String>().trim_end_matches(['-', '.']).to_owned(),
+        attempt,
+        host_network: it.host_network.unwrap_or(false),
+        host_pid: it.host_pid.unwrap_or(false),
+        host_ipc: it.host_ipc.unwrap_or(false),
+        nameservers: dns.nameservers.into_iter().flatten().filter_map(|it| it.parse().ok()).collect(),
+        searches: dns.searches.unwrap_or_default(),
+        dns_options: dns.options.into_iter().flatten().filter_map(option).collect(),
+        sysctls: sysctls.into_iter().map(|it| (it.name, it.value)).collect(),
+    }
+}
+
+/// A container of a pod.
+///
+/// # Errors
+/// The message of a `CreateContainerConfigError`.
+pub fn spec(
+    host: &Host,
+    pod: &Pod,
+    container: &Container,
+    image: &Image,
+    attempt: u32,
+    found: &Snapshot,
+    pod_ip: Option<IpAddr>,
+) -> Result<ContainerSpec, String> {
+    let mut env = build(pod, container, found, &host.place(pod_ip)).map_err(|it| it.to_string())?;
+    let mounts = host.volumes.mounts(pod, container, &env)?;
+    let command = expand_all(container.command.as_ref(), &env);
+    let args = expand_all(container.args.as_ref(), &env);
+    if !env.iter().any(|(name, _)| name == "HOSTNAME") {
+        env.push(("HOSTNAME".to_owned(), sandbox(pod, 0).hostname));
+    }
+    let own = container.security_context.clone().unwrap_or_default();
+    let shared = pod_spec(pod).and_then(|it| it.security_context.clone()).unwrap_or_default();
+    let user = user(&own, &shared);
+    check_non_root(container, image, &own, &shared, user.as_deref())?;
+    let privileged = own.privileged.unwrap_or(false);
+    let capabilities = own.capabilities.clone().unwrap_or_default();
+    let mut groups = shared.supplemental_groups.clone().unwrap_or_default();
+    groups.extend(shared.fs_group);
+    let name = |it: String| it.trim_start_matches("CAP_").to_owned();
+    Ok(ContainerSpec {
+        pod: pod_ref(pod),
+        name: container.name.clone(),
+        attempt,
+        image: image.id.clone(),
+        command,
+        args,
+        working_dir: container.working_dir.clone().filter(|it| !it.is_empty()),
+        env,
+        mounts,
+        resources: resources::of_container(pod, container, host.memory_bytes),
+        user,
+        supplementary_groups: groups,
+        privileged,
+        read_only_root: own.read_only_root_filesystem.unwrap_or(false),
+        no_new_privileges: own.allow_privilege_escalation == Some(false) && !privileged,
+        capabilities_add: capabilities.add.into_iter().flatten().map(name).collect(),
+        capabilities_drop: capabilities.drop.into_iter().flatten().map(name).collect(),
+        tty: container.tty.unwrap_or(false),
+        stdin: container.stdin.unwrap_or(false),
+    })
+}
+
+/// `uid` or `uid:gid`; a group without a user needs one, which is root.
+fn user(own: &SecurityContext, shared: &PodSecurityContext) -> Option<String> {
+    let user = own.run_as_user.or(shared.run_as_user);
+    let group = own.run_as_group.or(shared.run_as_group);
+    match (user, group) {
+        (Some(user), Some(group)) => Some(format!("{user}:{group}")),
+        (Some(user), None) => Some(user.to_string()),
+        (None, Some(group)) => Some(format!("0:{group}")),
+        (None, None) => None,
+    }
+}
+
+/// `runAsNonRoot`, with the kubelet's messages.
+fn check_non_root(
+    container: &Container,
+    image: &Image,
+    own: &SecurityContext,
+    shared: &PodSecurityContext,
+    user: Option<&str>,
+) -> Result<(), String> {
+    if own.run_as_non_root.or(shared.run_as_non_root) != Some(true) {
+        return Ok(());
+    }
+    let from_image = image.user.as_deref().filter(|it| !it.is_empty());
+    let name = user.or(from_image).unwrap_or("0").split(':').next().unwrap_or("0");
+    match name.parse::<i64>() {
+        Ok(0) if user.is_some() => {
+            Err(format!("container's runAsUser breaks non-root policy (container: {:?})", container.name))
+        }
+        Ok(0) => {
+            Err(format!("container has runAsNonRoot and image will run as root (container: {:?})", container.name))
+        }
+        Ok(_) => Ok(()),
+        Err(_) if name == "root" => {
+            Err(format!("container has runAsNonRoot and image will run as root (container: {:?})", container.name))
+        }
+        Err(_) => Err(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root (container: {:?})",
+            container.name
+        )),
+    }
+}

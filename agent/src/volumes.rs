@@ -1,0 +1,259 @@
+//! A pod's volumes: folders on this machine, made, filled and taken away.
+//!
+//! Layout: `<data-dir>/pods/<pod uid>/volumes/<volume>`. What ConfigMaps and Secrets hold comes in as a [`Snapshot`]; filling a volume
+//! again with other content changes it in one step under the eyes of its readers. It does not know containers beyond their mounts.
+
+pub mod atomic;
+pub mod host_path;
+pub mod payload;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use nix::mount::{MntFlags, MsFlags};
+
+use crate::environment::{Place, expand};
+use crate::machine::world::spec;
+use crate::references::Snapshot;
+use crate::resources;
+use crate::runtime::Mount;
+use payload::Tokens;
+
+/// Why a volume could not be made; the message names it as the kubelet's does.
+#[derive(Debug, thiserror::Error)]
+#[error("MountVolume.SetUp failed for volume {volume:?} : {message}")]
+pub struct VolumeError {
+    pub volume: String,
+    pub message: String,
+}
+
+/// The volumes of this machine's pods.
+#[derive(Clone, Debug)]
+pub struct Volumes {
+    root: PathBuf,
+}
+
+impl Volumes {
+    /// Volumes under `<data-dir>/pods`.
+    pub fn new(data_dir: &Path) -> Self {
+        Volumes { root: data_dir.join("pods") }
+    }
+
+    /// The pods that have a folder here.
+    pub fn pods(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        entries.filter_map(|it| it.file_name().into_string().ok()).collect()
+    }
+
+    /// Makes and fills the pod's volumes; those that are there are brought up to date.
+    ///
+    /// # Errors
+    /// The first volume that cannot be made.
+    pub fn mount(&self, pod: &Pod, found: &Snapshot, place: &Place, tokens: &Tokens) -> Result<(), VolumeError> {
+        for volume in spec(pod).and_then(|it| it.volumes.as_ref()).into_iter().flatten() {
+            self.mount_one(pod, volume, found, place, tokens)
+                .map_err(|message| VolumeError { volume: volume.name.clone(), message })?;
+        }
+        Ok(())
+    }
+
+    fn mount_one(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        found: &Snapshot,
+        place: &Place,
+        tokens: &Tokens,
+    ) -> Result<(), String> {
+        if let Some(it) = &volume.host_path {
+            return host_path::check(it);
+        }
+        let folder = self.folder(pod, &volume.name)?;
+        let fs_group = spec(pod).and_then(|it| it.security_context.as_ref()).and_then(|it| it.fs_group);
+        if let Some(it) = &volume.empty_dir {
+            let memory = it.medium.as_deref() == Some("Memory");
+            if !folder.exists() {
+                create(&folder, 0o777)?;
+                own(&folder, fs_group)?;
+            }
+            if memory && !is_mounted(&folder) {
+                let limit = it
+                    .size_limit
+                    .as_ref()
+                    .and_then(|it| resources::lookup(Some(&[("x".to_owned(), it.clone())].into()), "x"));
+                mount_tmpfs(&folder, limit.map(|it| it.value_ceil()))?;
+                own(&folder, fs_group)?;
+            }
+            return Ok(());
+        }
+        let Some(files) = payload::of(pod, volume, found, place, tokens)? else {
+            return Err(format!("no volume plugin matched: {} is not supported by this node", payload::kind(volume)));
+        };
+        create(&folder, 0o755)?;
+        // Secrets stay in memory, as with the kubelet.
+        if payload::is_secret(volume) && !is_mounted(&folder) {
+            mount_tmpfs(&folder, None)?;
+        }
+        atomic::write(&folder, &files, fs_group).map_err(|it| format!("failed to write the volume: {it}"))
+    }
+
+    /// What the container mounts, as paths of this machine.
+    ///
+    /// # Errors
+    /// A mount names no volume of the pod, or its subPath leads out of it.
+    pub fn mounts(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        environment: &[(String, String)],
+    ) -> Result<Vec<Mount>, String> {
+        let mut mounts = Vec::new();
+        for it in container.volume_mounts.iter().flatten() {
+            let volumes = spec(pod).and_then(|it| it.volumes.as_ref());
+            let volume = volumes.into_iter().flatten().find(|volume| volume.name == it.name);
+            let volume = volume.ok_or_else(|| format!("volumeMounts: Not found: {:?}", it.name))?;
+            let root = match &volume.host_path {
+                Some(it) => PathBuf::from(&it.path),
+                None => self.folder(pod, &it.name)?,
+            };
+            let lookup = |name: &str| environment.iter().find(|it| it.0 == name).map(|it| it.1.clone());
+            let sub_path = match (&it.sub_path, &it.sub_path_expr) {
+                (Some(it), _) if !it.is_empty() => Some(it.clone()),
+                (_, Some(it)) if !it.is_empty() => Some(expand(it, lookup)),
+                _ => None,
+            };
+            let host_path = match sub_path {
+                Some(sub) => within(&root, &sub)?,
+                None => root,
+            };
+            let filled = volume.config_map.is_some()
+                || volume.secret.is_some()
+                || volume.projected.is_some()
+                || volume.downward_api.is_some();
+            mounts.push(Mount {
+                host_path,
+                container_path: it.mount_path.clone(),
+                read_only: it.read_only.unwrap_or(false) || filled,
+            });
+        }
+        Ok(mounts)
+    }
+
+    /// Takes a pod's volumes away, with all that is in them. What is mounted is unmounted first; a hostPath is not touched.
+    ///
+    /// # Errors
+    /// A mount is busy, or the disk fails.
+    pub fn remove(&self, uid: &str) -> io::Result<()> {
+        let folder = self.root.join(plain(uid).map_err(io::Error::other)?);
+        let volumes = std::fs::read_dir(folder.join("volumes")).into_iter().flatten().flatten();
+        for volume in volumes {
+            if is_mounted(&volume.path()) {
+                nix::mount::umount2(&volume.path(), MntFlags::MNT_DETACH)?;
+            }
+        }
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn folder(&self, pod: &Pod, volume: &str) -> Result<PathBuf, String> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        Ok(self.root.join(plain(uid)?).join("volumes").join(plain(volume)?))
+    }
+}
+
+/// A name that is one part of a path. Names come from the API and become paths here: this is where none may lead elsewhere.
+fn plain(name: &str) -> Result<&str, String> {
+    let mut parts = Path::new(name).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(it)), None) if it == name => Ok(name),
+        _ => Err(format!("{name:?} is no name for a folder")),
+    }
+}
+
+/// A path under `root` that stays under it whatever links lie on the way; what is missing is made as folders.
+fn within(root: &Path, sub: &str) -> Result<PathBuf, String> {
+    let refused = || format!("subPath {sub:?} must not lead out of its volume");
+    let root = root.canonicalize().map_err(|it| format!("{}: {it}", root.display()))?;
+    let mut path = root.clone();
+    for part in Path::new(sub).components() {
+        let Component::Normal(part) = part else {
+            if part == Component::CurDir {
+                continue;
+            }
+            return Err(refused());
+        };
+        let next = path.join(part);
+        if next.symlink_metadata().is_err() {
+            std::fs::create_dir(&next).map_err(|it| format!("{}: {it}", next.display()))?;
+        }
+        path = next.canonicalize().map_err(|it| format!("{}: {it}", next.display()))?;
+        if !path.starts_with(&root) {
+            return Err(refused());
+        }
+    }
+    Ok(path)
+}
+
+fn create(folder: &Path, mode: u32) -> Result<(), String> {
+    let made = std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)));
+    made.map_err(|it| format!("{}: {it}", folder.display()))
+}
+
+/// Gives a folder to the pod's group, and what is made in it too.
+fn own(folder: &Path, group: Option<i64>) -> Result<(), String> {
+    let Some(group) = group.and_then(|it| u32::try_from(it).ok()) else { return Ok(()) };
+    let owned = std::os::unix::fs::chown(folder, None, Some(group))
+        .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o2777)));
+    owned.map_err(|it| format!("{}: {it}", folder.display()))
+}
+
+fn mount_tmpfs(folder: &Path, limit_bytes: Option<i64>) -> Result<(), String> {
+    let size = limit_bytes.filter(|it| *it > 0).map(|it| format!(",size={it}")).unwrap_or_default();
+    let options = format!("mode=0777{size}");
+    nix::mount::mount(
+        Some("tmpfs"),
+        folder,
+        Some("tmpfs"),
+        MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
+        Some(options.as_str()),
+    )
+    .map_err(|it| format!("mounting memory at {}: {it}", folder.display()))
+}
+
+/// Whether something is mounted on a folder: it lies on another device than the folder above it.
+fn is_mounted(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |it: &Path| it.symlink_metadata().map(|it| it.dev()).ok();
+    folder
+        .parent()
+        .is_some_and(|above| device(above).is_some() && device(folder).is_some() && device(above) != device(folder))
+}
+
+/// The files of a volume: path, content and mode.
+pub type Files = BTreeMap<String, (Vec<u8>, u32)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leads_out_of_a_volume() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("volume");
+        std::fs::create_dir_all(root.join("in")).unwrap();
+        std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
+        assert!(within(&root, "in/new").unwrap().ends_with("volume/in/new"));
+        for bad in ["../x", "in/../../x", "/etc", "out", "out/passwd"] {
+            assert!(within(&root, bad).unwrap_err().contains("must not lead out"), "{bad}");
+        }
+        for bad in ["..", "a/b", "", ".", "/"] {
+            assert!(plain(bad).is_err(), "{bad}");
+        }
+    }
+}

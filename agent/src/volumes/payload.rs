@@ -1,0 +1,199 @@
+//! What a volume holds that is filled from the API: ConfigMaps, Secrets, the pod's fields, tokens, and projections of them.
+//!
+//! Pure: the objects come in as a snapshot, tokens as text.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume};
+
+use super::Files;
+use crate::environment::{Place, field, resource};
+use crate::machine::ending::find;
+use crate::references::{Kind, Snapshot};
+
+/// The mode of files that name none.
+const DEFAULT_MODE: i32 = 0o644;
+
+/// Tokens of the pod's service account, by audience (empty for the API server's) and lifetime in seconds.
+pub type Tokens = BTreeMap<(String, i64), String>;
+
+/// How long a token lives that names no lifetime.
+pub const TOKEN_SECONDS: i64 = 3600;
+
+/// The tokens that a pod's volumes want.
+pub fn tokens_of(pod: &Pod) -> Vec<(String, i64)> {
+    let volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
+    let sources = volumes.filter_map(|it| it.projected.as_ref()).flat_map(|it| it.sources.iter().flatten());
+    sources.filter_map(|it| it.service_account_token.as_ref()).map(token_key).collect()
+}
+
+fn token_key(it: &ServiceAccountTokenProjection) -> (String, i64) {
+    (it.audience.clone().unwrap_or_default(), it.expiration_seconds.unwrap_or(TOKEN_SECONDS))
+}
+
+/// Whether the volume's content is secret, and belongs into memory.
+pub fn is_secret(volume: &Volume) -> bool {
+    let projected = |it: &k8s_openapi::api::core::v1::ProjectedVolumeSource| {
+        it.sources.iter().flatten().any(|it| it.secret.is_some() || it.service_account_token.is_some())
+    };
+    volume.secret.is_some() || volume.projected.as_ref().is_some_and(projected)
+}
+
+/// The word for a volume's type, for the message about one that is not supported.
+pub fn kind(volume: &Volume) -> String {
+    let fields = serde_json::to_value(volume).ok().and_then(|it| it.as_object().cloned()).unwrap_or_default();
+    fields.keys().find(|it| *it != "name").cloned().unwrap_or_else(|| "a volume without a source".into())
+}
+
+/// The files of a volume, or none where it is not filled from the API.
+///
+/// # Errors
+/// An object or key that is not optional is missing, or a path leads out of the volume.
+pub fn of(
+    pod: &Pod,
+    volume: &Volume,
+    found: &Snapshot,
+    place: &Place,
+    tokens: &Tokens,
+) -> Result<Option<Files>, String> {
+    let mut files = Filling { pod, found, place, files: Files::new() };
+    if let Some(it) = &volume.config_map {
+        files.object(Kind::ConfigMap, &it.name, it.items.as_deref(), it.optional, it.default_mode)?;
+    } else if let Some(it) = &volume.secret {
+        let name = it.secret_name.as_deref().unwrap_or_default();
+        files.object(Kind::Secret, name, it.items.as_deref(), it.optional, it.default_mode)?;
+    } else if let Some(it) = &volume.downward_api {
+        files.fields(it.items.as_deref().unwrap_or_default(), it.default_mode)?;
+    } else if let Some(it) = &volume.projected {
+        for source in it.sources.iter().flatten() {
+            if let Some(from) = &source.config_map {
+                files.object(Kind::ConfigMap, &from.name, from.items.as_deref(), from.optional, it.default_mode)?;
+            } else if let Some(from) = &source.secret {
+                files.object(Kind::Secret, &from.name, from.items.as_deref(), from.optional, it.default_mode)?;
+            } else if let Some(from) = &source.downward_api {
+                files.fields(from.items.as_deref().unwrap_or_default(), it.default_mode)?;
+            } else if let Some(from) = &source.service_account_token {
+                let token = tokens.get(&token_key(from)).ok_or("failed to fetch token: none was issued")?;
+                // A token is its owner's only, or its group's where the pod has one.
+                files.put(&from.path, token.clone().into_bytes(), 0o600)?;
+            } else {
+                return Err("a projected source that this node does not support".into());
+            }
+        }
+    } else {
+        return Ok(None);
+    }
+    Ok(Some(files.files))
+}
+
+struct Filling<'a> {
+    pod: &'a Pod,
+    found: &'a Snapshot,
+    place: &'a Place,
+    files: Files,
+}
+
+impl Filling<'_> {
+    fn object(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        items: Option<&[KeyToPath]>,
+        optional: Option<bool>,
+        mode: Option<i32>,
+    ) -> Result<(), String> {
+        let optional = optional == Some(true);
+        let mode = mode.unwrap_or(DEFAULT_MODE);
+        let Some(data) = self.found.get(kind, name) else {
+            return if optional { Ok(()) } else { Err(format!("{} {name:?} not found", kind.word())) };
+        };
+        let Some(items) = items.filter(|it| !it.is_empty()) else {
+            for (key, value) in &data.entries {
+                self.put(key, value.clone(), mode)?;
+            }
+            return Ok(());
+        };
+        for it in items {
+            match data.entries.get(&it.key) {
+                Some(value) => self.put(&it.path, value.clone(), it.mode.unwrap_or(mode))?,
+                None if optional => {}
+                None => return Err(format!("{} references non-existent {} key: {}", kind.word(), kind.word(), it.key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self, items: &[DownwardAPIVolumeFile], mode: Option<i32>) -> Result<(), String> {
+        for it in items {
+            let text = match (&it.field_ref, &it.resource_field_ref) {
+                (Some(from), _) => field(self.pod, &from.field_path, self.place),
+                (_, Some(from)) => {
+                    let name = from.container_name.as_deref().unwrap_or_default();
+                    let own = find(self.pod, name).ok_or_else(|| format!("container {name:?} not found"))?;
+                    resource(self.pod, own, from, self.place)
+                }
+                _ => continue,
+            };
+            let text = text.map_err(|it| it.to_string())?;
+            self.put(&it.path, text.into_bytes(), it.mode.or(mode).unwrap_or(DEFAULT_MODE))?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, path: &str, content: Vec<u8>, mode: i32) -> Result<(), String> {
+        let safe = !path.is_empty() && Path::new(path).components().all(|it| matches!(it, Component::Normal(_)));
+        if !safe || path.starts_with("..") {
+            return Err(format!("invalid path {path:?}: it must stay in its volume"));
+        }
+        self.files.insert(path.to_owned(), (content, u32::try_from(mode & 0o777).unwrap_or(0o644)));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::references::Data;
+
+    fn check(volume: serde_json::Value, expected: Result<&[(&str, &str, u32)], &str>) {
+        let pod: Pod =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "p", "labels": {"a": "b"}}})).unwrap();
+        let mut volume = volume;
+        volume["name"] = "v".into();
+        let volume: Volume = serde_json::from_value(volume).unwrap();
+        let mut found = Snapshot::default();
+        let data = Data { entries: [("k".into(), b"v".to_vec()), ("l".into(), b"w".to_vec())].into(), kind: None };
+        found.0.insert((Kind::ConfigMap, "here".into()), Some(Arc::new(data)));
+        let files = of(&pod, &volume, &found, &Place::default(), &Tokens::new());
+        let told = files.map(|it| {
+            let it = it.expect("it is filled from the API").into_iter();
+            it.map(|(path, (content, mode))| (path, String::from_utf8(content).unwrap(), mode)).collect::<Vec<_>>()
+        });
+        let expected =
+            expected.map(|it| it.iter().map(|(p, c, m)| ((*p).to_owned(), (*c).to_owned(), *m)).collect::<Vec<_>>());
+        assert_eq!(told, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn volumes_hold_what_they_name() {
+        check(serde_json::json!({"configMap": {"name": "here"}}), Ok(&[("k", "v", 0o644), ("l", "w", 0o644)]));
+        check(
+            serde_json::json!({"configMap": {"name": "here", "defaultMode": 0o400, "items": [{"key": "k", "path": "d/x"}]}}),
+            Ok(&[("d/x", "v", 0o400)]),
+        );
+        check(serde_json::json!({"secret": {"secretName": "gone", "optional": true}}), Ok(&[]));
+        check(serde_json::json!({"secret": {"secretName": "gone"}}), Err("secret \"gone\" not found"));
+        check(
+            serde_json::json!({"configMap": {"name": "here", "items": [{"key": "k", "path": "../x"}]}}),
+            Err("invalid path \"../x\": it must stay in its volume"),
+        );
+        check(
+            serde_json::json!({"projected": {"sources": [{"configMap": {"name": "here", "items": [{"key": "l", "path": "l"}]}},
+                {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}]}}),
+            Ok(&[("l", "w", 0o644), ("labels", "a=\"b\"", 0o644)]),
+        );
+    }
+}
