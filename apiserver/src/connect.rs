@@ -23,3 +23,6 @@ pub fn connectors(pki: &Pki, issuer: &Arc<Issuer>, sight: &Sight) -> Result<Vec<
         Arc::new(log_proxy::LogProxy::new(pki.ca(), &pki.kubelet_client, sight.clone())?),
     ])
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,16 +17,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{self, Sight};
+use crate::args;
 use crate::authenticate::service_account::Issuer;
 use crate::authenticate::{Credentials, Found, Objects, TokenFileError};
 use crate::authorize::Policy;
+use crate::bootstrap::{self, BootstrapError, Reach};
 use crate::cache::{Cache, Object, Observer};
 use crate::config::Config;
 use crate::connect;
 use crate::core::Core;
 use crate::feed;
 use crate::pipeline::Pipeline;
-use crate::pki::{Names, Pki, PkiError};
+use crate::pki::{Pki, PkiError};
 use crate::plain::Plain;
 use crate::present::Response;
 use crate::registry;
@@ -50,6 +52,8 @@ pub enum StartError {
     Tokens(#[from] TokenFileError),
     #[error("the keys of service accounts cannot be used: {0}")]
     Issuer(String),
+    #[error("the cluster's first objects cannot be made: {0}")]
+    Bootstrap(#[from] BootstrapError),
 }
 
 /// A running API server.
@@ -94,10 +98,7 @@ impl Server {
     /// [`StartError`] says what to mend.
     pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Self, StartError> {
         let service_address = config.kubernetes_service_address();
-        let names = Names {
-            addresses: config.listen.map(|it| it.ip()).into_iter().chain(config.advertise_address).collect(),
-            extra: config.extra_sans.clone(),
-        };
+        let names = args::names(&config);
         let now = orlop_client::clock::now();
         let pki = Arc::new(Pki::open(&config.data_dir, &names, IpAddr::V4(service_address), now)?);
         let listener = match config.listen {
@@ -125,7 +126,7 @@ impl Server {
             addresses: addresses.clone(),
             shutdown: shutdown.clone(),
         });
-        let authenticator = Arc::new(Credentials::new(None, issuer, objects)?);
+        let authenticator = Arc::new(Credentials::new(config.token_auth_file.as_deref(), issuer, objects)?);
         let plain = Plain { address: address.map(|it| it.to_string()).unwrap_or_default() };
         let pipeline = Pipeline::new(core, authenticator, policy, config.limits, plain);
 
@@ -133,6 +134,17 @@ impl Server {
         tasks.spawn(keep_history_bounded(store.clone(), HISTORY_AGE_MAX, background.clone()));
         tasks.spawn(cache.clone().forget_snapshots(background.clone()));
         tasks.spawn(addresses.sweep(store, cache, background.clone()));
+        let server = Server { pipeline: pipeline.clone(), pki: pki.clone(), address, tasks: tasks.clone() };
+        // Before anything listens: whoever reaches the server finds the cluster's first objects there.
+        let reach = Reach {
+            service: service_address,
+            endpoint: address.and_then(|it| Reach::endpoint(it, config.advertise_address)),
+        };
+        let mended = bootstrap::run(&server.client("system:apiserver", &["system:masters"]), &reach).await;
+        if let Err(error) = mended {
+            background.cancel();
+            return Err(error.into());
+        }
         let serving = match listener {
             Some(listener) => {
                 let tls = Arc::new(Identification::new(pki.ca(), &pki.serving)?);
@@ -155,8 +167,7 @@ impl Server {
                 tracing::error!("the feed of the cache has panicked");
             }
         });
-        tasks.close();
-        let server = Server { pipeline, pki, address, tasks };
+        server.tasks.close();
         if let Some(url) = server.url() {
             server.pki.write_kubeconfigs(&url, now)?;
         }

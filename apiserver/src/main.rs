@@ -1,0 +1,40 @@
+//! `orlop-apiserver`: the API server as a process of its own.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use orlop_apiserver::StartError;
+use orlop_apiserver::args::{Args, Command};
+use orlop_apiserver::serve::ServeError;
+use orlop_client::process;
+
+/// The exit codes beside 0, 1 (anything else) and 2 (the command line).
+const ADDRESS_IN_USE: u8 = 3;
+const STORE_UNREADABLE: u8 = 4;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    process::log_to_standard_error();
+    let outcome = match args.command {
+        Some(Command::NodeCredentials(asked)) => asked.write().map_err(StartError::from),
+        None => match process::until_stopped() {
+            Ok(shutdown) => orlop_apiserver::run(args.serve.into(), shutdown).await,
+            Err(error) => {
+                eprintln!("orlop-apiserver: signals cannot be handled: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orlop-apiserver: {error}");
+            ExitCode::from(match error {
+                StartError::Serve(ServeError::InUse(_)) => ADDRESS_IN_USE,
+                StartError::Open(_) | StartError::List(_) => STORE_UNREADABLE,
+                _ => 1,
+            })
+        }
+    }
+}
