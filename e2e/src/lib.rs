@@ -16,3 +16,5 @@ pub mod kubectl;
 
 pub mod load;
 pub mod wait;
+
+pub mod bench;

@@ -1,0 +1,215 @@
+//! The benchmarks: what `make bench` prints.
+//!
+//! In: what to bench and how much. Out: tables as Markdown on standard output, progress on standard error. Every number is taken from outside, over
+//! the network and from `/proc`: the API benches know nothing of whose server they ask, so that any Kubernetes API server stands
+//! beside ours with `--server`. Budgets are printed beside what they are about; a missed one does not fail the run.
+
+mod scale;
+
+pub mod statistics;
+pub mod usage;
+
+pub mod connection;
+pub mod generator;
+pub mod object;
+pub mod subject;
+pub mod target;
+
+pub mod fanout;
+pub mod list;
+pub mod memory;
+pub mod raw;
+pub mod start;
+pub mod verbs;
+
+pub mod budget;
+pub mod report;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+
+use self::report::Table;
+use self::scale::Scale;
+use self::subject::Subject;
+use self::target::Target;
+use self::usage::Process;
+use crate::tool;
+
+/// What can be benched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Create, get, update, delete.
+    Api,
+    List,
+    Watch,
+    Start,
+    Memory,
+}
+
+/// The stores under our API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    Embedded,
+    Etcd,
+}
+
+/// The command line of `orlop-bench`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "orlop-bench", version, about = "Measures Orlop, or the API of any Kubernetes cluster")]
+pub struct Args {
+    /// Bench only these parts.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub only: Vec<Part>,
+    /// Bench our API server only on these stores.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub store: Vec<Engine>,
+    /// A short run with small numbers.
+    #[arg(long)]
+    pub quick: bool,
+    /// Bench the Kubernetes API server at this URL instead of our own.
+    #[arg(long)]
+    pub server: Option<String>,
+    /// How to reach it; without --server, the cluster of its current context.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// A bearer token for --server.
+    #[arg(long, requires = "server", conflicts_with = "kubeconfig")]
+    pub token: Option<String>,
+    /// Do not check the server's certificate.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Processes on this machine that serve it, for processor time and memory: `server=PID,etcd=PID`, the API server first.
+    #[arg(long, value_delimiter = ',', value_parser = process)]
+    pub pid: Vec<Process>,
+}
+
+fn process(text: &str) -> Result<Process> {
+    let (name, id) = text.split_once('=').context("NAME=PID is wanted")?;
+    Ok(Process { name: name.to_owned(), id: id.parse()? })
+}
+
+/// Runs what is asked for and prints it.
+///
+/// # Errors
+/// When something cannot be measured; the rest is printed nevertheless.
+pub fn run(args: &Args) -> Result<()> {
+    let scale = if args.quick { Scale::quick() } else { Scale::full() };
+    let foreign = foreign(args)?;
+    let now = orlop_client::clock::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+    println!("{}", report::header(&now, raw::fsync().ok(), &versions()));
+    let wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
+    let mut failed = Vec::new();
+    let mut attempt = |what: &str, outcome: Result<()>| {
+        if let Err(error) = outcome {
+            eprintln!("{what} failed: {error:#}");
+            println!("\n{what} could not be measured: {error:#}");
+            failed.push(what.to_owned());
+        }
+    };
+    if let Some(target) = foreign {
+        let subject = Subject::foreign(target, args.pid.clone());
+        attempt("the server's API", api(&subject, &scale, &wanted, &mut memory::table(), None));
+    } else {
+        let mut memories = memory::table();
+        if wanted(Part::Start) {
+            attempt("the start", start::run(&scale).map(|it| show(&it)));
+        }
+        if wanted(Part::Memory) {
+            progress("idle memory");
+            attempt("the idle memory", memory::idle(&scale, &mut memories));
+        }
+        let api_wanted = [Part::Api, Part::List, Part::Watch].into_iter().any(wanted);
+        for engine in [Engine::Embedded, Engine::Etcd] {
+            if api_wanted && (args.store.is_empty() || args.store.contains(&engine)) {
+                attempt(&format!("the API on {engine:?}"), own(engine, &scale, &wanted, &mut memories));
+            }
+        }
+        if !memories.rows.is_empty() {
+            show(&memories);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("not everything could be measured: {}", failed.join(", ")) }
+}
+
+fn foreign(args: &Args) -> Result<Option<Target>> {
+    Ok(match (&args.server, &args.kubeconfig, &args.token) {
+        (Some(server), None, Some(token)) => Some(Target::from_token(server, token, args.insecure)?),
+        (server, Some(path), _) => Some(Target::from_kubeconfig(path, server.as_deref(), args.insecure)?),
+        (Some(_), None, None) => bail!("--server needs --kubeconfig or --token"),
+        (None, None, _) => None,
+    })
+}
+
+/// The API benches on a server of ours.
+fn own(engine: Engine, scale: &Scale, wanted: &dyn Fn(Part) -> bool, memories: &mut Table) -> Result<()> {
+    let (subject, rates) = match engine {
+        Engine::Embedded => (Subject::embedded()?, None),
+        Engine::Etcd => {
+            let subject = Subject::etcd()?;
+            let mut rates = None;
+            if let Some(url) = subject.etcd_url().filter(|_| wanted(Part::Api)) {
+                progress("etcd itself");
+                let (taken, table) = raw::etcd(&url, scale)?;
+                show(&table);
+                rates = Some(taken);
+            }
+            (subject, rates)
+        }
+    };
+    api(&subject, scale, wanted, memories, rates).map_err(|error| error.context(subject.log()))
+}
+
+/// All API benches on one server, one after the other in one process: what it is after them is its memory after the load.
+fn api(
+    subject: &Subject,
+    scale: &Scale,
+    wanted: &dyn Fn(Part) -> bool,
+    memories: &mut Table,
+    etcd: Option<verbs::EtcdRates>,
+) -> Result<()> {
+    if wanted(Part::Api) {
+        progress(&format!("requests: {}", subject.name));
+        show(&verbs::run(subject, scale, &etcd.unwrap_or_default())?);
+    }
+    if wanted(Part::Watch) {
+        progress(&format!("watch fan-out: {}", subject.name));
+        show(&fanout::run(subject, scale)?);
+    }
+    if wanted(Part::List) {
+        progress(&format!("list: {}", subject.name));
+        show(&list::run(subject, scale)?);
+        if wanted(Part::Memory) {
+            memory::loaded(subject, &format!("after the load, with {} pods of 3 kB", scale.pods), memories)?;
+        }
+        list::clean(subject)?;
+    }
+    Ok(())
+}
+
+/// The versions of what is beside us.
+fn versions() -> Vec<String> {
+    let first = |program: &str, package: &str, arguments: &[&str]| {
+        let path = tool::machine(program, package).ok()?;
+        let text = tool::run(Command::new(path).args(arguments)).ok()?;
+        Some(format!("{program}: {}", text.lines().next()?.trim()))
+    };
+    let etcd = first("etcd", "etcd-server", &["--version"]);
+    let docker = first("docker", "docker.io", &["version", "--format", "{{.Server.Version}}"]);
+    let profile = if cfg!(debug_assertions) { "debug (numbers mean nothing)" } else { "release" };
+    [Some(format!("Orlop {}, {profile} build", env!("CARGO_PKG_VERSION"))), etcd, docker]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Prints a table as soon as it is known.
+fn show(table: &Table) {
+    println!("{table}");
+}
+
+fn progress(what: &str) {
+    eprintln!("measuring {what}");
+}

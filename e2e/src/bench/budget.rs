@@ -1,0 +1,88 @@
+//! What is asked of us: absolute limits, and multiples of what kube-apiserver 1.20 on etcd 3.4 did on a quiet machine like the one these
+//! budgets were written on (two cores shared by client, server and store). Pure.
+
+use std::time::Duration;
+
+use super::report;
+
+/// Start to the first 200 of `/readyz` in a new data directory (reference: 3.4–4.2 s).
+pub const START: Duration = Duration::from_millis(200);
+/// Idle resident memory of store, API server, controllers and scheduler together (reference: 495 MiB).
+pub const IDLE_BYTES: u64 = 50 << 20;
+/// Resident memory of the API server with its store after the whole load (reference: 1,660 MiB and etcd 310 MiB).
+pub const LOADED_BYTES: u64 = 150 << 20;
+/// Processor time of the server per create with 64 clients (reference: 650 µs).
+pub const CREATE_PROCESSOR: Duration = Duration::from_micros(100);
+/// Processor time of the server per get with 64 clients (reference: 410 µs).
+pub const GET_PROCESSOR: Duration = Duration::from_micros(50);
+/// A LIST of 5,000 pods, 15 MB (reference: 295 ms; 93 ms at resourceVersion 0).
+pub const LIST: Duration = Duration::from_millis(20);
+/// What the load generator itself may take per request.
+pub const OWN_PROCESSOR: Duration = Duration::from_micros(110);
+/// The agent's median from bind to running over the raw runtime's create and start.
+pub const AGENT_RATIO: f64 = 2.0;
+/// Pods an agent brings up per second.
+pub const AGENT_RATE: f64 = 50.0;
+/// Our rate on etcd over etcd's own.
+pub const ETCD_SHARE: f64 = 0.8;
+
+/// What the reference did, and how many times that is asked of us.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reference {
+    pub value: f64,
+    pub factor: f64,
+}
+
+/// Creates of the reference, per second, by clients; asked of us at 16 and 64.
+pub fn create(clients: usize) -> Option<Reference> {
+    match clients {
+        16 => Some(Reference { value: 2_400.0, factor: 3.0 }),
+        64 => Some(Reference { value: 2_540.0, factor: 3.0 }),
+        _ => None,
+    }
+}
+
+/// Gets of the reference, per second, with 64 clients.
+pub const GET: Reference = Reference { value: 3_880.0, factor: 3.0 };
+/// Events that the reference delivered to 200 watchers per second of its processor time.
+pub const FAN_OUT: Reference = Reference { value: 27_000.0, factor: 5.0 };
+/// Pods that kube-scheduler bound per second on 1,000 nodes through the API.
+pub const SCHEDULER: Reference = Reference { value: 393.0, factor: 5.0 };
+
+impl Reference {
+    /// `3.4× of 2,540 (≥ 3×) ✓`.
+    pub fn judge(&self, value: f64) -> String {
+        let ratio = value / self.value;
+        let mark = mark(ratio >= self.factor);
+        format!("{}× of {} (≥ {}×) {mark}", report::significant(ratio), report::rate(self.value), self.factor)
+    }
+}
+
+/// Whether a budget is kept.
+pub fn mark(kept: bool) -> &'static str {
+    if kept { "✓" } else { "✗" }
+}
+
+/// `≤ 100 µs ✓`: the limit and whether `value` keeps it.
+pub fn at_most<T: PartialOrd>(value: T, limit: T, shown: &str) -> String {
+    format!("≤ {shown} {}", mark(value <= limit))
+}
+
+/// `≥ 50 ✗`.
+pub fn at_least<T: PartialOrd>(value: T, limit: T, shown: &str) -> String {
+    format!("≥ {shown} {}", mark(value >= limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_judged() {
+        assert_eq!(GET.judge(11_640.0), "3.00× of 3,880 (≥ 3×) ✓");
+        assert_eq!(GET.judge(3_880.0), "1.00× of 3,880 (≥ 3×) ✗");
+        assert_eq!(at_most(Duration::from_millis(20), LIST, "20 ms"), "≤ 20 ms ✓");
+        assert_eq!(at_least(49.0, AGENT_RATE, "50"), "≥ 50 ✗");
+        assert_eq!(create(1), None);
+    }
+}

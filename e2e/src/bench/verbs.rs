@@ -1,0 +1,136 @@
+//! Create, get, update and delete of 1 kB ConfigMaps by 1, 16 and 64 clients.
+//!
+//! Each verb runs for a bounded time and number of requests. Gets and updates go through all objects that were created, in turn; deletes take
+//! them away again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::budget;
+use super::connection::{Connection, Request};
+use super::generator::{self, Load, Outcome};
+use super::report::{self, Table};
+use super::scale::Scale;
+use super::subject::{Store, Subject};
+use super::{object, target};
+
+/// The size of an object's body as sent.
+const OBJECT_BYTES: usize = 1_024;
+
+/// Puts per second that etcd itself took, by clients.
+pub type EtcdRates = BTreeMap<usize, f64>;
+
+/// Runs all verbs at all numbers of clients.
+///
+/// # Errors
+/// When the server cannot be reached, or refuses the namespace.
+pub fn run(subject: &Subject, scale: &Scale, etcd: &EtcdRates) -> Result<Table> {
+    let namespace = "orlop-bench-verbs";
+    begin(subject, namespace)?;
+    let mut columns = vec!["verb", "clients", "requests/s", "p50 ms", "p99 ms"];
+    let shares: Vec<String> = subject.processes.iter().map(|it| format!("{} CPU µs/request", it.name)).collect();
+    columns.extend(shares.iter().map(String::as_str));
+    columns.extend(["generator CPU µs/request", "generator's share of a core", "budgets"]);
+    let mut table = Table::new(format!("Requests: {} ({OBJECT_BYTES} B ConfigMaps)", subject.name), &columns);
+    table.remark(format!("Durability: {}.", subject.durability));
+    let collection = format!("/api/v1/namespaces/{namespace}/configmaps");
+    for &clients in &scale.clients {
+        let load = Load { clients, limit: scale.verb_limit, requests: scale.verb_requests };
+        let name = |number: usize| format!("c{clients}-{number}");
+        let one = |number: usize| format!("{collection}/{}", name(number));
+        let body = |number: usize| object::config_map(&name(number), OBJECT_BYTES);
+        let drive = |load: Load, request: &(dyn Fn(usize) -> Request + Sync)| {
+            generator::drive(&subject.target, load, &subject.processes, request)
+        };
+
+        let created = drive(load, &|number| Request::post(collection.clone(), body(number)))?;
+        let objects = created.asked.max(1);
+        let got = drive(load, &|number| Request::get(one(number % objects)))?;
+        let updated = drive(load, &|number| Request::put(one(number % objects), body(number % objects)))?;
+        // As many as there are, whatever time it takes: the next verb begins with none.
+        let all = Load { limit: scale.verb_limit * 4, requests: objects, ..load };
+        let deleted = drive(all, &|number| Request::delete(one(number)))?;
+        for (verb, mut outcome) in [("create", created), ("get", got), ("update", updated), ("delete", deleted)] {
+            table.row(row(subject, verb, clients, &mut outcome, etcd));
+            if !outcome.failures.is_empty() {
+                table.remark(format!("{verb} by {clients} clients: failed {:?}", outcome.failures));
+            }
+        }
+    }
+    end(subject, namespace)?;
+    Ok(table)
+}
+
+fn row(subject: &Subject, verb: &str, clients: usize, outcome: &mut Outcome, etcd: &EtcdRates) -> Vec<String> {
+    let mut cells = vec![verb.to_owned(), clients.to_string(), report::rate(outcome.rate())];
+    cells.push(report::milliseconds(outcome.latencies.median()));
+    cells.push(report::milliseconds(outcome.latencies.percentile(99.0)));
+    cells.extend(outcome.servers.iter().map(|it| report::microseconds(outcome.per_request(*it))));
+    cells.push(report::microseconds(outcome.per_request(outcome.own)));
+    cells.push(format!("{:.0} %", 100.0 * outcome.own.as_secs_f64() / outcome.elapsed.as_secs_f64().max(1e-9)));
+    cells.push(budgets(subject, verb, clients, outcome, etcd).join("; "));
+    cells
+}
+
+fn budgets(subject: &Subject, verb: &str, clients: usize, outcome: &Outcome, etcd: &EtcdRates) -> Vec<String> {
+    let mut told = Vec::new();
+    let server = outcome.servers.first().map(|it| outcome.per_request(*it));
+    let limit =
+        |limit: Duration| server.map(|it| budget::at_most(it, limit, &format!("{} µs", report::microseconds(limit))));
+    match (subject.store, verb) {
+        (Store::Embedded, "create") => {
+            told.extend(budget::create(clients).map(|it| it.judge(outcome.rate())));
+            told.extend(limit(budget::CREATE_PROCESSOR).filter(|_| clients == 64));
+        }
+        (Store::Embedded, "get") if clients == 64 => {
+            told.push(budget::GET.judge(outcome.rate()));
+            told.extend(limit(budget::GET_PROCESSOR));
+        }
+        (Store::Etcd, "create") => told.extend(etcd.get(&clients).map(|raw| {
+            let share = outcome.rate() / raw;
+            let mark = budget::mark(share >= budget::ETCD_SHARE);
+            format!(
+                "{:.0} % of etcd's own {} (≥ {:.0} %) {mark}",
+                share * 100.0,
+                report::rate(*raw),
+                budget::ETCD_SHARE * 100.0
+            )
+        })),
+        _ => {}
+    }
+    told
+}
+
+/// Makes a namespace with the service account that kube-apiserver wants before it takes pods; one that is left over is taken as it is.
+pub(super) fn begin(subject: &Subject, namespace: &str) -> Result<()> {
+    let make =
+        |kind: &str, name: &str| serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+    target::runtime()?.block_on(async {
+        let mut connection = Connection::open(&subject.target).await?;
+        let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        for (path, body) in [
+            ("/api/v1/namespaces".to_owned(), make("Namespace", namespace)),
+            (accounts, make("ServiceAccount", "default")),
+        ] {
+            let (code, _) = connection.exchange(Request::post(path.clone(), body.to_string())).await?;
+            if !code.is_success() && code != http::StatusCode::CONFLICT {
+                anyhow::bail!("POST {path}: {code}");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Takes the namespace and what is left in it away.
+pub(super) fn end(subject: &Subject, namespace: &str) -> Result<()> {
+    target::runtime()?.block_on(async {
+        let mut connection = Connection::open(&subject.target).await?;
+        for resource in ["configmaps", "pods"] {
+            let path = format!("/api/v1/namespaces/{namespace}/{resource}?gracePeriodSeconds=0");
+            connection.ask(Request::delete(path)).await?;
+        }
+        connection.ask(Request::delete(format!("/api/v1/namespaces/{namespace}"))).await.map(drop)
+    })
+}
