@@ -92,10 +92,11 @@ impl Plugin for ServiceAccount {
         };
         spec["serviceAccountName"] = name.into();
         let has_secrets = spec["imagePullSecrets"].as_array().is_some_and(|it| !it.is_empty());
-        if !has_secrets && let Ok(account) = serde_json::from_slice::<Value>(&found.json) {
-            if account["imagePullSecrets"].as_array().is_some_and(|it| !it.is_empty()) {
-                spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
-            }
+        if !has_secrets
+            && let Ok(account) = serde_json::from_slice::<Value>(&found.json)
+            && account["imagePullSecrets"].as_array().is_some_and(|it| !it.is_empty())
+        {
+            spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
         }
         Ok(())
     }

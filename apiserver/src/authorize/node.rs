@@ -29,6 +29,9 @@ pub enum Object {
 /// An object of the pod's own namespace.
 type Reference = (Object, Box<str>);
 
+/// How many pods refer to an object.
+type Counts = HashMap<Reference, u32>;
+
 #[derive(Debug)]
 struct Pod {
     node: Box<str>,
@@ -40,8 +43,8 @@ struct Pod {
 #[derive(Debug, Default)]
 pub struct Graph {
     pods: HashMap<(Box<str>, Box<str>), Pod>,
-    /// Node → namespace → object → how many of the node's pods refer to it.
-    nodes: HashMap<Box<str>, HashMap<Box<str>, HashMap<Reference, u32>>>,
+    /// Node → namespace → what the node's pods there refer to.
+    nodes: HashMap<Box<str>, HashMap<Box<str>, Counts>>,
 }
 
 impl Graph {

@@ -170,7 +170,7 @@ fn settle(request: &mut Request) -> status::Result<i64> {
         errors.invalid("spec.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds");
     }
     if request.spec.audiences.len() > AUDIENCES_MAX {
-        errors.forbidden("spec.audiences", &format!("must have at most {AUDIENCES_MAX} items"));
+        errors.forbidden("spec.audiences", format!("must have at most {AUDIENCES_MAX} items"));
     }
     if errors.is_empty() {
         Ok(seconds)
