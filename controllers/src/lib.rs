@@ -1,1 +1,72 @@
-//! orlop-controllers
+//! The controllers: they make the world as its objects describe it.
+//!
+//! In: the API, by watch. Out: writes to the API, made under a fenced lease by one of several copies. Each controller is
+//! one file with one pure decision; [`runtime`] does the rest. A new controller is a file and a line in [`all`].
+
+pub mod config;
+pub mod plan;
+pub mod runtime;
+pub mod view;
+pub mod world;
+
+pub mod deployment;
+pub mod replica_set;
+
+pub mod endpoint_slice;
+pub mod endpoints;
+
+pub mod event_expiry;
+pub mod garbage_collector;
+pub mod namespace;
+pub mod pod_gc;
+
+pub mod node_ipam;
+pub mod node_lifecycle;
+
+pub mod service_account;
+pub mod service_account_token;
+
+use std::sync::Arc;
+
+use orlop_client::lease;
+use tokio_util::sync::CancellationToken;
+
+pub use self::config::{Args, Config};
+use self::runtime::Controller;
+use self::world::World;
+
+/// Every controller.
+pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
+    vec![
+        Arc::new(deployment::Deployments),
+        Arc::new(replica_set::ReplicaSets),
+        Arc::new(endpoint_slice::EndpointSlices),
+        Arc::new(endpoints::EndpointsOfServices),
+        Arc::new(namespace::Namespaces),
+        Arc::new(garbage_collector::GarbageCollector),
+        Arc::new(node_lifecycle::NodeLifecycle { grace: config.node_monitor_grace_period }),
+        Arc::new(node_ipam::NodeIpam { range: config.cluster_cidr }),
+        Arc::new(service_account::ServiceAccounts { root_ca: config.root_ca.clone() }),
+        Arc::new(service_account_token::ServiceAccountTokens),
+        Arc::new(pod_gc::PodGc { ended_most: config.terminated_pod_gc_threshold }),
+        Arc::new(event_expiry::EventExpiry { keep: config.event_ttl }),
+    ]
+}
+
+/// Runs all controllers until `shutdown`, whenever this copy holds the lease. It watches all the time, so that it acts
+/// at once when another copy ends.
+pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
+    let world = World::default();
+    world.watch(&client, &shutdown);
+    let lease = lease::Config::new(config::LEASE.0, config::LEASE.1, &config.identity);
+    lease::lead(&client, &lease, shutdown, |fence, term| {
+        let (world, client, controllers) = (world.clone(), client.clone(), all(&config));
+        async move {
+            match fence.client(&client) {
+                Ok(fenced) => runtime::run(controllers, world, fenced, term).await,
+                Err(error) => tracing::error!(%error, "the identity cannot be a fence"),
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,134 @@
+//! The backends of a service: each pod that its selector finds, with the ports that the service's ports mean there.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ServicePort;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use orlop_client::Key;
+use serde_json::{Value, json};
+
+use crate::runtime::Wires;
+use crate::view::*;
+use crate::world::World;
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// One pod behind a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// The pod's uid.
+    pub uid: String,
+    /// Its entry in a slice.
+    pub endpoint: Value,
+    /// The ports, as a slice lists them.
+    pub ports: Value,
+    /// Whether it takes new connections.
+    pub ready: bool,
+}
+
+/// Wakes the services that select a pod, or did before it changed.
+pub fn wake_services(world: &World, wires: &Wires) {
+    let services = world.services.clone();
+    wires.on_either(&world.pods, move |pod: &PodView| {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let all = services.list_in(namespace_of(&pod.metadata));
+        all.iter().filter(|it| selects(it, &labels)).map(|it| key_of(&it.metadata)).collect()
+    });
+}
+
+fn selects(service: &ServiceView, labels: &BTreeMap<String, String>) -> bool {
+    let Some(selector) = service.spec.selector.as_ref().filter(|it| !it.is_empty()) else { return false };
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// The backends of `service`, in the order of their pods.
+pub fn of(service: &ServiceView, world: &World) -> Vec<Backend> {
+    let all = world.pods.list_in(namespace_of(&service.metadata));
+    let mut backends = Vec::new();
+    for pod in all {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        if pod.status.pod_ip.is_empty() || pod.is_terminated() || !selects(service, &labels) {
+            continue;
+        }
+        let terminating = pod.metadata.deletion_timestamp.is_some();
+        let serving = pod.is_ready();
+        let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
+        let mut endpoint = json!({
+            "addresses": [pod.status.pod_ip],
+            "conditions": { "ready": ready, "serving": serving, "terminating": terminating },
+            "targetRef": {
+                "kind": "Pod", "namespace": namespace_of(&pod.metadata), "name": name_of(&pod.metadata),
+                "uid": uid_of(&pod.metadata),
+            },
+        });
+        if !pod.spec.node_name.is_empty() {
+            endpoint["nodeName"] = pod.spec.node_name.as_str().into();
+            let node = world.nodes.get(&Key::new("", &pod.spec.node_name));
+            if let Some(zone) = node.as_ref().and_then(|it| it.metadata.labels.as_ref()).and_then(|it| it.get(ZONE)) {
+                endpoint["zone"] = zone.as_str().into();
+            }
+        }
+        if !pod.spec.hostname.is_empty() && pod.spec.subdomain == name_of(&service.metadata) {
+            endpoint["hostname"] = pod.spec.hostname.as_str().into();
+        }
+        let ports = ports_of(service, &pod);
+        backends.push(Backend { uid: uid_of(&pod.metadata).to_owned(), endpoint, ports, ready });
+    }
+    backends
+}
+
+/// The service's ports in this pod. A named target port that the pod does not have is left out.
+fn ports_of(service: &ServiceView, pod: &PodView) -> Value {
+    let ports = service.spec.ports.iter().filter_map(|port| {
+        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let number = number_in(port, protocol, pod)?;
+        let mut entry =
+            json!({ "name": port.name.as_deref().unwrap_or_default(), "port": number, "protocol": protocol });
+        if let Some(app) = &port.app_protocol {
+            entry["appProtocol"] = app.as_str().into();
+        }
+        Some(entry)
+    });
+    Value::Array(ports.collect())
+}
+
+fn number_in(port: &ServicePort, protocol: &str, pod: &PodView) -> Option<i32> {
+    match port.target_port.as_ref() {
+        None | Some(IntOrString::Int(0)) => Some(port.port),
+        Some(IntOrString::Int(number)) => Some(*number),
+        Some(IntOrString::String(name)) => {
+            let mut all = pod.spec.containers.iter().flat_map(|it| &it.ports);
+            let found = all.find(|it| it.name == *name && (it.protocol == protocol || it.protocol.is_empty()));
+            found.map(|it| it.container_port)
+        }
+    }
+}
+
+/// The backends by their ports, as canonical text: pods may give different numbers to the same name.
+pub fn grouped(backends: Vec<Backend>) -> BTreeMap<String, Vec<Backend>> {
+    let mut groups: BTreeMap<String, Vec<Backend>> = BTreeMap::new();
+    for backend in backends {
+        groups.entry(canonical_ports(&backend.ports)).or_default().push(backend);
+    }
+    groups
+}
+
+/// The text under which equal ports are equal; it is JSON.
+pub fn canonical_ports(ports: &Value) -> String {
+    let mut ports: Vec<Value> = ports.as_array().cloned().unwrap_or_default();
+    for port in &mut ports {
+        if let Some(fields) = port.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+            fields.entry("name").or_insert_with(|| "".into());
+        }
+    }
+    ports.sort_by_key(|it| (it["name"].to_string(), it["port"].to_string(), it["protocol"].to_string()));
+    Value::Array(ports).to_string()
+}
+
+/// Endpoints in the order of their pods, for comparison.
+pub fn sorted(endpoints: &Value) -> Vec<Value> {
+    let mut all = endpoints.as_array().cloned().unwrap_or_default();
+    all.sort_by_key(|it| it["targetRef"]["uid"].to_string());
+    all
+}

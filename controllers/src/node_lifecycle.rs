@@ -1,0 +1,302 @@
+//! Node lifecycle: notices nodes that are silent, keeps pods off them, and lets their pods start elsewhere.
+//!
+//! In: nodes, their leases, their pods. Out: the condition Ready=Unknown, taints, `Ready=False` on pods, deletions.
+//!
+//! A node renews its lease every few seconds. When nothing was heard for the grace period, it counts as lost. Its agent
+//! *fences itself*: it stops its pods when it could not renew its lease for the lease's duration. So once the lease has
+//! run out *and* the grace period has passed, no pod of the node runs, and its pods may be deleted at once, without the
+//! agent's word. The sum of both (8 s and a few seconds to notice and start elsewhere) stays under 20 s.
+//!
+//! When more than [`DISRUPTED`] of at least three nodes are silent, the fault is more likely in the network than in the
+//! nodes: pods are then deleted slowly, one node in [`SLOW`] at a time, as Kubernetes does for a disrupted zone.
+//!
+//! Renewal times are compared with our clock here, as Kubernetes' API allows no better; clocks of the machines may
+//! differ by less than the grace period.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{NodeCondition, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_client::write::Action;
+use orlop_client::{Key, clock};
+use serde_json::json;
+
+use crate::plan::{Plan, Telling};
+use crate::runtime::{Controller, Wires};
+use crate::view::*;
+use crate::world::{BY_NODE, NODE_LEASES, World};
+
+/// The part of the nodes whose silence is taken for a fault of the network (`--unhealthy-zone-threshold`).
+const DISRUPTED: f64 = 0.55;
+/// Below this many nodes no part of them says much.
+const ZONE_LEAST: usize = 3;
+/// How long each further node waits in a disruption: Kubernetes' secondary eviction rate, 0.01 nodes a second.
+const SLOW: Duration = Duration::from_secs(100);
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// The conditions a node has taints for, and the status that brings them.
+const PRESSURES: &[(&str, &str)] = &[
+    ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+    ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+];
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// The controller.
+pub struct NodeLifecycle {
+    /// How long a node may be silent.
+    pub grace: Duration,
+}
+
+impl Controller for NodeLifecycle {
+    fn name(&self) -> &'static str {
+        "node-controller"
+    }
+
+    fn wires(&self, world: &World, wires: &Wires) {
+        wires.on_itself(&world.nodes);
+        // A renewal only moves the time of the next look, which the last look has set: only the first one, and the
+        // return of a lost node, have to wake it.
+        let nodes = world.nodes.clone();
+        wires.on(&world.leases, move |change| {
+            let key = Key::new("", change.key.name());
+            let lost = nodes.get(&key).is_none_or(|it| !is_reachable(&it));
+            if change.old.is_none() || lost { vec![key] } else { Vec::new() }
+        });
+        let nodes = world.nodes.clone();
+        wires.on(&world.pods, move |change| {
+            let Some(pod) = &change.new else { return Vec::new() };
+            let key = Key::new("", &pod.spec.node_name);
+            if nodes.get(&key).is_some_and(|it| ready_status(&it) != "True") { vec![key] } else { Vec::new() }
+        });
+    }
+
+    fn decide(&self, key: &Key, world: &World, now: Timestamp, _failed: Option<&str>) -> Plan {
+        let mut plan = Plan::default();
+        let Some(node) = world.nodes.get(key).filter(|it| it.metadata.deletion_timestamp.is_none()) else {
+            return plan;
+        };
+        let quiet = self.quiet(&node, world, now);
+        let lost = quiet >= self.grace;
+        if lost {
+            self.note_lost(&node, now, &mut plan);
+        } else {
+            plan.recheck_in(self.grace - quiet + Duration::from_millis(50));
+        }
+        let status = if lost { "Unknown" } else { ready_status(&node) };
+        let taints = self.taints(&node, status, now, &mut plan);
+        if status != "True" {
+            self.evict(&node, lost, &taints, world, now, &mut plan);
+        }
+        plan
+    }
+}
+
+fn ready(node: &NodeView) -> Option<&NodeCondition> {
+    node.status.conditions.iter().find(|it| it.type_ == "Ready")
+}
+
+fn ready_status(node: &NodeView) -> &str {
+    ready(node).map_or("Unknown", |it| &it.status)
+}
+
+fn is_reachable(node: &NodeView) -> bool {
+    ready(node).is_some_and(|it| it.status != "Unknown")
+}
+
+impl NodeLifecycle {
+    /// How long nothing was heard of the node.
+    fn quiet(&self, node: &NodeView, world: &World, now: Timestamp) -> Duration {
+        let lease = world.leases.get(&Key::new(NODE_LEASES, name_of(&node.metadata)));
+        let renewed = lease.and_then(|it| it.spec.renew_time.as_ref().map(|it| it.0));
+        let heartbeat = ready(node).and_then(|it| it.last_heartbeat_time.as_ref()).map(|it| it.0);
+        let created = node.metadata.creation_timestamp.as_ref().map(|it| it.0);
+        let heard = [renewed, heartbeat, created].into_iter().flatten().max();
+        heard.map_or(self.grace, |it| clock::since(it, now))
+    }
+
+    fn note_lost(&self, node: &NodeView, now: Timestamp, plan: &mut Plan) {
+        if ready(node).is_some_and(|it| it.status == "Unknown") {
+            return;
+        }
+        let mut conditions = node.status.conditions.clone();
+        for type_ in ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"] {
+            let known = conditions.iter_mut().find(|it| it.type_ == type_);
+            let (reason, message) = match &known {
+                Some(_) => ("NodeStatusUnknown", "Kubelet stopped posting node status."),
+                None => ("NodeStatusNeverUpdated", "Kubelet never posted node status."),
+            };
+            let unknown = NodeCondition {
+                type_: type_.to_owned(),
+                status: "Unknown".to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message.to_owned()),
+                last_heartbeat_time: known.as_ref().and_then(|it| it.last_heartbeat_time.clone()),
+                last_transition_time: Some(Time(now)),
+            };
+            match known {
+                Some(it) => *it = unknown,
+                None => conditions.push(unknown),
+            }
+        }
+        let name = name_of(&node.metadata);
+        let action = Action::Patch {
+            resource: NODES,
+            key: key_of(&node.metadata),
+            sub: Some("status"),
+            uid: uid_of(&node.metadata).to_owned(),
+            revision: node.metadata.resource_version.clone(),
+            patch: json!({ "status": { "conditions": conditions } }),
+        };
+        let success = ("NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
+        plan.act_and_tell(action, Telling { regarding: reference(NODES, &node.metadata), success, failure: None });
+    }
+
+    /// Makes the node's taints say what its conditions say. Gives the taints as they will be.
+    fn taints(&self, node: &NodeView, ready: &str, now: Timestamp, plan: &mut Plan) -> Vec<Taint> {
+        let mut wanted: Vec<(&str, &str)> = Vec::new();
+        match ready {
+            "True" => {}
+            "Unknown" => wanted.extend([(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+            _ => wanted.extend([(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
+        }
+        for (condition, taint) in PRESSURES {
+            if node.status.conditions.iter().any(|it| it.type_ == *condition && it.status == "True") {
+                wanted.push((taint, "NoSchedule"));
+            }
+        }
+        if node.spec.unschedulable {
+            wanted.push((UNSCHEDULABLE, "NoSchedule"));
+        }
+        let ours = |it: &Taint| {
+            [NOT_READY, UNREACHABLE, UNSCHEDULABLE].contains(&it.key.as_str())
+                || PRESSURES.iter().any(|(_, key)| it.key == *key)
+        };
+        let mut taints: Vec<Taint> = node.spec.taints.clone();
+        taints.retain(|it| !ours(it) || wanted.contains(&(&it.key, &it.effect)));
+        for (key, effect) in wanted {
+            if !taints.iter().any(|it| it.key == key && it.effect == effect) {
+                let time_added = (effect == "NoExecute").then_some(Time(now));
+                taints.push(Taint { key: key.to_owned(), effect: effect.to_owned(), value: None, time_added });
+            }
+        }
+        if taints != node.spec.taints {
+            plan.act(Action::Patch {
+                resource: NODES,
+                key: key_of(&node.metadata),
+                sub: None,
+                uid: uid_of(&node.metadata).to_owned(),
+                // The status written just before has moved the version. Without the precondition a taint set by a user
+                // in this moment could be lost; the version is therefore asked for whenever it can be.
+                revision: plan.steps.is_empty().then(|| node.metadata.resource_version.clone()).flatten(),
+                patch: json!({ "spec": { "taints": taints } }),
+            });
+        }
+        taints
+    }
+
+    /// Marks the pods of a node that is not ready as not ready, and deletes those that do not tolerate it (any longer).
+    fn evict(&self, node: &NodeView, lost: bool, taints: &[Taint], world: &World, now: Timestamp, plan: &mut Plan) {
+        let hold = if lost { self.hold(node, world) } else { Duration::ZERO };
+        // The agent that was lost has stopped its pods when its lease ran out; see the head of this file.
+        let lease = world.leases.get(&Key::new(NODE_LEASES, name_of(&node.metadata)));
+        let lease_left = lease.map_or(Duration::ZERO, |it| {
+            let seconds = u64::try_from(it.spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+            let quiet = it.spec.renew_time.as_ref().map_or(Duration::MAX, |it| clock::since(it.0, now));
+            Duration::from_secs(seconds).saturating_sub(quiet)
+        });
+        for pod in world.pods.by_index(BY_NODE, name_of(&node.metadata)) {
+            if lost && pod.is_ready() {
+                plan.act(unready(&pod, now));
+            }
+            let ending = pod.metadata.deletion_timestamp.is_some();
+            let Some(at) = evict_at(&pod, taints, now) else { continue };
+            let mut wait = clock::until(at, now).max(hold);
+            if lost {
+                wait = wait.max(lease_left);
+            }
+            if ending && !lost {
+                continue;
+            }
+            if !wait.is_zero() {
+                plan.recheck_in(wait);
+                continue;
+            }
+            let action = Action::Delete {
+                resource: PODS,
+                key: key_of(&pod.metadata),
+                uid: uid_of(&pod.metadata).to_owned(),
+                revision: None,
+                grace_seconds: lost.then_some(0),
+                propagation: None,
+            };
+            let message = format!("Marking for deletion Pod {}", key_of(&pod.metadata));
+            let regarding = reference(PODS, &pod.metadata);
+            plan.act_and_tell(action, Telling { regarding, success: ("TaintManagerEviction", message), failure: None });
+        }
+    }
+
+    /// How long this node's pods wait because too many nodes are silent: none for the first, and longer for each next.
+    fn hold(&self, node: &NodeView, world: &World) -> Duration {
+        let nodes = world.nodes.list();
+        let silent: Vec<_> = nodes.iter().filter(|it| !is_reachable(it)).collect();
+        // Counts are far below 2^52.
+        if nodes.len() < ZONE_LEAST || (silent.len() as f64) <= DISRUPTED * nodes.len() as f64 {
+            return Duration::ZERO;
+        }
+        let place = silent.iter().position(|it| uid_of(&it.metadata) == uid_of(&node.metadata)).unwrap_or(0);
+        SLOW * u32::try_from(place).unwrap_or(u32::MAX)
+    }
+}
+
+/// When a pod has to go because of the taints `NoExecute`; none if it tolerates them for ever.
+fn evict_at(pod: &PodView, taints: &[Taint], now: Timestamp) -> Option<Timestamp> {
+    let mut earliest: Option<Timestamp> = None;
+    for taint in taints.iter().filter(|it| it.effect == "NoExecute") {
+        let added = taint.time_added.as_ref().map_or(now, |it| it.0);
+        let tolerating = pod.spec.tolerations.iter().filter(|it| {
+            let effect = it.effect.as_deref().is_none_or(|it| it.is_empty() || it == taint.effect);
+            let key = it.key.as_deref().is_none_or(|it| it.is_empty() || it == taint.key);
+            let exists = it.operator.as_deref() == Some("Exists");
+            effect
+                && key
+                && (exists || it.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default())
+        });
+        let mut seconds: Option<Option<i64>> = None;
+        for toleration in tolerating {
+            // Among several tolerations the shortest time counts, as in Kubernetes.
+            seconds = Some(match (seconds, toleration.toleration_seconds) {
+                (Some(Some(a)), Some(b)) => Some(a.min(b)),
+                (Some(Some(a)), None) => Some(a),
+                (_, b) => b,
+            });
+        }
+        let at = match seconds {
+            None => added,
+            Some(None) => continue,
+            Some(Some(seconds)) => {
+                added.saturating_add(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).unwrap_or(Timestamp::MAX)
+            }
+        };
+        earliest = Some(earliest.map_or(at, |it| it.min(at)));
+    }
+    earliest
+}
+
+fn unready(pod: &PodView, now: Timestamp) -> Action {
+    let mut conditions = pod.status.conditions.clone();
+    for it in conditions.iter_mut().filter(|it| it.type_ == "Ready") {
+        it.status = "False".to_owned();
+        it.last_transition_time = Some(Time(now));
+    }
+    Action::Patch {
+        resource: PODS,
+        key: key_of(&pod.metadata),
+        sub: Some("status"),
+        uid: uid_of(&pod.metadata).to_owned(),
+        revision: pod.metadata.resource_version.clone(),
+        patch: json!({ "status": { "conditions": conditions } }),
+    }
+}

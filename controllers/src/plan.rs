@@ -1,0 +1,101 @@
+//! What a controller decided: writes in order, and when to look again if nothing happens before.
+//!
+//! In: actions, from pure code. Out: a value that the runtime carries out without choices, and that prints as text, one
+//! line a write: golden tests and dry runs read that.
+
+use std::fmt;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use orlop_client::events::{Note, Severity};
+use orlop_client::write::Action;
+
+/// An Event to tell once it is known whether a write succeeded. `{name}` stands for the written object's name, `{error}`
+/// for what the server said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telling {
+    /// The object it is about.
+    pub regarding: ObjectReference,
+    /// The reason and the message of success.
+    pub success: (&'static str, String),
+    /// The reason and the message of failure, a warning; nothing is told if absent.
+    pub failure: Option<(&'static str, String)>,
+}
+
+impl Telling {
+    /// The event after success: the write made or changed `name`.
+    pub fn succeeded(&self, name: &str) -> Note {
+        self.note(Severity::Normal, self.success.0, self.success.1.replace("{name}", name))
+    }
+
+    /// The event after failure.
+    pub fn failed(&self, error: &str) -> Option<Note> {
+        let (reason, message) = self.failure.as_ref()?;
+        Some(self.note(Severity::Warning, reason, message.replace("{error}", error)))
+    }
+
+    fn note(&self, severity: Severity, reason: &str, message: String) -> Note {
+        Note { regarding: self.regarding.clone(), severity, reason: reason.to_owned(), message }
+    }
+}
+
+/// One write, and what to tell of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The write.
+    pub action: Action,
+    /// The event that goes with it.
+    pub telling: Option<Telling>,
+}
+
+/// What to do about one key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The writes, in order. Neighbours that create, or that delete, may go out together.
+    pub steps: Vec<Step>,
+    /// Events that need no write.
+    pub notes: Vec<Note>,
+    /// When to decide again though nothing has changed.
+    pub recheck: Option<Duration>,
+}
+
+impl Plan {
+    /// Adds a write.
+    pub fn act(&mut self, action: Action) {
+        self.steps.push(Step { action, telling: None });
+    }
+
+    /// Adds a write and the event that goes with it.
+    pub fn act_and_tell(&mut self, action: Action, telling: Telling) {
+        self.steps.push(Step { action, telling: Some(telling) });
+    }
+
+    /// Adds an event.
+    pub fn tell(&mut self, regarding: ObjectReference, severity: Severity, reason: &str, message: impl Into<String>) {
+        self.notes.push(Note { regarding, severity, reason: reason.to_owned(), message: message.into() });
+    }
+
+    /// Looks again in `delay` at the latest.
+    pub fn recheck_in(&mut self, delay: Duration) {
+        self.recheck = Some(self.recheck.map_or(delay, |it| it.min(delay)));
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "{}", step.action)?;
+            if let Some(telling) = &step.telling {
+                writeln!(f, "  and tell {}: {}", telling.success.0, telling.success.1)?;
+            }
+        }
+        for note in &self.notes {
+            writeln!(f, "tell {:?} {}: {}", note.severity, note.reason, note.message)?;
+        }
+        match self.recheck {
+            Some(delay) => writeln!(f, "look again in {delay:?}"),
+            None if self.steps.is_empty() && self.notes.is_empty() => writeln!(f, "nothing to do"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Replica sets: keeps as many pods as one says.
+//!
+//! In: a replica set, its pods, and pods that match its selector without an owner. Out: creations, deletions of the
+//! pods that will be missed least, adoptions, releases, and the status. It does not know why the number is what it is.
+
+mod ranking;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_api::selector::label::Selector;
+use orlop_client::write::Action;
+use orlop_client::{Key, clock};
+use serde_json::{Value, json};
+
+use crate::plan::{Plan, Telling};
+use crate::runtime::{Controller, Wires};
+use crate::view::*;
+use crate::world::{BY_CONTROLLER, World};
+
+/// Creations and deletions of one plan, as in Kubernetes: the rest follows once these have come back.
+const BURST: usize = 500;
+
+/// The controller.
+pub struct ReplicaSets;
+
+impl Controller for ReplicaSets {
+    fn name(&self) -> &'static str {
+        "replicaset-controller"
+    }
+
+    fn wires(&self, world: &World, wires: &Wires) {
+        wires.on_itself(&world.replica_sets);
+        let sets = world.replica_sets.clone();
+        wires.on_either(&world.pods, move |pod| match controller_of(&pod.metadata) {
+            Some(_) => controller_key(&pod.metadata, "ReplicaSet").into_iter().collect(),
+            None => {
+                let all = sets.list_in(namespace_of(&pod.metadata));
+                let labels = pod.metadata.labels.clone().unwrap_or_default();
+                let matching =
+                    all.iter().filter(|it| selector(&it.spec.selector).is_some_and(|it| it.matches(&labels)));
+                matching.map(|it| key_of(&it.metadata)).collect()
+            }
+        });
+    }
+
+    fn decide(&self, key: &Key, world: &World, now: Timestamp, failed: Option<&str>) -> Plan {
+        let mut plan = Plan::default();
+        let Some(set) = world.replica_sets.get(key) else { return plan };
+        let Some(selector) = selector(&set.spec.selector) else { return plan };
+        let pods = claimed(&set, &selector, world, &mut plan);
+        let active: Vec<_> = pods.into_iter().filter(|it| it.is_active()).collect();
+        let want = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+        let mut scale = Scale::None;
+        if set.metadata.deletion_timestamp.is_none() {
+            scale = scaled(&set, &active, want, world, now, &mut plan);
+        }
+        status(&set, &active, scale, failed, now, &mut plan);
+        plan
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Scale {
+    None,
+    Up,
+    Down,
+}
+
+/// The selector, unless it is malformed or selects everything.
+pub fn selector(source: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> Option<Selector> {
+    Selector::from_label_selector(source).ok().filter(|it| !it.is_empty())
+}
+
+/// The pods that the set has; adopts those that match and have no owner, and releases those that no longer match.
+fn claimed(set: &ReplicaSetView, selector: &Selector, world: &World, plan: &mut Plan) -> Vec<Arc<PodView>> {
+    let matches = |pod: &PodView| selector.matches(&pod.metadata.labels.clone().unwrap_or_default());
+    let mut pods = Vec::new();
+    for pod in world.pods.by_index(BY_CONTROLLER, uid_of(&set.metadata)) {
+        if matches(&pod) {
+            pods.push(pod);
+        } else if pod.metadata.deletion_timestamp.is_none() && set.metadata.deletion_timestamp.is_none() {
+            plan.act(release(PODS, &pod.metadata, uid_of(&set.metadata)));
+        }
+    }
+    if set.metadata.deletion_timestamp.is_none() {
+        for pod in world.pods.list_in(namespace_of(&set.metadata)) {
+            if controller_of(&pod.metadata).is_none() && pod.is_active() && matches(&pod) {
+                plan.act(adopt(PODS, &pod.metadata, REPLICA_SETS, &set.metadata));
+                pods.push(pod);
+            }
+        }
+    }
+    pods
+}
+
+/// Makes `owner` the controller of an object.
+pub fn adopt(
+    resource: orlop_client::write::Resource,
+    object: &kube::core::ObjectMeta,
+    of: orlop_client::write::Resource,
+    owner: &kube::core::ObjectMeta,
+) -> Action {
+    let mut owners: Vec<Value> = object.owner_references.iter().flatten().map(|it| json!(it)).collect();
+    owners.push(controlled_by(of, owner));
+    owners_patch(resource, object, owners)
+}
+
+/// Takes the owner `uid` from an object.
+pub fn release(resource: orlop_client::write::Resource, object: &kube::core::ObjectMeta, uid: &str) -> Action {
+    let owners = object.owner_references.iter().flatten().filter(|it| it.uid != uid).map(|it| json!(it)).collect();
+    owners_patch(resource, object, owners)
+}
+
+fn owners_patch(
+    resource: orlop_client::write::Resource,
+    object: &kube::core::ObjectMeta,
+    owners: Vec<Value>,
+) -> Action {
+    Action::Patch {
+        resource,
+        key: key_of(object),
+        sub: None,
+        uid: uid_of(object).to_owned(),
+        // The list is replaced as a whole, so that it must be the one that was seen.
+        revision: object.resource_version.clone(),
+        patch: json!({ "metadata": { "ownerReferences": owners } }),
+    }
+}
+
+fn scaled(
+    set: &ReplicaSetView,
+    active: &[Arc<PodView>],
+    want: usize,
+    world: &World,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> Scale {
+    let regarding = || reference(REPLICA_SETS, &set.metadata);
+    if active.len() < want {
+        for _ in 0..(want - active.len()).min(BURST) {
+            let action =
+                Action::Create { resource: PODS, namespace: namespace_of(&set.metadata).to_owned(), body: pod(set) };
+            let telling = Telling {
+                regarding: regarding(),
+                success: ("SuccessfulCreate", "Created pod: {name}".to_owned()),
+                failure: Some(("FailedCreate", "Error creating: {error}".to_owned())),
+            };
+            plan.act_and_tell(action, telling);
+        }
+        return Scale::Up;
+    }
+    if active.len() == want {
+        return Scale::None;
+    }
+    let excess = (active.len() - want).min(BURST);
+    for pod in ranking::least_missed(active, &related(set, world), now).into_iter().take(excess) {
+        let action = Action::Delete {
+            resource: PODS,
+            key: key_of(&pod.metadata),
+            uid: uid_of(&pod.metadata).to_owned(),
+            revision: None,
+            grace_seconds: None,
+            propagation: None,
+        };
+        let telling = Telling {
+            regarding: regarding(),
+            success: ("SuccessfulDelete", "Deleted pod: {name}".to_owned()),
+            failure: Some(("FailedDelete", "Error deleting: {error}".to_owned())),
+        };
+        plan.act_and_tell(action, telling);
+    }
+    Scale::Down
+}
+
+/// The active pods of all sets with the same owner: a rolling update spreads over old and new together.
+fn related(set: &ReplicaSetView, world: &World) -> Vec<Arc<PodView>> {
+    let sets = match controller_of(&set.metadata) {
+        Some(owner) => world.replica_sets.by_index(BY_CONTROLLER, &owner.uid),
+        None => world.replica_sets.get(&key_of(&set.metadata)).into_iter().collect(),
+    };
+    let pods = sets.iter().flat_map(|it| world.pods.by_index(BY_CONTROLLER, uid_of(&it.metadata)));
+    pods.filter(|it| it.is_active()).collect()
+}
+
+/// A pod from the template.
+fn pod(set: &ReplicaSetView) -> Value {
+    let template = set.spec.template.value();
+    let mut metadata = json!({
+        "generateName": format!("{}-", name_of(&set.metadata)),
+        "namespace": namespace_of(&set.metadata),
+        "ownerReferences": [controlled_by(REPLICA_SETS, &set.metadata)],
+    });
+    for part in ["labels", "annotations", "finalizers"] {
+        if let Some(value) = template["metadata"].get(part).filter(|it| !it.is_null()) {
+            metadata[part] = value.clone();
+        }
+    }
+    json!({ "metadata": metadata, "spec": template["spec"] })
+}
+
+fn status(
+    set: &ReplicaSetView,
+    active: &[Arc<PodView>],
+    scale: Scale,
+    failed: Option<&str>,
+    now: Timestamp,
+    plan: &mut Plan,
+) {
+    let template = set.spec.template.value();
+    let labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    let labelled = |pod: &PodView| {
+        let has = |key: &str| pod.metadata.labels.as_ref().and_then(|it| it.get(key)).map(String::as_str);
+        labels.iter().all(|(key, value)| has(key) == value.as_str())
+    };
+    let (mut ready, mut available, mut fully) = (0, 0, 0);
+    for pod in active {
+        fully += i32::from(labelled(pod));
+        if !pod.is_ready() {
+            continue;
+        }
+        ready += 1;
+        match available_in(pod, set.spec.min_ready_seconds, now) {
+            None => available += 1,
+            Some(wait) => plan.recheck_in(wait),
+        }
+    }
+    let mut conditions = set.status.conditions.clone().unwrap_or_default();
+    let known = conditions.iter().position(|it| it.type_ == "ReplicaFailure");
+    match (failed, scale, known) {
+        // The condition is kept through the attempts, and goes when the set is as it should be.
+        (Some(error), Scale::Up | Scale::Down, None) => conditions.push(ReplicaSetCondition {
+            type_: "ReplicaFailure".to_owned(),
+            status: "True".to_owned(),
+            last_transition_time: Some(Time(now)),
+            reason: Some(if scale == Scale::Up { "FailedCreate" } else { "FailedDelete" }.to_owned()),
+            message: Some(error.to_owned()),
+        }),
+        (None, _, Some(at)) => drop(conditions.remove(at)),
+        _ => {}
+    }
+    let new = ReplicaSetStatus {
+        replicas: i32::try_from(active.len()).unwrap_or(i32::MAX),
+        fully_labeled_replicas: Some(fully),
+        ready_replicas: Some(ready),
+        available_replicas: Some(available),
+        observed_generation: set.metadata.generation,
+        conditions: Some(conditions),
+        terminating_replicas: set.status.terminating_replicas,
+    };
+    let old = &set.status;
+    let number = |it: Option<i32>| it.unwrap_or(0);
+    let same = old.replicas == new.replicas
+        && number(old.fully_labeled_replicas) == fully
+        && number(old.ready_replicas) == ready
+        && number(old.available_replicas) == available
+        && old.observed_generation.unwrap_or(0) == new.observed_generation.unwrap_or(0)
+        && old.conditions.as_deref().unwrap_or_default() == new.conditions.as_deref().unwrap_or_default();
+    if same {
+        return;
+    }
+    let patch = json!({ "status": {
+        "replicas": new.replicas, "fullyLabeledReplicas": fully, "readyReplicas": ready,
+        "availableReplicas": available, "observedGeneration": new.observed_generation, "conditions": new.conditions,
+    } });
+    let action = Action::Patch {
+        resource: REPLICA_SETS,
+        key: key_of(&set.metadata),
+        sub: Some("status"),
+        uid: uid_of(&set.metadata).to_owned(),
+        revision: set.metadata.resource_version.clone(),
+        patch,
+    };
+    // First the status: what follows takes longer, and the numbers are of before.
+    plan.steps.insert(0, crate::plan::Step { action, telling: None });
+}
+
+/// How long until a ready pod counts as available; none if it does now.
+pub fn available_in(pod: &PodView, min_ready_seconds: i32, now: Timestamp) -> Option<Duration> {
+    let wanted = Duration::from_secs(u64::try_from(min_ready_seconds).unwrap_or(0));
+    let since = pod.condition("Ready").and_then(|it| it.last_transition_time.as_ref());
+    let passed = since.map_or(Duration::ZERO, |it| clock::since(it.0, now));
+    Some(wanted.saturating_sub(passed)).filter(|it| !it.is_zero())
+}

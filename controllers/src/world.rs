@@ -1,0 +1,207 @@
+//! The world as the controllers see it: one store a kind, shared by all of them, filled by informers or by a test.
+//!
+//! Stores lag behind the server, each by its own little; a decision that rests on something stale is refused by its
+//! preconditions, and made again.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use kube::Resource as _;
+use orlop_client::informer::Source;
+use orlop_client::write::{Done, Resource};
+use orlop_client::{Informer, Key, Store, View};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::garbage_collector::Dependent;
+use crate::view::*;
+
+/// Pods and replica sets by the uid of what controls them.
+pub const BY_CONTROLLER: &str = "controller";
+/// Pods by the name of their node.
+pub const BY_NODE: &str = "node";
+/// Endpoint slices by `namespace/service`.
+pub const BY_SERVICE: &str = "service";
+/// The label by which a slice names its service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Where node leases are.
+pub const NODE_LEASES: &str = "kube-node-lease";
+/// The config map with the cluster's CA that every namespace gets.
+pub const ROOT_CA: &str = "kube-root-ca.crt";
+
+/// All stores.
+#[derive(Clone)]
+pub struct World {
+    pub deployments: Store<DeploymentView>,
+    pub replica_sets: Store<ReplicaSetView>,
+    pub pods: Store<PodView>,
+    pub nodes: Store<NodeView>,
+    pub leases: Store<LeaseView>,
+    pub services: Store<ServiceView>,
+    pub endpoints: Store<EndpointsView>,
+    pub slices: Store<EndpointSliceView>,
+    pub namespaces: Store<NamespaceView>,
+    pub service_accounts: Store<ServiceAccountView>,
+    pub root_cas: Store<ConfigMapView>,
+    pub tokens: Store<SecretView>,
+    pub events: Store<EventView>,
+    /// The metadata of every object that can own or be owned, for the garbage collector.
+    pub graph: Arc<[(Resource, Store<Dependent>)]>,
+    /// The uids that are known to be gone.
+    pub gone: Arc<Mutex<Gone>>,
+}
+
+/// The uids of the objects that went last. A uid never returns, so that its presence here needs no further proof.
+#[derive(Default)]
+pub struct Gone {
+    order: VecDeque<Box<str>>,
+    uids: HashSet<Box<str>>,
+}
+
+/// About 150 bytes each: 1.2 MB at the most. Whoever is forgotten is proven gone by the stores' versions instead.
+const GONE_MOST: usize = 8192;
+
+impl Gone {
+    /// Remembers that `uid` is gone.
+    pub fn note(&mut self, uid: &str) {
+        if !self.uids.insert(uid.into()) {
+            return;
+        }
+        self.order.push_back(uid.into());
+        if self.order.len() > GONE_MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.uids.remove(&oldest);
+        }
+    }
+
+    /// Whether `uid` is known to be gone.
+    pub fn contains(&self, uid: &str) -> bool {
+        self.uids.contains(uid)
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let world = World {
+            deployments: Store::new(),
+            replica_sets: Store::new(),
+            pods: Store::new(),
+            nodes: Store::new(),
+            leases: Store::new(),
+            services: Store::new(),
+            endpoints: Store::new(),
+            slices: Store::new(),
+            namespaces: Store::new(),
+            service_accounts: Store::new(),
+            root_cas: Store::new(),
+            tokens: Store::new(),
+            events: Store::new(),
+            graph: crate::garbage_collector::kinds().into_iter().map(|it| (it, graph_store())).collect(),
+            gone: Arc::default(),
+        };
+        world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
+        world.pods.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
+        world.pods.add_index(BY_NODE, |it: &PodView| vec![it.spec.node_name.clone()]);
+        world.slices.add_index(BY_SERVICE, |it: &EndpointSliceView| {
+            let service = it.metadata.labels.as_ref().and_then(|it| it.get(SERVICE_NAME));
+            service.map(|name| format!("{}/{name}", namespace_of(&it.metadata))).into_iter().collect()
+        });
+        world
+    }
+}
+
+fn graph_store() -> Store<Dependent> {
+    let store = Store::new();
+    store.add_index(BY_CONTROLLER, |it: &Dependent| it.owners().iter().map(|it| it.uid.to_string()).collect());
+    store.add_index("uid", |it: &Dependent| vec![it.uid().to_owned()]);
+    store
+}
+
+impl World {
+    /// Starts the informers that keep the world, until `shutdown`.
+    pub fn watch(&self, client: &kube::Client, shutdown: &CancellationToken) {
+        fn start<V: View>(client: &kube::Client, source: Source, store: &Store<V>, shutdown: &CancellationToken) {
+            Informer::of(client.clone(), source).into_store(store.clone()).start(shutdown.clone());
+        }
+        fn all<V: View + kube::Resource<DynamicType = ()>>(
+            client: &kube::Client,
+            store: &Store<V>,
+            shutdown: &CancellationToken,
+        ) {
+            start(client, Source::all::<V>(), store, shutdown);
+        }
+        all(client, &self.deployments, shutdown);
+        all(client, &self.replica_sets, shutdown);
+        all(client, &self.pods, shutdown);
+        all(client, &self.nodes, shutdown);
+        all(client, &self.services, shutdown);
+        all(client, &self.endpoints, shutdown);
+        all(client, &self.slices, shutdown);
+        all(client, &self.namespaces, shutdown);
+        all(client, &self.service_accounts, shutdown);
+        start(client, Source::namespaced::<LeaseView>(NODE_LEASES), &self.leases, shutdown);
+        let mut root_cas = Source::path(ConfigMapView::url_path(&(), None));
+        root_cas.fields = Some(format!("metadata.name={ROOT_CA}"));
+        start(client, root_cas, &self.root_cas, shutdown);
+        let mut tokens = Source::path(SecretView::url_path(&(), None));
+        tokens.fields = Some("type=kubernetes.io/service-account-token".to_owned());
+        start(client, tokens, &self.tokens, shutdown);
+        start(client, Source::path("/api/v1/events"), &self.events, shutdown);
+        for (resource, store) in self.graph.iter() {
+            start(client, Source::path(resource.path("")).metadata(), store, shutdown);
+        }
+    }
+
+    /// Waits until every store holds its first list.
+    pub async fn synced(&self) {
+        self.deployments.synced().await;
+        self.replica_sets.synced().await;
+        self.pods.synced().await;
+        self.nodes.synced().await;
+        self.services.synced().await;
+        self.endpoints.synced().await;
+        self.slices.synced().await;
+        self.namespaces.synced().await;
+        self.service_accounts.synced().await;
+        self.leases.synced().await;
+        self.root_cas.synced().await;
+        self.tokens.synced().await;
+        self.events.synced().await;
+        for (_, store) in self.graph.iter() {
+            store.synced().await;
+        }
+    }
+
+    /// Whether what a write brought about has come back by watch. Kinds that are not watched have nothing to wait for.
+    pub fn has_seen(&self, resource: Resource, key: &Key, done: &Done) -> bool {
+        let kept: &dyn Kept = match resource {
+            DEPLOYMENTS => &self.deployments,
+            REPLICA_SETS => &self.replica_sets,
+            PODS => &self.pods,
+            NODES => &self.nodes,
+            SERVICES => &self.services,
+            ENDPOINTS => &self.endpoints,
+            ENDPOINT_SLICES => &self.slices,
+            NAMESPACES => &self.namespaces,
+            SERVICE_ACCOUNTS => &self.service_accounts,
+            _ => return true,
+        };
+        kept.has_seen(key, done)
+    }
+}
+
+/// A store of any view.
+trait Kept {
+    fn has_seen(&self, key: &Key, done: &Done) -> bool;
+}
+
+impl<V: View> Kept for Store<V> {
+    fn has_seen(&self, key: &Key, done: &Done) -> bool {
+        if done.revision.is_empty() {
+            // Gone at once: until the store has heard of that, it still shows the same object.
+            return done.uid.is_empty() || self.get(key).is_none_or(|it| it.uid() != done.uid);
+        }
+        self.revision() >= done.revision.parse().unwrap_or(0)
+    }
+}
