@@ -33,5 +33,6 @@ test: lint
 
 bench:
 	@scripts/install build run test
-	@$(CARGO) build --release --locked --quiet --workspace
-	@target/release/orlop-bench $(ARGS)
+	@scripts/dockerd-start
+	@$(CARGO) build --release --locked --quiet --workspace --bins
+	@trap scripts/dockerd-stop EXIT; target/release/orlop-bench $(ARGS)

@@ -15,10 +15,12 @@ pub mod object;
 pub mod subject;
 pub mod target;
 
+pub mod agent;
 pub mod fanout;
 pub mod list;
 pub mod memory;
 pub mod raw;
+pub mod scheduler;
 pub mod start;
 pub mod verbs;
 
@@ -47,6 +49,10 @@ pub enum Part {
     Watch,
     Start,
     Memory,
+    /// Pods bound per second.
+    Scheduler,
+    /// Bind to running, on Docker.
+    Agent,
 }
 
 /// The stores under our API server.
@@ -115,6 +121,7 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         let mut memories = memory::table();
         if wanted(Part::Start) {
+            progress("starts");
             attempt("the start", start::run(&scale).map(|it| show(&it)));
         }
         if wanted(Part::Memory) {
@@ -129,6 +136,14 @@ pub fn run(args: &Args) -> Result<()> {
         }
         if !memories.rows.is_empty() {
             show(&memories);
+        }
+        if wanted(Part::Scheduler) {
+            progress("the scheduler");
+            attempt("the scheduler", scheduler::run(&scale).map(|it| show(&it)));
+        }
+        if wanted(Part::Agent) {
+            progress("the agent");
+            attempt("the agent", agent::run(&scale).map(|it| show(&it)));
         }
     }
     if failed.is_empty() { Ok(()) } else { bail!("not everything could be measured: {}", failed.join(", ")) }

@@ -19,7 +19,7 @@ use super::target::{self, Target};
 use super::{budget, object, verbs};
 
 /// The size of an object's body as sent; with the server's metadata and the event around it 1.4 kB.
-const OBJECT_BYTES: usize = 1_130;
+const OBJECT_BYTES: usize = 1_230;
 /// Clients that create the objects.
 const WRITERS: usize = 4;
 /// Threads that read the watches.
@@ -33,7 +33,7 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// When the server cannot be reached or refuses; also when a watcher misses an event or gets one too many.
 pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
     let namespace = "orlop-bench-watch";
-    verbs::begin(subject, namespace)?;
+    verbs::begin(&subject.target, namespace)?;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps");
     let begun = Barrier::new(THREADS + 1);
     let watch = format!("{path}?watch=1&resourceVersion={}", revision(&subject.target, &path)?);

@@ -14,7 +14,7 @@ use super::subject::{Store, Subject};
 use super::{object, target, verbs};
 
 /// The size of a pod's body as sent; defaults and status make it 3 kB.
-const POD_BYTES: usize = 2_300;
+const POD_BYTES: usize = 2_500;
 /// Clients that create the pods.
 const CREATORS: usize = 16;
 
@@ -24,7 +24,7 @@ const CREATORS: usize = 16;
 /// When the server cannot be reached, or the list does not hold what was created.
 pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
     let namespace = "orlop-bench-list";
-    verbs::begin(subject, namespace)?;
+    verbs::begin(&subject.target, namespace)?;
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let load = Load { clients: CREATORS, limit: Duration::from_secs(300), requests: scale.pods };
     let created = generator::drive(&subject.target, load, &subject.processes, &|number| {

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// No scheduler answers to this name, so that a running cluster leaves the benchmark's pods alone.
 pub const NO_SCHEDULER: &str = "orlop-bench-none";
 
+/// The image of pods that are to run: one static program that sleeps. The benchmark of the agent makes it.
+pub const IMAGE: &str = "orlop.local/bench:1";
+
 /// The body of a ConfigMap that is `size_bytes` long.
 pub fn config_map(name: &str, size_bytes: usize) -> Bytes {
     padded(size_bytes, |padding| {
@@ -29,7 +32,7 @@ pub fn pod(name: &str, scheduler: &str, size_bytes: usize) -> Bytes {
                 "terminationGracePeriodSeconds": 0,
                 "containers": [{
                     "name": "main",
-                    "image": "orlop.local/bench:1",
+                    "image": IMAGE,
                     "imagePullPolicy": "Never",
                     "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
                 }],
@@ -43,22 +46,19 @@ pub fn small_pod(name: &str, scheduler: &str) -> Bytes {
     pod(name, scheduler, 0)
 }
 
-/// A ready node with room for `pods` pods and no agent behind it.
-pub fn node(name: &str, pods: usize) -> Bytes {
-    let resources = json!({"cpu": "32", "memory": "256Gi", "pods": pods.to_string(), "ephemeral-storage": "100Gi"});
-    let node = json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {
-            "name": name,
-            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
-        },
-        "spec": {},
-        "status": {
-            "capacity": resources, "allocatable": resources,
-            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "no agent behind it"}],
+/// A pod that is bound from the beginning, so that its agent sees it at once.
+pub fn bound_pod(name: &str, node: &str) -> Bytes {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": node,
+            "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": IMAGE, "imagePullPolicy": "Never"}],
         },
     });
-    Bytes::from(node.to_string())
+    Bytes::from(pod.to_string())
 }
 
 /// Makes the object as long as asked by a string of letters; as it is where it is longer already.

@@ -11,10 +11,11 @@ use anyhow::Result;
 use super::budget;
 use super::connection::{Connection, Request};
 use super::generator::{self, Load, Outcome};
+use super::object;
 use super::report::{self, Table};
 use super::scale::Scale;
 use super::subject::{Store, Subject};
-use super::{object, target};
+use super::target::{self, Target};
 
 /// The size of an object's body as sent.
 const OBJECT_BYTES: usize = 1_024;
@@ -28,7 +29,7 @@ pub type EtcdRates = BTreeMap<usize, f64>;
 /// When the server cannot be reached, or refuses the namespace.
 pub fn run(subject: &Subject, scale: &Scale, etcd: &EtcdRates) -> Result<Table> {
     let namespace = "orlop-bench-verbs";
-    begin(subject, namespace)?;
+    begin(&subject.target, namespace)?;
     let mut columns = vec!["verb", "clients", "requests/s", "p50 ms", "p99 ms"];
     let shares: Vec<String> = subject.processes.iter().map(|it| format!("{} CPU µs/request", it.name)).collect();
     columns.extend(shares.iter().map(String::as_str));
@@ -104,11 +105,11 @@ fn budgets(subject: &Subject, verb: &str, clients: usize, outcome: &Outcome, etc
 }
 
 /// Makes a namespace with the service account that kube-apiserver wants before it takes pods; one that is left over is taken as it is.
-pub(super) fn begin(subject: &Subject, namespace: &str) -> Result<()> {
+pub(super) fn begin(target: &Target, namespace: &str) -> Result<()> {
     let make =
         |kind: &str, name: &str| serde_json::json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
     target::runtime()?.block_on(async {
-        let mut connection = Connection::open(&subject.target).await?;
+        let mut connection = Connection::open(target).await?;
         let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
         for (path, body) in [
             ("/api/v1/namespaces".to_owned(), make("Namespace", namespace)),

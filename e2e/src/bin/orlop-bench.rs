@@ -1,7 +1,16 @@
 //! `orlop-bench`: prints the benchmark tables.
 
-use clap::Parser;
+use std::process::ExitCode;
 
-fn main() -> anyhow::Result<()> {
-    orlop_e2e::bench::run(&orlop_e2e::bench::Args::parse())
+use clap::Parser;
+use orlop_e2e::bench::{self, Args};
+
+fn main() -> ExitCode {
+    match bench::run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("orlop-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
