@@ -259,6 +259,7 @@ fn foreground(resource: Resource, object: &Dependent, world: &World, plan: &mut 
 fn orphan(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) {
     for (kind, dependent) in dependents(&world.graph, &object.uid) {
         let kept: Vec<_> = dependent.owners().iter().filter(|it| *it.uid != *object.uid).collect();
+        let kept = Some(kept).filter(|it| !it.is_empty());
         plan.act(patch(kind, &dependent, json!({ "metadata": { "ownerReferences": kept } })));
     }
     plan.act(without_finalizer(resource, object, ORPHAN));
@@ -267,6 +268,7 @@ fn orphan(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan
 fn without_finalizer(resource: Resource, object: &Dependent, name: &str) -> Action {
     let all = object.links.iter().flat_map(|it| &it.finalizers);
     let kept: Vec<_> = all.filter(|it| *it != name).collect();
+    let kept = Some(kept).filter(|it| !it.is_empty());
     patch(resource, object, json!({ "metadata": { "finalizers": kept } }))
 }
 

@@ -127,7 +127,8 @@ fn owners_patch(
         uid: uid_of(object).to_owned(),
         // The list is replaced as a whole, so that it must be the one that was seen.
         revision: object.resource_version.clone(),
-        patch: json!({ "metadata": { "ownerReferences": owners } }),
+        // An empty list is absent in Kubernetes' objects.
+        patch: json!({ "metadata": { "ownerReferences": Some(owners).filter(|it| !it.is_empty()) } }),
     }
 }
 
@@ -264,7 +265,7 @@ fn status(
     }
     let patch = json!({ "status": {
         "replicas": new.replicas, "fullyLabeledReplicas": fully, "readyReplicas": ready,
-        "availableReplicas": available, "observedGeneration": new.observed_generation, "conditions": new.conditions,
+        "availableReplicas": available, "observedGeneration": new.observed_generation, "conditions": new.conditions.filter(|it| !it.is_empty()),
     } });
     let action = Action::Patch {
         resource: REPLICA_SETS,
