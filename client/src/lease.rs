@@ -238,7 +238,8 @@ impl Candidate<'_> {
         }
         let leading = self.holds();
         let step = decide(self.seen.as_ref(), self.config, clock::now());
-        if !look && !(leading && matches!(step, Step::Write(_))) {
+        let renewing = leading && matches!(step, Step::Write(_));
+        if !look && !renewing {
             // A leader that lost its lease may not take it again within the same term: its fence would be another one.
             return Ok(Some(Duration::ZERO));
         }

@@ -142,7 +142,7 @@ impl Controller for GarbageCollector {
                     keys.extend(new.owners().iter().map(|it| Dependent::key(&it.uid)));
                 }
                 if let Some(old) =
-                    change.old.as_ref().filter(|old| !change.new.as_ref().is_some_and(|it| it.uid == old.uid))
+                    change.old.as_ref().filter(|old| change.new.as_ref().is_none_or(|it| it.uid != old.uid))
                 {
                     gone.lock().note(&old.uid);
                     keys.extend(old.owners().iter().map(|it| Dependent::key(&it.uid)));
