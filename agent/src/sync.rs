@@ -164,12 +164,10 @@ impl Worker {
     }
 
     fn take_changes(&mut self, pods: &mut watch::Receiver<Option<Arc<Pod>>>) {
-        if !pods.has_changed().unwrap_or(false) {
-            return;
-        }
+        // Waiting for a change marks it as seen, so that only the value itself tells.
         let new = pods.borrow_and_update().clone();
         // The answer to a write may be ahead of the watch.
-        let ahead = |own: &Arc<Pod>, new: &Arc<Pod>| report::revision(own) > report::revision(new);
+        let ahead = |own: &Arc<Pod>, new: &Arc<Pod>| report::revision(own) >= report::revision(new);
         match (&self.pod, &new) {
             (Some(own), Some(new)) if ahead(own, new) => {}
             _ => {

@@ -40,6 +40,11 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
         status.message = Some(rejection.message.clone());
         return status;
     }
+    let over = matches!(old.phase.as_deref(), Some("Succeeded" | "Failed"));
+    if over && seen.inventory.containers.is_empty() && seen.inventory.sandboxes.is_empty() {
+        // Nothing is left to look at: what was said last stays said.
+        return status;
+    }
     addresses(&mut status, pod, seen);
 
     let sidecars: Vec<_> = init_containers(pod).iter().map(|it| (it, containers::init_role(it))).collect();
@@ -52,7 +57,7 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
     status.container_statuses = of(&apps);
 
     let initialized = is_initialized(pod, seen, view);
-    if !matches!(old.phase.as_deref(), Some("Succeeded" | "Failed")) {
+    if !over {
         status.phase = Some(phase(pod, &status, initialized, seen, view).to_owned());
         if deadline(pod, &status).is_some_and(|it| seen.now >= it) {
             status.phase = Some("Failed".into());

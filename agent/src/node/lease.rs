@@ -7,9 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, PostParams};
 use orlop_client::{clock, random};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -60,29 +59,35 @@ impl NodeLease {
         }
     }
 
-    /// Renews it once; makes it where it is missing.
+    /// Renews it once, as a write on what `held` last was; makes it where it is missing. One request while nobody else writes it.
     ///
     /// # Errors
-    /// The API server refuses or does not answer.
-    pub async fn renew(&self, api: &Api<Lease>) -> Result<(), Refused> {
-        let lease = self.object(clock::now());
-        let patch = Patch::Merge(json!({ "spec": lease.spec }));
-        match within(api.patch(&self.node, &PatchParams::default(), &patch)).await {
-            Ok(_) => Ok(()),
-            Err(Refused::Api(it)) if it.code == 404 => {
-                within(api.create(&PostParams::default(), &lease)).await.map(drop)
-            }
-            Err(error) => Err(error),
-        }
+    /// The API server refuses or does not answer; what is held is forgotten where it may be old.
+    pub async fn renew(&self, api: &Api<Lease>, held: &mut Option<Lease>) -> Result<(), Refused> {
+        let params = PostParams::default();
+        let mut lease = match held.take() {
+            Some(it) => it,
+            None => match within(api.get(&self.node)).await {
+                Ok(it) => it,
+                Err(Refused::Api(it)) if it.code == 404 => {
+                    *held = Some(within(api.create(&params, &self.object(clock::now()))).await?);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        lease.spec = self.object(clock::now()).spec;
+        *held = Some(within(api.replace(&self.node, &params, &lease)).await?);
+        Ok(())
     }
 
     /// Renews it until `shutdown`; each success is noted in `renewed`.
     pub async fn keep(self, client: kube::Client, renewed: watch::Sender<Instant>, shutdown: CancellationToken) {
         let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
-        let mut failed = false;
+        let (mut failed, mut held) = (false, None);
         loop {
             let began = Instant::now();
-            let why = match tokio::time::timeout(self.duration, self.renew(&api)).await {
+            let why = match tokio::time::timeout(self.duration, self.renew(&api, &mut held)).await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some("it took too long".to_owned()),
