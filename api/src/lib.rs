@@ -21,6 +21,7 @@ pub mod kinds;
 
 pub mod list_types;
 pub mod patch;
+pub mod protobuf;
 pub mod shape;
 
 pub mod discovery;

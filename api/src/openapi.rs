@@ -15,7 +15,7 @@ use crate::kinds::KINDS;
 
 mod operations;
 mod proto;
-mod schema;
+pub(crate) mod schema;
 mod v2;
 mod v3;
 

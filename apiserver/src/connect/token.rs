@@ -25,6 +25,7 @@ use crate::authorize::node_name;
 use crate::present::{Body, Response};
 use crate::request::Verb;
 use crate::stage::{Authorized, Connector};
+use crate::verbs::content;
 
 /// What a request that names no duration gets, and the limits of Kubernetes, in seconds.
 const EXPIRATION_DEFAULT: i64 = 3600;
@@ -53,6 +54,8 @@ struct Request {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
+    /// Old clients write `null` where they name none.
+    #[serde(deserialize_with = "null_is_none")]
     audiences: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expiration_seconds: Option<i64>,
@@ -67,6 +70,10 @@ struct Bound {
     api_version: String,
     name: String,
     uid: String,
+}
+
+fn null_is_none<'de, D: serde::Deserializer<'de>>(decoder: D) -> Result<Vec<String>, D::Error> {
+    Option::deserialize(decoder).map(Option::unwrap_or_default)
 }
 
 /// The objects that a token is to be bound to.
@@ -190,7 +197,8 @@ impl Connector for Tokens {
             return Err(Status::method_not_allowed());
         }
         let (namespace, name) = (it.request().namespace.as_str(), it.request().name.as_str());
-        let mut request: Request = serde_json::from_slice(&body).map_err(|error| {
+        let value = content::value_of(it.request(), "TokenRequest", "authentication.k8s.io/v1", &body)?;
+        let mut request: Request = serde_json::from_value(value).map_err(|error| {
             Status::bad_request(format!(
                 "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: json: {error}"
             ))
@@ -252,6 +260,7 @@ mod tests {
     #[test]
     fn durations_are_bounded() {
         check(json!({}), Ok(3600));
+        check(json!({"audiences":null,"expirationSeconds":null,"boundObjectRef":null}), Ok(3600));
         check(json!({"audiences":["vault"],"expirationSeconds":600}), Ok(600));
         check(
             json!({"expirationSeconds":599}),

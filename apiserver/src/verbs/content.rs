@@ -1,9 +1,10 @@
-//! The body of a write: JSON or YAML that says of which kind it is.
+//! The body of a write: JSON, YAML or protobuf that says of which kind it is.
 
 use std::borrow::Cow;
 
 use http::header::CONTENT_TYPE;
 use orlop_api::kind::{Body, Kind};
+use orlop_api::protobuf;
 use orlop_api::status::{self, Details, Reason, Status};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +13,9 @@ use crate::request::Request;
 
 /// The deepest nesting of a YAML body, serde_json's own limit for JSON.
 const DEPTH_MAX: usize = 128;
+
+/// The forms in which objects are read.
+const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// The media type of a body, without parameters; JSON if none is named.
 pub fn media_type(request: &Request) -> &str {
@@ -53,15 +57,37 @@ pub fn object_of<'a>(request: &Request, kind: &str, api_version: &str, body: &'a
         }
         "application/yaml" => {
             let value = yaml(body)?;
-            let types = TypeMeta {
-                kind: value["kind"].as_str().map(Cow::Borrowed),
-                api_version: value["apiVersion"].as_str().map(Cow::Borrowed),
-            };
-            types.check(kind, api_version)?;
+            TypeMeta::of(&value).check(kind, api_version)?;
             Ok(Body::Value(value))
         }
-        _ => Err(unsupported("application/json, application/yaml")),
+        protobuf::MEDIA_TYPE => {
+            let value = decoded(kind, api_version, body)?;
+            TypeMeta::of(&value).check(kind, api_version)?;
+            Ok(Body::Value(value))
+        }
+        _ => Err(unsupported(ACCEPTED)),
     }
+}
+
+/// The body as a value, whatever it says of its kind: for options and for objects that are looked through by hand.
+///
+/// # Errors
+/// As [`object`], but for other kinds.
+pub fn value_of(request: &Request, kind: &str, api_version: &str, body: &[u8]) -> status::Result<Value> {
+    match media_type(request) {
+        "application/json" => serde_json::from_slice(body)
+            .map_err(|error| Status::bad_request(format!("unable to decode the body as {kind}: json: {error}"))),
+        "application/yaml" => yaml(body),
+        protobuf::MEDIA_TYPE => decoded(kind, api_version, body),
+        _ => Err(unsupported(ACCEPTED)),
+    }
+}
+
+/// A protobuf body as a value.
+fn decoded(kind: &str, api_version: &str, body: &[u8]) -> status::Result<Value> {
+    protobuf::decode(body, kind, api_version).map_err(|error| {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {error}"))
+    })
 }
 
 /// A YAML text as a value.
@@ -94,7 +120,14 @@ struct TypeMeta<'a> {
     api_version: Option<Cow<'a, str>>,
 }
 
-impl TypeMeta<'_> {
+impl<'a> TypeMeta<'a> {
+    fn of(value: &'a Value) -> Self {
+        TypeMeta {
+            kind: value["kind"].as_str().map(Cow::Borrowed),
+            api_version: value["apiVersion"].as_str().map(Cow::Borrowed),
+        }
+    }
+
     fn check(&self, kind: &str, api_version: &str) -> status::Result<()> {
         if let Some(given) = self.kind.as_deref().filter(|it| !it.is_empty() && *it != kind) {
             let given_version = self.api_version.as_deref().unwrap_or_default();

@@ -69,14 +69,7 @@ pub fn options(request: &Request, body: &[u8]) -> status::Result<(Options, bool)
         };
         (options, query.dry_run)
     } else {
-        let value = match content::media_type(request) {
-            "application/json" => serde_json::from_slice(body).map_err(|error| {
-                Status::bad_request(format!("unable to decode the body as DeleteOptions: json: {error}"))
-            })?,
-            "application/yaml" => content::yaml(body)?,
-            _ => return Err(content::unsupported("application/json, application/yaml")),
-        };
-        Options::read(&value)?
+        Options::read(&content::value_of(request, "DeleteOptions", "v1", body)?)?
     };
     options.check()?;
     Ok((options, dry_run))
