@@ -73,8 +73,11 @@ pub async fn run_with_lease_client(
         crate::fleet::run(&config, count, client, shutdown).await;
         return Ok(());
     }
-    std::fs::create_dir_all(&config.data_dir)
+    // Paths of volumes go to the runtime, which has another working directory.
+    let data_dir = std::fs::create_dir_all(&config.data_dir)
+        .and_then(|()| config.data_dir.canonicalize())
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
+    let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
     let runtime: Arc<dyn Runtime> = match config.runtime {
         RuntimeKind::Hollow => Arc::new(Hollow::new(HollowOptions::default())),
