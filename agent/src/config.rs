@@ -21,9 +21,6 @@ pub enum RuntimeKind {
 /// The arguments of `orlop-agent` and `orlop agent`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Credentials of user system:node:NAME; $KUBECONFIG and ~/.kube/config if not given.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
     /// The node's name; the host's name if not given. With --hollow-nodes the first part of the nodes' names.
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,

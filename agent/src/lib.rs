@@ -7,6 +7,8 @@
 pub mod config;
 mod run;
 
+mod clean;
+
 pub mod agent;
 pub mod fleet;
 pub mod node;
@@ -30,5 +32,6 @@ pub mod clock;
 pub mod network;
 pub mod runtime;
 
+pub use clean::{CleanError, clean};
 pub use config::Config;
-pub use run::{AgentError, run, run_with_lease_client};
+pub use run::{AgentError, run, run_apart, run_with_lease_client};

@@ -1,30 +1,24 @@
 //! `orlop-agent`: the agent as a process of its own.
 
+use std::path::PathBuf;
+
 use clap::Parser;
-use orlop_agent::config::{Args, Config};
-use orlop_client::{connect, process};
+use orlop_agent::config::Args;
+use orlop_client::process;
 
 #[derive(Parser)]
 #[command(name = "orlop-agent", version, about = "Runs the pods of one node")]
 struct Command {
+    /// Credentials of user system:node:NAME; $KUBECONFIG and ~/.kube/config if not given
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     args: Args,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let args = Command::parse().args;
+    let command = Command::parse();
     process::log_to_standard_error();
-    let kubeconfig = args.kubeconfig.clone();
-    let settings = connect::config(kubeconfig.as_deref()).await?;
-    let mut config = Config::try_from(args)?;
-    if config.client_ca_pem.is_none() {
-        config.client_ca_pem = settings.root_cert.as_ref().map(|it| orlop_agent::config::pem(it));
-    }
-    let client = connect::client(kubeconfig.as_deref()).await?;
-    // A connection of its own for the lease: no load on the other makes the node look dead.
-    let lease_client = connect::client(kubeconfig.as_deref()).await?;
-    let shutdown = process::until_stopped()?;
-    orlop_agent::run_with_lease_client(config, client, lease_client, shutdown).await?;
-    Ok(())
+    Ok(orlop_agent::run_apart(command.args, command.kubeconfig.as_deref(), process::until_stopped()?).await?)
 }

@@ -1,20 +1,21 @@
 //! An agent from its settings to its end: the runtime, the node, the network, then the pods.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use orlop_client::events::Recorder;
-use orlop_client::random;
+use orlop_client::{connect, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
-use crate::config::{Config, RuntimeKind};
+use crate::config::{Args, Config, RuntimeKind};
 use crate::host::Host;
 use crate::images::Images;
 use crate::machine::NodeFacts;
@@ -48,6 +49,26 @@ pub enum AgentError {
     Runtime(#[from] RuntimeError),
     #[error("the port for logs: {0}")]
     Server(#[from] crate::server::ServerError),
+    #[error("the credentials: {0}")]
+    Connect(#[from] connect::Error),
+    #[error("the arguments: {0}")]
+    Args(#[source] std::io::Error),
+}
+
+/// Runs an agent as a process of its own: with the credentials of a kubeconfig, and with connections of its own.
+///
+/// # Errors
+/// Settings that cannot work.
+pub async fn run_apart(args: Args, kubeconfig: Option<&Path>, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let mut config = Config::try_from(args).map_err(AgentError::Args)?;
+    if config.client_ca_pem.is_none() {
+        let settings = connect::config(kubeconfig).await?;
+        config.client_ca_pem = settings.root_cert.as_deref().map(crate::config::pem);
+    }
+    let client = connect::client(kubeconfig).await?;
+    // A connection of its own for the lease: no load on the other makes the node look dead.
+    let lease_client = connect::client(kubeconfig).await?;
+    run_with_lease_client(config, client, lease_client, shutdown).await
 }
 
 /// Runs an agent until `shutdown`, which leaves its pods running.

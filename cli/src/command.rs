@@ -4,7 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    annotate, api_resources, apply, completion, create, delete, describe, get, label, logs, rollout, scale, version,
+    annotate, api_resources, apiserver, apply, completion, config, controllers, create, delete, describe, down, get,
+    label, logs, node, rollout, scale, scheduler, up, version,
 };
 use crate::session::{Globals, Session};
 
@@ -21,6 +22,11 @@ pub struct Arguments {
 /// Every command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a cluster on this machine, in the foreground.
+    Up(up::Args),
+    /// Stop what `orlop up` runs and remove the pods it left.
+    Down(down::Args),
+
     /// Show objects.
     Get(get::Args),
     /// Show objects in detail, with their events.
@@ -43,10 +49,23 @@ pub enum Command {
     Annotate(annotate::Args),
     /// List the kinds the server has.
     ApiResources(api_resources::Args),
+    /// Show or change the kubeconfig.
+    Config(config::Args),
     /// Print the versions of this command and of the server.
     Version(version::Args),
     /// Print the completion script for a shell.
     Completion(completion::Args),
+
+    /// Handle the nodes of this machine.
+    Node(node::Args),
+    /// Run the API server alone.
+    Apiserver(apiserver::Args),
+    /// Run the scheduler alone.
+    Scheduler(scheduler::Args),
+    /// Run the controllers alone.
+    Controllers(controllers::Args),
+    /// Run the node agent alone.
+    Agent(crate::commands::agent::Args),
 }
 
 impl Arguments {
@@ -58,6 +77,8 @@ impl Arguments {
         let globals = self.globals;
         let session = || Session::open(&globals);
         match self.command {
+            Command::Up(it) => up::run(it, &globals).await,
+            Command::Down(it) => down::run(it).await,
             Command::Get(it) => get::run(it, &session().await?).await,
             Command::Describe(it) => describe::run(it, &session().await?).await,
             Command::Apply(it) => apply::run(it, &session().await?).await,
@@ -69,8 +90,14 @@ impl Arguments {
             Command::Label(it) => label::run(it, &session().await?).await,
             Command::Annotate(it) => annotate::run(it, &session().await?).await,
             Command::ApiResources(it) => api_resources::run(it, &session().await?).await,
+            Command::Config(it) => config::run(it, &globals),
             Command::Version(it) => version::run(it, &globals).await,
             Command::Completion(it) => completion::run(it),
+            Command::Node(it) => node::run(it).await,
+            Command::Apiserver(it) => apiserver::run(it).await,
+            Command::Scheduler(it) => scheduler::run(it, &globals).await,
+            Command::Controllers(it) => controllers::run(it, &globals).await,
+            Command::Agent(it) => crate::commands::agent::run(it, &globals).await,
         }
     }
 }

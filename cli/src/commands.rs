@@ -1,10 +1,13 @@
 //! One file a command: its flags, and what it does.
 
+pub mod down;
+pub mod up;
+
 pub mod annotate;
 pub mod api_resources;
 pub mod apply;
 pub mod completion;
-
+pub mod config;
 pub mod create;
 pub mod delete;
 pub mod describe;
@@ -14,3 +17,9 @@ pub mod logs;
 pub mod rollout;
 pub mod scale;
 pub mod version;
+
+pub mod agent;
+pub mod apiserver;
+pub mod controllers;
+pub mod node;
+pub mod scheduler;

@@ -194,7 +194,14 @@ impl Cluster {
         match name {
             "scheduler" => _ = command.arg("--kubeconfig").arg(data.join("scheduler.kubeconfig")),
             "controllers" => _ = command.arg("--kubeconfig").arg(data.join("controllers.kubeconfig")),
-            "agent" => _ = command.arg("--kubeconfig").arg(self.agent_kubeconfig(node)?),
+            "agent" => {
+                command.arg("--kubeconfig").arg(self.agent_kubeconfig(node)?);
+                if self.options.hollow_nodes == 0 {
+                    let pair = data.join("pki").join(format!("agent-{}", self.node_name(node)));
+                    command.arg("--tls-cert-file").arg(pair.with_extension("crt"));
+                    command.arg("--tls-private-key-file").arg(pair.with_extension("key"));
+                }
+            }
             _ => {}
         }
         command.env("HOME", self.folder()).env("RUST_BACKTRACE", "1");
@@ -317,7 +324,7 @@ impl Cluster {
         if let Ok(program) = tool::ours("orlop") {
             for node in 1..=self.options.nodes {
                 let mut command = Command::new(&program);
-                command.args(["node", "clean", &self.node_name(&node.to_string()), "--runtime", self.options.runtime]);
+                command.args(["node", "clean", &self.node_name(&node.to_string())]);
                 let folder = match self.options.form {
                     Form::Up => self.data_dir().join("nodes").join(self.node_name(&node.to_string())),
                     Form::Apart => self.folder().join(format!("agent-{node}")),

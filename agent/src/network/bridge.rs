@@ -264,20 +264,33 @@ impl PodNetwork for BridgeNetwork {
 
     async fn teardown(&self) -> Result<(), NetworkError> {
         let _alone = self.node.lock().await;
-        for name in self.links.all().await?.keys() {
-            if self.names.offset(name).is_some() {
-                self.links.remove(name).await?;
-            }
-        }
-        self.links.remove(&self.names.bridge).await?;
-        forward::remove(&self.names).await?;
-        command::run("nft", "nftables", &["-f", "-"], &ruleset::removal(&self.names)).await?;
+        remove_node(&self.names, &self.links).await?;
         let mut book = self.book.lock();
         for pod in std::mem::take(&mut book.entries).into_keys() {
             book.addresses.release(&pod);
         }
         self.ledger.remove()
     }
+}
+
+/// Takes the network of a node away that no agent serves any more: its links, its rules, its ledger.
+///
+/// # Errors
+/// When something cannot be removed.
+pub async fn remove(node_name: &str, data_dir: &std::path::Path) -> Result<(), NetworkError> {
+    remove_node(&Names::of(node_name), &Links::open()?).await?;
+    Ledger::open(data_dir)?.remove()
+}
+
+async fn remove_node(names: &Names, links: &Links) -> Result<(), NetworkError> {
+    for name in links.all().await?.keys() {
+        if names.offset(name).is_some() {
+            links.remove(name).await?;
+        }
+    }
+    links.remove(&names.bridge).await?;
+    forward::remove(names).await?;
+    command::run("nft", "nftables", &["-f", "-"], &ruleset::removal(names)).await
 }
 
 /// Sets a switch of the kernel to 1 if it is not.

@@ -1,0 +1,20 @@
+//! `orlop controllers`: the controllers alone, as `orlop-controllers` runs them.
+
+use anyhow::Result;
+use orlop_client::{connect, process};
+
+use crate::session::Globals;
+
+/// The flags: the controllers' own.
+pub type Args = orlop_controllers::Args;
+
+/// Runs it until it is stopped.
+///
+/// # Errors
+/// When the kubeconfig cannot be used, or the controllers cannot start.
+pub async fn run(args: Args, globals: &Globals) -> Result<()> {
+    process::log_to_standard_error();
+    let client = connect::client(globals.kubeconfig.as_deref()).await?;
+    orlop_controllers::run(args.config()?, client, process::until_stopped()?).await;
+    Ok(())
+}

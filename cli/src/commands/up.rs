@@ -1,0 +1,268 @@
+//! `orlop up`: a cluster in this process: API server, scheduler, controllers, and the agents of one or several nodes.
+//!
+//! The parts are the same libraries as the separate binaries run; they reach the API server through its service in process, with the
+//! identities they would have apart. Ctrl-C stops the control plane; pods run on, and the next `orlop up` finds them again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::config::Kubeconfig;
+use orlop_agent::config::{RuntimeKind, ServingCertificate};
+use orlop_apiserver::Server;
+use orlop_client::process;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::session::Globals;
+
+/// How many nodes one machine plays at most: each has a /24 of the pods' addresses and a bridge.
+const NODES_LIMIT: u16 = 250;
+/// The context under which the cluster stands in the user's kubeconfig.
+const CONTEXT: &str = "orlop";
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many nodes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=i64::from(NODES_LIMIT)))]
+    nodes: u16,
+    /// What runs the containers.
+    #[arg(long, value_enum, default_value_t)]
+    runtime: RuntimeKind,
+    /// Where objects are kept: embedded, memory, or etcd=URL[,URL].
+    #[arg(long, default_value = "embedded")]
+    store: String,
+    /// Where the API listens.
+    #[arg(long, default_value = "127.0.0.1:6443")]
+    listen: SocketAddr,
+    /// Keys, certificates, the embedded store and the nodes' data; ~/.orlop if not given.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The addresses of pods; each node gets a /24 of them.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    cluster_cidr: ipnet::Ipv4Net,
+    /// How nodes are named: PREFIX-1, PREFIX-2; a single node without it is named orlop.
+    #[arg(long)]
+    node_prefix: Option<String>,
+}
+
+impl Args {
+    fn node_names(&self) -> Vec<String> {
+        match (&self.node_prefix, self.nodes) {
+            (None, 1) => vec!["orlop".to_owned()],
+            (prefix, nodes) => {
+                let prefix = prefix.as_deref().unwrap_or("orlop");
+                (1..=nodes).map(|it| format!("{prefix}-{it}")).collect()
+            }
+        }
+    }
+}
+
+/// The data directory that is meant when none is given.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
+    match given {
+        Some(path) => Ok(std::path::absolute(path)?),
+        None => Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set: give --data-dir")?).join(".orlop")),
+    }
+}
+
+/// The kubeconfig that is meant when none is given: $KUBECONFIG's first file, or ~/.kube/config.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn kubeconfig_path(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        return Ok(path.to_owned());
+    }
+    if let Some(first) =
+        std::env::var("KUBECONFIG").ok().as_deref().and_then(|it| it.split(':').find(|it| !it.is_empty()))
+    {
+        return Ok(PathBuf::from(first));
+    }
+    let home = std::env::var_os("HOME").context("HOME is not set: give --kubeconfig")?;
+    Ok(PathBuf::from(home).join(".kube/config"))
+}
+
+/// Where a running `orlop up` notes its process id, for `orlop down`.
+pub fn pid_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("up.pid")
+}
+
+/// The names of the nodes that this data directory has had, for `orlop down`.
+pub fn nodes_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("nodes")
+}
+
+/// Runs it until it is stopped.
+///
+/// # Errors
+/// When a part cannot start, or ends by itself.
+pub async fn run(args: Args, globals: &Globals) -> Result<()> {
+    let started = tokio::time::Instant::now();
+    process::log_to_standard_error();
+    let data_dir = data_dir(args.data_dir.as_deref())?;
+    let shutdown = process::until_stopped()?;
+
+    let mut config = orlop_apiserver::Config::new(&args.store, &data_dir);
+    config.listen = Some(args.listen);
+    config.cluster_cidr = args.cluster_cidr;
+    // The server outlives its clients, so that their last writes (a lease given back) reach it.
+    let server_end = CancellationToken::new();
+    let server = Server::start(config, server_end.clone()).await?;
+    std::fs::write(pid_file(&data_dir), std::process::id().to_string())?;
+    let outcome = components(&args, globals, &data_dir, &server, started, &shutdown).await;
+    server_end.cancel();
+    server.stopped().await;
+    // Already gone where another `orlop down` was quicker.
+    let _ = std::fs::remove_file(pid_file(&data_dir));
+    outcome
+}
+
+async fn components(
+    args: &Args,
+    globals: &Globals,
+    data_dir: &Path,
+    server: &Server,
+    started: tokio::time::Instant,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let url = server.url().context("the server listens")?;
+    let parts_end = CancellationToken::new();
+    let mut parts: JoinSet<(String, Result<()>)> = JoinSet::new();
+    let scheduler = server.client("system:kube-scheduler", &["system:authenticated"]);
+    let end = parts_end.clone();
+    parts.spawn(async move {
+        orlop_scheduler::run(orlop_scheduler::Config::default(), scheduler, end).await;
+        ("scheduler".to_owned(), Ok(()))
+    });
+    let controllers = server.client("system:kube-controller-manager", &["system:authenticated"]);
+    let config = orlop_controllers::Config {
+        cluster_cidr: args.cluster_cidr.to_string().parse().map_err(anyhow::Error::msg)?,
+        root_ca: Some(server.pki().ca().to_owned()),
+        ..Default::default()
+    };
+    let end = parts_end.clone();
+    parts.spawn(async move {
+        orlop_controllers::run(config, controllers, end).await;
+        ("controllers".to_owned(), Ok(()))
+    });
+    for name in args.node_names() {
+        let folder = nodes_dir(data_dir).join(&name);
+        std::fs::create_dir_all(&folder)?;
+        let files = server.pki().write_node(&name, &[args.listen.ip()], &url, orlop_client::clock::now())?;
+        let mut config = orlop_agent::Config::new(&name, folder);
+        config.runtime = args.runtime;
+        config.cluster_cidr = args.cluster_cidr;
+        config.address = Some(args.listen.ip());
+        // One node has the port that everyone knows; several share the address and take free ones.
+        config.port = if args.nodes == 1 && args.node_prefix.is_none() { config.port } else { 0 };
+        config.serving = ServingCertificate::Files { certificate: files.certificate, key: files.key };
+        config.client_ca_pem = Some(server.pki().ca().as_bytes().to_vec());
+        let client = server.client(&format!("system:node:{name}"), &["system:nodes", "system:authenticated"]);
+        let end = parts_end.clone();
+        parts.spawn(async move {
+            (format!("agent {name}"), orlop_agent::run(config, client, end).await.map_err(anyhow::Error::from))
+        });
+    }
+    let kubeconfig = offer_kubeconfig(globals, data_dir)?;
+    println!("orlop is ready in {} ms", started.elapsed().as_millis());
+    println!("  kubectl --kubeconfig {} get nodes", kubeconfig.display());
+    println!(
+        "  the API is at https://{}; Ctrl-C stops it, pods run on; `orlop down` removes them",
+        server.address().unwrap_or(args.listen)
+    );
+
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        Some(ended) = parts.join_next() => match ended {
+            Ok((name, Ok(()))) => Err(anyhow::anyhow!("{name} ended by itself")),
+            Ok((name, Err(error))) => Err(error.context(name)),
+            Err(error) => Err(anyhow::anyhow!("a part of the cluster failed: {error}")),
+        },
+    };
+    parts_end.cancel();
+    let drained = async { while parts.join_next().await.is_some() {} };
+    if tokio::time::timeout(PARTS_LIMIT, drained).await.is_err() {
+        tracing::warn!("some parts did not end in time");
+    }
+    outcome
+}
+
+/// How long the parts get to end. Leases are given back and statuses written in less than a second.
+const PARTS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Puts the administrator's access where users look for it: into the file that `--kubeconfig` names, or as the context `orlop` into
+/// `~/.kube/config`. Gives the file.
+fn offer_kubeconfig(globals: &Globals, data_dir: &Path) -> Result<PathBuf> {
+    let own = data_dir.join("kubeconfig");
+    match &globals.kubeconfig {
+        Some(path) if *path == own => {}
+        Some(path) => write_kubeconfig(path, &Kubeconfig::read_from(&own)?)?,
+        None => {
+            if let Err(error) = merge_kubeconfig(&own) {
+                tracing::warn!(%error, "cannot add the context to your kubeconfig; use --kubeconfig {}", own.display());
+            }
+            return Ok(own);
+        }
+    }
+    Ok(globals.kubeconfig.clone().unwrap_or(own))
+}
+
+fn merge_kubeconfig(own: &Path) -> Result<()> {
+    let path = kubeconfig_path(None)?;
+    let ours = Kubeconfig::read_from(own)?;
+    let mut all = if path.exists() { Kubeconfig::read_from(&path)? } else { Kubeconfig::default() };
+    all.clusters.retain(|it| it.name != CONTEXT);
+    all.contexts.retain(|it| it.name != CONTEXT);
+    all.auth_infos.retain(|it| it.name != CONTEXT);
+    for mut it in ours.clusters {
+        it.name = CONTEXT.into();
+        all.clusters.push(it);
+    }
+    for mut it in ours.auth_infos {
+        it.name = CONTEXT.into();
+        all.auth_infos.push(it);
+    }
+    for mut it in ours.contexts {
+        it.name = CONTEXT.into();
+        let context = it.context.get_or_insert_default();
+        context.cluster = CONTEXT.into();
+        context.user = Some(CONTEXT.into());
+        all.contexts.push(it);
+    }
+    all.current_context = Some(CONTEXT.into());
+    write_kubeconfig(&path, &all)
+}
+
+/// Writes a kubeconfig so that no reader sees half of it, readable by its owner only.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_kubeconfig(path: &Path, config: &Kubeconfig) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let beside = folder.join(format!(".kubeconfig-{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(serde_saphyr::to_string(config)?.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A data directory without a cluster is a mistake in the command line.
+///
+/// # Errors
+/// When there is none.
+pub fn existing_data_dir(given: Option<&Path>) -> Result<PathBuf> {
+    let path = data_dir(given)?;
+    if !path.join("pki").is_dir() {
+        bail!("{} holds no cluster", path.display());
+    }
+    Ok(path)
+}
