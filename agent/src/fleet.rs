@@ -98,6 +98,11 @@ fn address(number: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 0, 0)).saturating_add(number)))
 }
 
+/// The nodes as values: futures over borrowed names would not be `Send` to the compiler.
+fn owned(names: &HashMap<String, u32>) -> Vec<(String, u32)> {
+    names.iter().map(|(name, number)| (name.clone(), *number)).collect()
+}
+
 async fn register_all(
     config: &Config,
     names: &HashMap<String, u32>,
@@ -106,10 +111,10 @@ async fn register_all(
 ) {
     let api: Api<Node> = Api::all(client.clone());
     let runtime: Arc<dyn crate::runtime::Runtime> = Arc::new(Hollow::new(HollowOptions::default()));
-    let registering = futures::stream::iter(names.iter()).for_each_concurrent(REQUESTS, |(name, number)| {
+    let registering = futures::stream::iter(owned(names)).for_each_concurrent(REQUESTS, |(name, number)| {
         let about = About {
-            name: name.clone(),
-            address: address(*number),
+            name,
+            address: address(number),
             capacity: Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS },
             data_dir: config.data_dir.clone(),
             port: None,
@@ -132,21 +137,25 @@ async fn renew_all(
     // Renewals of thousands of nodes are the load of an idle fleet: each lease gets half its time, and lasts at least 40 s.
     let lasting = duration.max(Duration::from_secs(40));
     // What each lease last was: half a kilobyte a node saves every second request.
-    let mut held: HashMap<&str, Option<Lease>> = names.keys().map(|it| (it.as_str(), None)).collect();
+    let mut leases: Vec<(NodeLease, Option<Lease>)> = owned(&names)
+        .into_iter()
+        .map(|(node, _)| (NodeLease { node, node_uid: String::new(), duration: lasting }, None))
+        .collect();
     loop {
         let began = Instant::now();
-        let round = futures::stream::iter(held.iter_mut()).for_each_concurrent(REQUESTS, |(name, held)| {
-            let lease = NodeLease { node: (*name).to_owned(), node_uid: String::new(), duration: lasting };
+        let round = futures::stream::iter(std::mem::take(&mut leases)).map(|(lease, mut held)| {
             let api = api.clone();
             async move {
-                if let Err(error) = lease.renew(&api, held).await {
+                if let Err(error) = lease.renew(&api, &mut held).await {
                     tracing::debug!(%error, node = lease.node, "a hollow node's lease could not be renewed");
                 }
+                (lease, held)
             }
         });
-        if shutdown.run_until_cancelled(round).await.is_none() {
+        let Some(renewed) = shutdown.run_until_cancelled(round.buffer_unordered(REQUESTS).collect()).await else {
             return;
-        }
+        };
+        leases = renewed;
         let rest = (lasting / 4).saturating_sub(began.elapsed());
         if shutdown.run_until_cancelled(tokio::time::sleep(random::jitter(rest, 0.1))).await.is_none() {
             return;

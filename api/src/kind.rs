@@ -302,6 +302,8 @@ fn held<T: Strategy>(json: &[u8]) -> bool {
 
 fn admit<T: Strategy>(kind: &Kind, write: Write<'_>) -> status::Result<Admitted> {
     let Write { part, new, old, meta: context, strictness } = write;
+    // A patch is of the object as it stands, and so of its resource version; a replacement must name one.
+    let replaces = matches!(new, Body::Bytes(_));
     let (mut new, mut warnings) = match new {
         Body::Bytes(bytes) => json::decode::<T>(kind, bytes, strictness)?,
         Body::Value(value) => json::decode_value::<T>(kind, value, strictness)?,
@@ -329,7 +331,7 @@ fn admit<T: Strategy>(kind: &Kind, write: Write<'_>) -> status::Result<Admitted>
     }
     let mut errors = Errors::default();
     meta::validate(new.metadata(), old.as_ref().map(Metadata::metadata), kind, T::NAME_RULE, &mut errors);
-    if old.is_some() && expected_revision.is_none() && !kind.unconditional_update && part == Part::Main {
+    if replaces && old.is_some() && expected_revision.is_none() && !kind.unconditional_update && part == Part::Main {
         errors.invalid("metadata.resourceVersion", "", "must be specified for an update");
     }
     new.validate(part, old.as_ref(), &mut errors);
