@@ -80,6 +80,26 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Boots a cluster, gives it to a test, and takes it away again; nothing of it may be left then.
+    ///
+    /// # Errors
+    /// The test's own, with the ends of all logs, the whole of which are kept; or what the cluster left behind.
+    pub fn with(options: Options, test: impl FnOnce(&mut Cluster) -> Result<()>) -> Result<()> {
+        let mut cluster = Self::prepare(options)?;
+        let outcome = cluster.boot().and_then(|()| cluster.wait_nodes()).and_then(|()| test(&mut cluster));
+        if let Err(error) = outcome {
+            let logs = cluster.logs();
+            cluster.clean();
+            let kept = cluster.folder.take().map(TempDir::keep).unwrap_or_default();
+            return Err(error.context(format!("the cluster's folder is kept: {}\n{logs}", kept.display())));
+        }
+        let (nodes, folder) = (cluster.node_names(), cluster.folder().to_owned());
+        let docker = cluster.options.runtime == "docker";
+        drop(cluster);
+        let left = if docker { crate::traces::of(&nodes, &folder)? } else { Vec::new() };
+        if left.is_empty() { Ok(()) } else { bail!("the cluster left behind: {left:#?}") }
+    }
+
     fn prepare(options: Options) -> Result<Cluster> {
         let folder = tempfile::Builder::new().prefix("orlop-e2e-").tempdir()?;
         Ok(Cluster {
@@ -181,7 +201,11 @@ impl Cluster {
             "agent" => {
                 let mut it = Command::new(tool::ours("orlop-agent")?);
                 it.args(["--runtime", self.options.runtime, "--port", "0", "--cluster-cidr", &self.cidr]);
-                it.args(["--address", "127.0.0.1"]).arg("--data-dir").arg(self.folder().join(part));
+                it.arg("--data-dir").arg(self.folder().join(part));
+                // Pods reach their node by its address, which is loopback only where there are none.
+                if self.options.runtime == "hollow" {
+                    it.args(["--address", "127.0.0.1"]);
+                }
                 if self.options.hollow_nodes > 0 {
                     it.args(["--hollow-nodes", &self.options.hollow_nodes.to_string(), "--node-name", "hollow"]);
                 } else {
@@ -216,6 +240,11 @@ impl Cluster {
     /// The name of a node: `agent-1` serves `node_name("1")`.
     pub fn node_name(&self, node: &str) -> String {
         format!("{}-{node}", self.node_prefix())
+    }
+
+    /// The names of all nodes that have agents of their own.
+    pub fn node_names(&self) -> Vec<String> {
+        (1..=self.options.nodes).map(|it| self.node_name(&it.to_string())).collect()
     }
 
     fn agent_kubeconfig(&self, node: &str) -> Result<PathBuf> {

@@ -11,9 +11,14 @@ mod client;
 pub mod etcd;
 pub mod registry;
 
+pub mod api;
 pub mod cluster;
+pub mod image;
 pub mod kubectl;
+pub mod scene;
+pub mod traces;
 
+pub mod endpoints;
 pub mod load;
 pub mod wait;
 

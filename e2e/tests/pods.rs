@@ -1,0 +1,52 @@
+//! Pods with real containers: what a pod's description promises, looked at from inside the container, from the API and with kubectl.
+//!
+//! One cluster for all: each scenario has a namespace of its own, and a few run beside each other.
+
+#[path = "pods/endings.rs"]
+mod endings;
+#[path = "pods/environment.rs"]
+mod environment;
+#[path = "pods/hooks.rs"]
+mod hooks;
+#[path = "pods/images.rs"]
+mod images;
+#[path = "pods/logs.rs"]
+mod logs;
+#[path = "pods/network.rs"]
+mod network;
+#[path = "pods/placement.rs"]
+mod placement;
+#[path = "pods/probes.rs"]
+mod probes;
+#[path = "pods/resources.rs"]
+mod resources;
+#[path = "pods/volumes.rs"]
+mod volumes;
+
+use anyhow::Result;
+use orlop_e2e::cluster::{Cluster, Options};
+use orlop_e2e::image;
+use orlop_e2e::scene::{Scenario, play};
+
+/// The longest first, so that they do not hold up the end.
+const SCENARIOS: &[Scenario] = &[
+    ("endings", endings::play),
+    ("images", images::play),
+    ("logs", logs::play),
+    ("probes", probes::play),
+    ("volumes", volumes::play),
+    ("hooks", hooks::play),
+    ("resources", resources::play),
+    ("placement", placement::play),
+    ("network", network::play),
+    ("environment", environment::play),
+];
+
+/// More would only wait for the two cores.
+const BESIDE: usize = 4;
+
+#[test]
+fn pods_are_what_they_say() -> Result<()> {
+    image::ready()?;
+    Cluster::with(Options { runtime: "docker", ..Options::default() }, |cluster| play(cluster, SCENARIOS, BESIDE))
+}
