@@ -186,13 +186,18 @@ struct Candidate<'a> {
 impl Candidate<'_> {
     /// Waits until the lease is ours. Gives the start of the successful write.
     async fn acquire(&mut self) -> Option<Instant> {
+        let mut told = String::new();
         loop {
             let started = Instant::now();
             let pause = match self.attempt(true).await {
                 Ok(None) => return Some(started),
                 Ok(Some(wait)) => wait,
                 Err(error) => {
-                    tracing::debug!(%error, "cannot take the lease yet");
+                    // Once for each reason: a right that is missing must be seen, a server that is away need not be counted.
+                    if told != error {
+                        tracing::warn!(%error, lease = %self.config.name, "cannot take the lease yet");
+                        told = error;
+                    }
                     self.config.retry
                 }
             };

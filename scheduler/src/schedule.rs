@@ -29,13 +29,15 @@ const BINDINGS_LIMIT: usize = 128;
 const EXPLANATIONS_LIMIT: usize = 16;
 /// Decisions between two looks at the changes: at 50 µs each, under a millisecond.
 const DECISIONS_PER_TURN: usize = 16;
+/// The lease that the acting copy holds: the one that the role system:kube-scheduler allows.
+const LEASE: &str = "kube-scheduler";
 /// Finished pods take no room: they are not even listed.
 const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Schedules whenever this process leads, until `shutdown`.
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
     let identity = config.identity.clone().unwrap_or_else(|| format!("scheduler_{}", orlop_client::random::uid()));
-    let election = lease::Config::new("kube-system", "orlop-scheduler", &identity);
+    let election = lease::Config::new("kube-system", LEASE, &identity);
     let plain = client.clone();
     lease::lead(&client, &election, shutdown, |fence, term| {
         let config = config.clone();
