@@ -36,9 +36,10 @@ pub struct Args {
     /// Where volumes and the network's ledger are kept.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/orlop/agent")]
     pub data_dir: PathBuf,
-    /// The node's address; found by itself if not given.
-    #[arg(long, value_name = "IP")]
-    pub address: Option<IpAddr>,
+    /// The node's address, or `gateway`: that of its pods' bridge, for a cluster that lives on one machine; the address of the default
+    /// route's interface if not given.
+    #[arg(long, value_name = "IP|gateway")]
+    pub address: Option<Address>,
     /// The addresses of all pods of the cluster, which are not masqueraded.
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
     pub cluster_cidr: Ipv4Net,
@@ -58,6 +59,22 @@ pub struct Args {
     /// The CA whose clients may read logs; the cluster's of the kubeconfig if not given.
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
+}
+
+/// What the node is reached by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    At(IpAddr),
+    /// The first address of the node's own range of pod addresses, which its bridge has: the host and the pods reach it, nobody else does.
+    Gateway,
+}
+
+impl std::str::FromStr for Address {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "gateway" { Ok(Address::Gateway) } else { text.parse().map(Address::At) }
+    }
 }
 
 /// Where the serving certificate comes from.
@@ -82,7 +99,8 @@ pub struct Config {
     /// The port for logs; 0 takes a free one.
     pub port: u16,
     pub data_dir: PathBuf,
-    pub address: Option<IpAddr>,
+    /// None takes that of the default route's interface.
+    pub address: Option<Address>,
     pub cluster_cidr: Ipv4Net,
     pub lease_duration: Duration,
     pub fence_after: Option<Duration>,

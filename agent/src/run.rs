@@ -1,6 +1,6 @@
 //! An agent from its settings to its end: the runtime, the node, the network, then the pods.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
-use crate::config::{Args, Config, RuntimeKind};
+use crate::config::{Address, Args, Config, RuntimeKind};
 use crate::host::Host;
 use crate::images::Images;
 use crate::machine::NodeFacts;
@@ -105,19 +105,22 @@ pub async fn run_with_lease_client(
         RuntimeKind::Docker | RuntimeKind::Auto => Arc::new(DockerRuntime::from_env(&config.node_name)?),
     };
     let logs = Logs::default();
-    let server = Server::start(&config, Arc::clone(&runtime), logs.clone(), shutdown.clone()).await?;
-    let address = config.address.unwrap_or_else(own_address);
+    // Before the node has its range there is no gateway to be reached by.
+    let address = match config.address {
+        Some(Address::At(it)) => it,
+        Some(Address::Gateway) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        None => own_address(),
+    };
     let capacity = Capacity::of_this_machine(&config.data_dir);
     let about = About {
         name: config.node_name.clone(),
         address,
         capacity: capacity.clone(),
         data_dir: config.data_dir.clone(),
-        port: Some(server.port()),
+        port: None,
         hollow,
     };
-    let keeper =
-        NodeKeeper { about: about.clone(), api: Api::<Node>::all(client.clone()), runtime: Arc::clone(&runtime) };
+    let mut keeper = NodeKeeper { about, api: Api::<Node>::all(client.clone()), runtime: Arc::clone(&runtime) };
     let Some(node) = keeper.register(&shutdown).await else { return Ok(()) };
     let node_uid = node.metadata.uid.clone().unwrap_or_default();
     let (renewed_sender, renewed) = watch::channel(Instant::now());
@@ -127,6 +130,19 @@ pub async fn run_with_lease_client(
     let Some(pod_cidr) = keeper.pod_cidr(node, &shutdown).await else { return Ok(()) };
     let Some(network) = open_network(&config, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
     tokio::spawn(tend(Arc::clone(&network), shutdown.clone()));
+    let address = match config.address {
+        Some(Address::Gateway) if !hollow => gateway(pod_cidr),
+        _ => address,
+    };
+    // An address that was chosen is the one to listen on; where it was found, others may lead here, too.
+    let listen = if config.address.is_some() { address } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let server = Server::start(&config, Arc::clone(&runtime), logs.clone(), listen, shutdown.clone()).await?;
+    keeper.about.address = address;
+    keeper.about.port = Some(server.port());
+    if keeper.register(&shutdown).await.is_none() {
+        return Ok(());
+    }
+    let labels = keeper.about.labels();
     let runtime_name = runtime_name(&runtime, &shutdown).await;
     let keeping = shutdown.clone();
     tokio::spawn(async move { keeper.keep(keeping).await });
@@ -136,10 +152,15 @@ pub async fn run_with_lease_client(
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
     tracing::info!(node = config.node_name, %address, %pod_cidr, port = server.port(), "the agent runs");
-    let agent = Agent::new(host, bells, capacity.allocatable(), about.labels(), shutdown.clone());
+    let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone());
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;
     Ok(())
+}
+
+/// The address of a node's bridge.
+fn gateway(pod_cidr: ipnet::Ipv4Net) -> IpAddr {
+    pod_cidr.hosts().next().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4)
 }
 
 #[allow(clippy::too_many_arguments)] // The parts of one struct, put together once.

@@ -5,7 +5,7 @@
 pub mod logs;
 pub mod tls;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,10 +75,11 @@ impl Server {
         config: &Config,
         runtime: Arc<dyn Runtime>,
         logs: Logs,
+        address: IpAddr,
         shutdown: CancellationToken,
     ) -> Result<Self, ServerError> {
         let tls = tls::config(config).map_err(ServerError::Tls)?;
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.port));
+        let address = SocketAddr::new(address, config.port);
         let listener = TcpListener::bind(address).await.map_err(|it| ServerError::Listen(address, it))?;
         let port = listener.local_addr().map_err(|it| ServerError::Listen(address, it))?.port();
         let router = Router::new()

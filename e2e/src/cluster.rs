@@ -201,11 +201,9 @@ impl Cluster {
             "agent" => {
                 let mut it = Command::new(tool::ours("orlop-agent")?);
                 it.args(["--runtime", self.options.runtime, "--port", "0", "--cluster-cidr", &self.cidr]);
+                // Reached by the host and the pods; a hollow node has neither bridge nor pods.
+                it.args(["--address", if self.options.runtime == "hollow" { "127.0.0.1" } else { "gateway" }]);
                 it.arg("--data-dir").arg(self.folder().join(part));
-                // Pods reach their node by its address, which is loopback only where there are none.
-                if self.options.runtime == "hollow" {
-                    it.args(["--address", "127.0.0.1"]);
-                }
                 if self.options.hollow_nodes > 0 {
                     it.args(["--hollow-nodes", &self.options.hollow_nodes.to_string(), "--node-name", "hollow"]);
                 } else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::config::Kubeconfig;
-use orlop_agent::config::{RuntimeKind, ServingCertificate};
+use orlop_agent::config::{Address, RuntimeKind, ServingCertificate};
 use orlop_apiserver::Server;
 use orlop_client::process;
 use tokio::task::JoinSet;
@@ -158,7 +158,8 @@ async fn components(
         let mut config = orlop_agent::Config::new(&name, folder);
         config.runtime = args.runtime;
         config.cluster_cidr = args.cluster_cidr;
-        config.address = Some(args.listen.ip());
+        // All on one machine: the node needs to be reached by the host and its pods only.
+        config.address = Some(Address::Gateway);
         // One node has the port that everyone knows; several share the address and take free ones.
         config.port = if args.nodes == 1 && args.node_prefix.is_none() { config.port } else { 0 };
         config.serving = ServingCertificate::Files { certificate: files.certificate, key: files.key };
