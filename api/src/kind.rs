@@ -100,6 +100,9 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     const UNCONDITIONAL_UPDATE: bool = true;
     /// Whether a PUT or an apply to a name that does not exist creates it (Kubernetes: only few kinds; apply always may).
     const CREATE_ON_UPDATE: bool = false;
+    /// Whether a deletion is answered with the object that was deleted, and not with a `Status` that names it (Kubernetes:
+    /// `ReturnDeletedObject` in the storage of a few kinds).
+    const RETURNS_DELETED: bool = false;
     /// How long a deletion waits if the client does not say, in seconds; none deletes at once.
     fn grace_period_seconds(&self) -> Option<i64> {
         None
@@ -180,6 +183,8 @@ pub struct Kind {
     pub stored_as: &'static str,
     pub unconditional_update: bool,
     pub create_on_update: bool,
+    /// Whether a deletion is answered with the object that was deleted.
+    pub returns_deleted: bool,
     /// Where another kind of the list holds the stored form (events of `events.k8s.io` are stored as core events).
     pub conversion: Option<Conversion>,
     /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
@@ -213,6 +218,7 @@ impl Kind {
             },
             unconditional_update: T::UNCONDITIONAL_UPDATE,
             create_on_update: T::CREATE_ON_UPDATE,
+            returns_deleted: T::RETURNS_DELETED,
             conversion: None,
             schema: schema_of::<T>,
             admit: admit::<T>,

@@ -3,6 +3,10 @@
 //! In: the store's batches. Out: tables that are complete up to a revision, and watchers woken once a batch. The watch is resumed
 //! after every break with a growing delay; if the store has forgotten the revision at which it broke, everything is listed anew
 //! and the difference becomes events. An object that cannot be read is logged and counted; it is not served.
+//!
+//! At the start everything is listed as it was some while ago, as far back as the store remembers, and the events since then are applied
+//! like any others. So the rings are as full as before a restart, each event with the object that it replaced, and clients resume their
+//! watches where they were instead of listing anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +25,15 @@ const PREFIX: &str = "/registry/";
 /// How many objects one page of the first list has: 3 MB at 3 kB each.
 const PAGE: usize = 1000;
 
+/// How many revisions the server begins before the store's own: as many events as a ring keeps. To apply one takes some 5 µs.
+const PAST_REVISIONS: u64 = 10_000;
+
+/// Shorter pasts that are tried where the store has forgotten the longer one and does not know how much it has kept (etcd).
+const SHORTER_PASTS: [u64; 2] = [1_000, 100];
+
+/// How long the events since then may take to come, before the present is listed: ten times what they take when all are to be had.
+const CATCH_UP_MAX: Duration = Duration::from_millis(500);
+
 /// The first delay after a break, and the longest.
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
@@ -30,7 +43,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 const WAKE_PAUSE_PER_WATCHER: Duration = Duration::from_micros(25);
 const WAKE_PAUSE_MAX: Duration = Duration::from_millis(5);
 
-/// Lists everything, then follows the store until `shutdown` in a task of its own.
+/// Lists everything, then follows the store until `shutdown` in a task of its own. When this is done, the cache is as the store was when
+/// it was called, or later.
 ///
 /// # Errors
 /// When the store cannot be listed at the start.
@@ -39,15 +53,66 @@ pub async fn start(
     cache: Arc<Cache>,
     shutdown: CancellationToken,
 ) -> Result<tokio::task::JoinHandle<()>, StoreError> {
-    let revision = list(&*store, &cache).await?;
+    let now = store.revision().await?;
+    let revision = match list_past(&*store, &cache, now).await? {
+        Some(past) => catch_up(&*store, &cache, past, now).await?,
+        None => list(&*store, &cache, None).await?,
+    };
     Ok(tokio::spawn(async move { follow(&*store, &cache, revision, &shutdown).await }))
 }
 
-/// Fills the cache from a list of the store; gives the revision at which it was taken.
-async fn list(store: &dyn Store, cache: &Cache) -> Result<Revision, StoreError> {
+/// Fills the cache from a list of the store as it was at the oldest revision that is to be had, but not much older than needed; none
+/// if even the latest are forgotten.
+async fn list_past(store: &dyn Store, cache: &Cache, now: Revision) -> Result<Option<Revision>, StoreError> {
+    // Before its first revision nothing stands in any store.
+    let before_now = |revisions: u64| Revision(now.0.saturating_sub(revisions).max(1));
+    let mut from = before_now(PAST_REVISIONS);
+    let mut shorter = SHORTER_PASTS.map(before_now).into_iter();
+    loop {
+        match list(store, cache, Some(from)).await {
+            Ok(revision) => return Ok(Some(revision)),
+            // The engines of our own know the oldest exactly; etcd says no more than that it is not this one.
+            Err(StoreError::Compacted { oldest, .. }) if oldest.0 > from.0 + 1 && oldest <= now => from = oldest,
+            Err(StoreError::Compacted { .. }) => match shorter.find(|it| *it > from) {
+                Some(later) => from = later,
+                None => return Ok(None),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Applies what was committed after `at` up to `goal`; where that fails or takes too long, lists what stands now.
+async fn catch_up(store: &dyn Store, cache: &Cache, at: Revision, goal: Revision) -> Result<Revision, StoreError> {
+    let mut reached = at;
+    let applied = tokio::time::timeout(CATCH_UP_MAX, async {
+        if at >= goal {
+            return Ok(());
+        }
+        let mut wakes = Wakes::default();
+        let mut batches = store.watch(PREFIX, at).await?;
+        while reached < goal {
+            let ended = || StoreError::Unavailable { reason: "the watch ended".to_owned(), unknown: false };
+            let batch = batches.next().await.ok_or_else(ended)??;
+            reached = batch.revision;
+            apply(cache, batch, &mut wakes);
+        }
+        wakes.send();
+        Ok(())
+    });
+    let why: String = match applied.await {
+        Ok(Ok(())) => return Ok(reached),
+        Ok(Err(error)) => StoreError::to_string(&error),
+        Err(_) => format!("they took longer than {CATCH_UP_MAX:?}"),
+    };
+    tracing::info!(%why, from = at.0, to = goal.0, "the events before the start could not be had; clients will list anew");
+    list(store, cache, None).await
+}
+
+/// Fills the cache from a list of the store, as it was at a revision or as it is now; gives the revision at which it was taken.
+async fn list(store: &dyn Store, cache: &Cache, mut at: Option<Revision>) -> Result<Revision, StoreError> {
     let mut found: BTreeMap<String, Vec<Arc<Object>>> = BTreeMap::new();
     let mut after = None;
-    let mut at = None;
     let revision = loop {
         let page = store.range(PREFIX, after.as_deref(), PAGE, at).await?;
         at = Some(page.revision);
@@ -86,7 +151,7 @@ async fn follow(store: &dyn Store, cache: &Cache, mut at: Revision, shutdown: &C
         tracing::warn!(error = %broke, revision = at.0, "the store's watch broke off; resuming");
         if matches!(broke, StoreError::Compacted { .. } | StoreError::Future { .. }) {
             // The history between is gone: what changed is found by comparing.
-            match list(store, cache).await {
+            match list(store, cache, None).await {
                 Ok(revision) => {
                     tracing::info!(revision = revision.0, "everything was listed anew");
                     at = revision;

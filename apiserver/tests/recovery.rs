@@ -126,3 +126,36 @@ async fn what_cannot_be_read_is_counted_and_not_served() {
     stop.cancel();
     feed.await.unwrap();
 }
+
+/// Commits four changes, and says what a cache that begins afterwards knows of them: the floor, and the events with what they replaced.
+async fn past(forgotten: Option<u64>) -> (u64, Vec<(u64, bool, bool)>) {
+    let store = Arc::new(Breaking { inner: Memory::new(), watches: AtomicUsize::new(0), away: AtomicBool::new(false) });
+    let first = put(&store, "a", Expect::Absent).await;
+    put(&store, "b", Expect::Absent).await;
+    let changed = put(&store, "a", Expect::At(first)).await;
+    let gone = Commit { key: "/registry/configmaps/d/a".into(), expect: Expect::At(changed), value: None };
+    assert_eq!(store.commit(gone).await.unwrap(), Revision(5));
+    if let Some(before) = forgotten {
+        store.compact(Revision(before)).await.unwrap();
+    }
+    let cache = Arc::new(Cache::default());
+    let stop = CancellationToken::new();
+    let feed = feed::start(store.clone(), cache.clone(), stop.clone()).await.unwrap();
+    // What was there when it began is there at once.
+    assert_eq!(cache.revision(), 5);
+    let table = cache.table(registry::named("", "ConfigMap").unwrap());
+    assert_eq!((table.len(), table.revision()), (1, 5));
+    let floor = table.place_after(0).unwrap_err();
+    let events = table.events(table.place_after(floor).unwrap(), 10).unwrap();
+    stop.cancel();
+    feed.await.unwrap();
+    (floor, events.iter().map(|it| (it.revision, it.old.is_some(), it.new.is_some())).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_remembers_what_the_store_does() {
+    let all = [(2, false, true), (3, false, true), (4, true, true), (5, true, false)];
+    assert_eq!(past(None).await, (1, all.to_vec()));
+    assert_eq!(past(Some(3)).await, (3, all[2..].to_vec()));
+    assert_eq!(past(Some(5)).await, (5, Vec::new()));
+}

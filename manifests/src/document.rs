@@ -1,12 +1,16 @@
 //! Documents: streams of YAML or JSON become JSON values that know where they stood.
 //!
-//! In: the bytes of a file, of standard input or of a request body. Out: one [`Document`] per object, in order. Numbers follow YAML 1.1
-//! as Kubernetes' own reader does (`0644` is 420), a key that stands twice is refused, and aliases, depth and size are
+//! In: the bytes of a file, of standard input or of a request body. Out: one [`Document`] per object, in order. Scalars follow YAML 1.1
+//! as Kubernetes' own reader does (`0644` is 420, `y` and `on` are true, in keys too), a key that stands twice is refused, and aliases, depth and size are
 //! bounded, so that a small hostile text cannot grow. Knows nothing of kinds: what an object means is for others to say.
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
+
+mod node;
+
+use node::Node;
 
 /// The largest stream that is read: a request body's 3 MiB (the API server's limit for one object) would do for one object; a
 /// file may hold many, so ten times that.
@@ -144,7 +148,7 @@ fn yaml(part: &str) -> Result<Value, serde_saphyr::Error> {
         legacy_octal_numbers: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options::<Value>(part, options)
+    serde_saphyr::from_str_with_options::<Node>(part, options).map(|it| it.0)
 }
 
 /// The documents of a stream with the lines they begin on. A marker line stays with the document that it opens, so that what follows
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn reads_scalars_as_kubernetes_does() {
         check(
-            "mode: 0644\nport: 8080\non: \"on\"\nt: true\nn: null\ns: '0644'\nf: 1.5\nv: 1.2.3\nt2: 10m\n",
+            "mode: 0644\nport: 8080\n'on': \"on\"\nt: true\n\"n\": null\ns: '0644'\nf: 1.5\nv: 1.2.3\nt2: 10m\n",
             &[(
                 1,
                 json!({"mode":420,"port":8080,"on":"on","t":true,"n":null,"s":"0644","f":1.5,"v":"1.2.3","t2":"10m"}),
@@ -240,8 +244,31 @@ mod tests {
         check("base: &b {x: 1}\nmore: *b\n", &[(1, json!({"base":{"x":1},"more":{"x":1}}))]);
         check(
             "a: 2026-01-01T00:00:00Z\nb: 1e3\nc: 0x1f\nd: ~\n",
-            &[(1, json!({"a":"2026-01-01T00:00:00Z","b":1000.0,"c":31,"d":null}))],
+            &[(1, json!({"a":"2026-01-01T00:00:00Z","b":1000,"c":31,"d":null}))],
         );
+    }
+
+    #[test]
+    fn words_and_keys_are_those_of_yaml_1_1() {
+        check(
+            "a: [y, Y, yes, Yes, YES, on, On, ON, true, True, TRUE]\n",
+            &[(1, json!({"a": [true, true, true, true, true, true, true, true, true, true, true]}))],
+        );
+        check(
+            "a: [n, N, no, No, NO, off, Off, OFF, false, False, FALSE]\n",
+            &[(1, json!({"a": [false, false, false, false, false, false, false, false, false, false, false]}))],
+        );
+        check(
+            "a: ['y', \"no\", !!str on, yessir, 'true']\n",
+            &[(1, json!({"a": ["y", "no", "on", "yessir", "true"]}))],
+        );
+        check(
+            "on: 1\nno: 2\n'y': 3\n0644: 4\n1.5: 5\n-1: 6\n",
+            &[(1, json!({"true": 1, "false": 2, "y": 3, "420": 4, "1.5": 5, "-1": 6}))],
+        );
+        check("1_000: 1\na: 1_000\n1e7: x\n", &[(1, json!({"1000": 1, "a": 1000, "1e+07": "x"}))]);
+        check("a: 2.0\nb: -1.50\nc: 1e300\n", &[(1, json!({"a": 2, "b": -1.5, "c": 1e300}))]);
+        check_error(b"~: 1\n", "error parsing f.yaml:1:");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::table::{Cell, Column};
 impl Strategy for ServiceAccount {
     const NAMES: Names =
         Names { plural: "serviceaccounts", singular: "serviceaccount", short: &["sa"], categories: &[] };
+    const RETURNS_DELETED: bool = true;
     const SUBS: &'static [Sub] = &[Sub::Token];
     const COLUMNS: &'static [Column] =
         &[cells::text("Secrets", |it| Cell::Number(list(&it["secrets"]).len() as i64)), AGE];

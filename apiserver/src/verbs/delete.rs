@@ -45,7 +45,7 @@ pub async fn delete(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u
     // Kubernetes keeps this form for old clients: only who asked for dependents to go first is told of the wait.
     let waits = options.propagation == Some(Propagation::Foreground) || options.orphan_dependents == Some(false);
     let code = if !deleted.gone && waits { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let answer = if deleted.gone && kind.grace_period_seconds(deleted.object.to_string().as_bytes()).is_none() {
+    let answer = if deleted.gone && !kind.returns_deleted {
         let uid = deleted.object["metadata"]["uid"].as_str().unwrap_or_default();
         present::success(kind, &request.name, uid)
     } else {
