@@ -50,7 +50,7 @@ pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
         let started = Instant::now();
         let load = Load { clients: WRITERS, limit: Duration::from_secs(120), requests: scale.events };
         let writing = generator::drive(&subject.target, load, &[], &|number| {
-            Request::post(path.clone(), object::config_map(&format!("event-{number:05}"), OBJECT_BYTES))
+            Request::post(path.clone(), object::config_map(&format!("event-{number:05}"), 0, OBJECT_BYTES))
         })?;
         let mut bytes = 0;
         for thread in threads {

@@ -33,10 +33,10 @@ pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
     if created.latencies.len() != scale.pods {
         bail!("only {} of {} pods were created: {:?}", created.latencies.len(), scale.pods, created.failures);
     }
-    let mut columns = vec!["resourceVersion", "median ms", "worst ms", "MB"];
+    let mut columns = vec!["resourceVersion", "median ms", "best ms", "worst ms", "MB"];
     let shares: Vec<String> = subject.processes.iter().map(|it| format!("{} CPU ms/list", it.name)).collect();
     columns.extend(shares.iter().map(String::as_str));
-    columns.push("budget");
+    columns.extend(["generator CPU ms/list", "budget"]);
     let title = format!("LIST of {} pods: {}", report::rate(scale.pods as f64), subject.name);
     let mut table = Table::new(title, &columns);
     table.remark(format!("One client, no compression, median of {}.", scale.lists));
@@ -59,13 +59,14 @@ pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
                     }
                     bytes = length;
                 }
-                let (_, servers) = Meter::read(&subject.processes).since(&before);
+                let (own, servers) = Meter::read(&subject.processes).since(&before);
                 let median = samples.median();
                 let mut cells = vec![name.to_owned(), report::milliseconds(median)];
-                cells.push(report::milliseconds(samples.percentile(100.0)));
+                cells.extend([samples.percentile(0.0), samples.percentile(100.0)].map(report::milliseconds));
                 cells.push(format!("{:.1}", bytes as f64 / 1e6));
                 cells.extend(servers.iter().map(|it| report::milliseconds(*it / scale.lists as u32)));
-                let judged = subject.store != Store::Foreign && scale.pods == 5_000;
+                cells.push(report::milliseconds(own / scale.lists as u32));
+            let judged = subject.store != Store::Foreign && scale.pods == 5_000;
                 cells.push(if judged { budget::at_most(median, budget::LIST, "20 ms") } else { String::new() });
                 table.row(cells);
             }

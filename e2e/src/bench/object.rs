@@ -9,13 +9,14 @@ pub const NO_SCHEDULER: &str = "orlop-bench-none";
 /// The image of pods that are to run: one static program that sleeps. The benchmark of the agent makes it.
 pub const IMAGE: &str = "orlop.local/bench:1";
 
-/// The body of a ConfigMap that is `size_bytes` long.
-pub fn config_map(name: &str, size_bytes: usize) -> Bytes {
+/// The body of a ConfigMap that is `size_bytes` long. Another `turn` is another state of it: a PUT of what stands already would not be
+/// written at all.
+pub fn config_map(name: &str, turn: usize, size_bytes: usize) -> Bytes {
     padded(size_bytes, |padding| {
         json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": name, "labels": {"app": "orlop-bench"}},
-            "data": {"padding": padding},
+            "data": {"turn": turn.to_string(), "padding": padding},
         })
     })
 }
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn objects_have_the_size_asked() {
-        assert_eq!(config_map("a", 1_024).len(), 1_024);
+        assert_eq!(config_map("a", 7, 1_024).len(), 1_024);
         assert_eq!(pod("a", NO_SCHEDULER, 3_000).len(), 3_000);
         let small = small_pod("a", NO_SCHEDULER);
         assert!((300..600).contains(&small.len()), "{}", small.len());

@@ -41,15 +41,15 @@ pub fn run(subject: &Subject, scale: &Scale, etcd: &EtcdRates) -> Result<Table> 
         let load = Load { clients, limit: scale.verb_limit, requests: scale.verb_requests };
         let name = |number: usize| format!("c{clients}-{number}");
         let one = |number: usize| format!("{collection}/{}", name(number));
-        let body = |number: usize| object::config_map(&name(number), OBJECT_BYTES);
+        let body = |number: usize, turn: usize| object::config_map(&name(number), turn, OBJECT_BYTES);
         let drive = |load: Load, request: &(dyn Fn(usize) -> Request + Sync)| {
             generator::drive(&subject.target, load, &subject.processes, request)
         };
 
-        let created = drive(load, &|number| Request::post(collection.clone(), body(number)))?;
+        let created = drive(load, &|number| Request::post(collection.clone(), body(number, 0)))?;
         let objects = created.asked.max(1);
         let got = drive(load, &|number| Request::get(one(number % objects)))?;
-        let updated = drive(load, &|number| Request::put(one(number % objects), body(number % objects)))?;
+        let updated = drive(load, &|number| Request::put(one(number % objects), body(number % objects, 1 + number)))?;
         // As many as there are, whatever time it takes: the next verb begins with none.
         let all = Load { limit: scale.verb_limit * 4, requests: objects, ..load };
         let deleted = drive(all, &|number| Request::delete(one(number)))?;
