@@ -12,6 +12,10 @@ use orlop_client::process;
 const ADDRESS_IN_USE: u8 = 3;
 const STORE_UNREADABLE: u8 = 4;
 
+/// Lists come in pieces of 144 KiB, which the C library maps and unmaps each time; this keeps them, and returns what a burst has left.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();

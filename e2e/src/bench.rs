@@ -163,15 +163,14 @@ fn own(engine: Engine, scale: &Scale, wanted: &dyn Fn(Part) -> bool, memories: &
     let (subject, rates) = match engine {
         Engine::Embedded => (Subject::embedded()?, None),
         Engine::Etcd => {
-            let subject = Subject::etcd()?;
             let mut rates = None;
-            if let Some(url) = subject.etcd_url().filter(|_| wanted(Part::Api)) {
+            if wanted(Part::Api) {
                 progress("etcd itself");
-                let (taken, table) = raw::etcd(&url, scale)?;
+                let (taken, table) = raw::etcd(scale)?;
                 show(&table);
                 rates = Some(taken);
             }
-            (subject, rates)
+            (Subject::etcd()?, rates)
         }
     };
     api(&subject, scale, wanted, memories, rates).map_err(|error| error.context(subject.log()))

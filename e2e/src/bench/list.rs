@@ -66,7 +66,7 @@ pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
                 cells.push(format!("{:.1}", bytes as f64 / 1e6));
                 cells.extend(servers.iter().map(|it| report::milliseconds(*it / scale.lists as u32)));
                 cells.push(report::milliseconds(own / scale.lists as u32));
-            let judged = subject.store != Store::Foreign && scale.pods == 5_000;
+                let judged = subject.store != Store::Foreign && scale.pods == 5_000;
                 cells.push(if judged { budget::at_most(median, budget::LIST, "20 ms") } else { String::new() });
                 table.row(cells);
             }

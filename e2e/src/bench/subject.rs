@@ -46,7 +46,7 @@ pub struct Subject {
     pub ready_in: Option<Duration>,
     /// Dropped in this order: the server before its store.
     server: Option<Served>,
-    etcd: Option<Etcd>,
+    _etcd: Option<Etcd>,
 }
 
 /// A program that serves the API, with its folder.
@@ -159,7 +159,7 @@ impl Subject {
             durability: durability.into(),
             ready_in: Some(served.ready_in),
             server: Some(served),
-            etcd,
+            _etcd: etcd,
         })
     }
 
@@ -173,13 +173,8 @@ impl Subject {
             durability: "as its operator has set it".into(),
             ready_in: None,
             server: None,
-            etcd: None,
+            _etcd: None,
         }
-    }
-
-    /// The URL of the etcd under it, for asking etcd itself.
-    pub fn etcd_url(&self) -> Option<String> {
-        Some(self.etcd.as_ref()?.store().trim_start_matches("etcd=").to_owned())
     }
 
     /// The end of the server's log, where it is ours.
