@@ -80,16 +80,9 @@ pub async fn run(config: &Config, count: usize, client: kube::Client, shutdown: 
     let names: Arc<HashMap<String, u32>> = Arc::new(
         (0..count).map(|it| (format!("{}-{it}", config.node_name), u32::try_from(it).unwrap_or(u32::MAX))).collect(),
     );
-    let registering = register_all(config, &names, &client, &shutdown);
-    let leases = renew_all(config.lease_duration, Arc::clone(&names), client.clone(), shutdown.clone());
-    let pods = run_pods(config, Arc::clone(&names), client.clone(), shutdown.clone());
     tokio::join!(
-        async {
-            registering.await;
-            tracing::info!(nodes = names.len(), "the hollow nodes are registered");
-            leases.await;
-        },
-        pods
+        keep_nodes(config, &names, &client, &shutdown),
+        run_pods(config, Arc::clone(&names), client.clone(), shutdown.clone())
     );
 }
 
@@ -98,69 +91,87 @@ fn address(number: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(172, 16, 0, 0)).saturating_add(number)))
 }
 
-/// The nodes as values: futures over borrowed names would not be `Send` to the compiler.
-fn owned(names: &HashMap<String, u32>) -> Vec<(String, u32)> {
-    names.iter().map(|(name, number)| (name.clone(), *number)).collect()
+/// One node of the fleet, and what its lease last was: half a kilobyte saves every second request.
+struct Member {
+    number: u32,
+    lease: NodeLease,
+    held: Option<Lease>,
 }
 
-async fn register_all(
+/// Registers all nodes and keeps their leases. Leases of an idle fleet are its load: they last at least 40 s, as the kubelet's.
+async fn keep_nodes(
     config: &Config,
     names: &HashMap<String, u32>,
     client: &kube::Client,
     shutdown: &CancellationToken,
 ) {
+    let lasting = config.lease_duration.max(Duration::from_secs(40));
+    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
+    let member = |(name, number): (&String, &u32)| {
+        let lease = NodeLease { node: name.clone(), node_uid: String::new(), duration: lasting };
+        Member { number: *number, lease, held: None }
+    };
+    let mut members: Vec<Member> = names.iter().map(member).collect();
+    loop {
+        register_all(config, &mut members, client, shutdown).await;
+        tracing::info!(nodes = names.len(), "the hollow nodes are registered");
+        // Nodes whose leases ran out may count as lost: they are registered anew, which says that they live.
+        let mut renewed = Instant::now();
+        while renewed.elapsed() < lasting {
+            let pause = random::jitter(lasting / 4, 0.1);
+            if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+            let began = Instant::now();
+            match shutdown.run_until_cancelled(renew_all(&leases, &mut members)).await {
+                None => return,
+                Some(0) => renewed = began,
+                Some(failed) => tracing::warn!(failed, "leases of hollow nodes could not be renewed"),
+            }
+        }
+    }
+}
+
+/// Registers all nodes, each with its lease at once: a node that has none for some seconds counts as lost.
+async fn register_all(config: &Config, members: &mut Vec<Member>, client: &kube::Client, shutdown: &CancellationToken) {
     let api: Api<Node> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let runtime: Arc<dyn crate::runtime::Runtime> = Arc::new(Hollow::new(HollowOptions::default()));
-    let registering = futures::stream::iter(owned(names)).for_each_concurrent(REQUESTS, |(name, number)| {
+    let registering = futures::stream::iter(std::mem::take(members)).map(|mut it| {
         let about = About {
-            name,
-            address: address(number),
+            name: it.lease.node.clone(),
+            address: address(it.number),
             capacity: Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS },
             data_dir: config.data_dir.clone(),
             port: None,
             hollow: true,
         };
         let keeper = NodeKeeper { about, api: api.clone(), runtime: Arc::clone(&runtime) };
-        async move { drop(keeper.register(shutdown).await) }
+        let leases = leases.clone();
+        async move {
+            keeper.register(shutdown).await;
+            if let Err(error) = it.lease.renew(&leases, &mut it.held).await {
+                tracing::debug!(%error, node = it.lease.node, "a hollow node's lease could not be made");
+            }
+            it
+        }
     });
-    registering.await;
+    *members = registering.buffer_unordered(REQUESTS).collect().await;
 }
 
-/// Renews all leases, spread over half their duration.
-async fn renew_all(
-    duration: Duration,
-    names: Arc<HashMap<String, u32>>,
-    client: kube::Client,
-    shutdown: CancellationToken,
-) {
-    let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
-    // Renewals of thousands of nodes are the load of an idle fleet: each lease gets half its time, and lasts at least 40 s.
-    let lasting = duration.max(Duration::from_secs(40));
-    // What each lease last was: half a kilobyte a node saves every second request.
-    let mut leases: Vec<(NodeLease, Option<Lease>)> = owned(&names)
-        .into_iter()
-        .map(|(node, _)| (NodeLease { node, node_uid: String::new(), duration: lasting }, None))
-        .collect();
-    loop {
-        let began = Instant::now();
-        let round = futures::stream::iter(std::mem::take(&mut leases)).map(|(lease, mut held)| {
-            let api = api.clone();
-            async move {
-                if let Err(error) = lease.renew(&api, &mut held).await {
-                    tracing::debug!(%error, node = lease.node, "a hollow node's lease could not be renewed");
-                }
-                (lease, held)
-            }
-        });
-        let Some(renewed) = shutdown.run_until_cancelled(round.buffer_unordered(REQUESTS).collect()).await else {
-            return;
-        };
-        leases = renewed;
-        let rest = (lasting / 4).saturating_sub(began.elapsed());
-        if shutdown.run_until_cancelled(tokio::time::sleep(random::jitter(rest, 0.1))).await.is_none() {
-            return;
+/// Renews every lease once; says how many could not be.
+async fn renew_all(api: &Api<Lease>, members: &mut Vec<Member>) -> usize {
+    let renewing = futures::stream::iter(std::mem::take(members)).map(|mut it| {
+        let api = api.clone();
+        async move {
+            let failed = it.lease.renew(&api, &mut it.held).await.is_err();
+            (it, failed)
         }
-    }
+    });
+    let done: Vec<(Member, bool)> = renewing.buffer_unordered(REQUESTS).collect().await;
+    let failed = done.iter().filter(|(_, failed)| *failed).count();
+    *members = done.into_iter().map(|(it, _)| it).collect();
+    failed
 }
 
 /// Makes bound pods run and deleted pods go.

@@ -61,7 +61,7 @@ impl ProbeSet {
             let Some(task) = Task::of(&self.host, pod, address, it, &self.sender) else { continue };
             let end = CancellationToken::new();
             let until = end.clone();
-            tokio::spawn(async move { until.run_until_cancelled(task.run()).await });
+            tokio::spawn(async move { until.run_until_cancelled(Box::pin(task.run())).await });
             self.running.insert(it.clone(), end.drop_guard());
         }
     }

@@ -79,11 +79,12 @@ impl Controller for NodeLifecycle {
             return plan;
         };
         let quiet = self.quiet(&node, world, now);
-        let lost = quiet >= self.grace;
+        let grace = self.grace.max(lease_duration(&node, world));
+        let lost = quiet >= grace;
         if lost {
             self.note_lost(&node, now, &mut plan);
         } else {
-            plan.recheck_in(self.grace - quiet + Duration::from_millis(50));
+            plan.recheck_in(grace - quiet + Duration::from_millis(50));
         }
         let status = if lost { "Unknown" } else { ready_status(&node) };
         let taints = self.taints(&node, status, now, &mut plan);
@@ -104,6 +105,13 @@ fn ready_status(node: &NodeView) -> &str {
 
 fn is_reachable(node: &NodeView) -> bool {
     ready(node).is_some_and(|it| it.status != "Unknown")
+}
+
+/// A node whose lease is made to last longer than the grace period may be silent for as long.
+fn lease_duration(node: &NodeView, world: &World) -> Duration {
+    let lease = world.leases.get(&Key::new(NODE_LEASES, name_of(&node.metadata)));
+    let seconds = lease.and_then(|it| it.spec.lease_duration_seconds).and_then(|it| u64::try_from(it).ok());
+    Duration::from_secs(seconds.unwrap_or(0))
 }
 
 impl NodeLifecycle {
