@@ -1,5 +1,7 @@
 //! Every verb, through the whole pipeline, over the memory store and without a socket.
 
+#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
+
 mod support;
 
 use http::StatusCode;

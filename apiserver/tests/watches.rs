@@ -1,5 +1,7 @@
 //! Watches tell of every change once and in order, whoever writes, and end in good order.
 
+#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
+
 mod support;
 
 use std::collections::HashMap;

@@ -20,7 +20,7 @@ use clap::Parser;
 /// Runs the command line of this process; the exit code is its outcome.
 pub async fn main() -> std::process::ExitCode {
     let arguments = command::Arguments::parse();
-    match arguments.run().await {
+    match Box::pin(arguments.run()).await {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => fail::report(&error),
     }

@@ -6,5 +6,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    orlop_cli::main().await
+    Box::pin(orlop_cli::main()).await
 }

@@ -5,6 +5,8 @@
 //! are refused. The property is eventually stable reconciliation: once the user stops and the stores catch up, the pods
 //! are as many as wanted, all of the current template, and no controller wants to write anything more.
 
+#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};

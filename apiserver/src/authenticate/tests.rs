@@ -189,7 +189,8 @@ fn bootstrap_tokens_are_secrets() {
     for wrong in ["abcdef.0123456789abcdee", "abcdee.0123456789abcdef", "abcdef.0123456789abcde"] {
         assert!(ask(wrong).is_err(), "{wrong}");
     }
-    let cases: [(&dyn Fn(&mut Value), &str); 5] = [
+    type Forge<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Forge<'_>, &str); 5] = [
         (&|it| it["type"] = "Opaque".into(), "type"),
         (&|it| it["data"]["expiration"] = STANDARD.encode("2020-01-01T00:00:00Z").into(), "expired"),
         (&|it| it["data"]["usage-bootstrap-authentication"] = Value::Null, "not for authentication"),

@@ -158,26 +158,19 @@ async fn values(args: &Args, session: &Session, selections: &[Selection]) -> Res
 }
 
 /// What to sort by: numbers as numbers, all else as text; what has no such field comes first.
-#[derive(Clone, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SortKey {
     None,
-    Number(f64),
+    /// In thousandths: fields of objects are whole numbers or quantities of few digits.
+    Number(i64),
     Text(String),
-}
-
-impl Eq for SortKey {}
-
-impl Ord for SortKey {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal)
-    }
 }
 
 fn sort_key(object: &Value, path: &str) -> SortKey {
     let path = path.trim_start_matches('{').trim_end_matches('}').trim_start_matches('.');
     let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
     match object.pointer(&pointer) {
-        Some(Value::Number(it)) => SortKey::Number(it.as_f64().unwrap_or(0.0)),
+        Some(Value::Number(it)) => SortKey::Number((it.as_f64().unwrap_or(0.0) * 1000.0) as i64),
         Some(Value::String(it)) => SortKey::Text(it.clone()),
         Some(other) if !other.is_null() => SortKey::Text(other.to_string()),
         _ => SortKey::None,
