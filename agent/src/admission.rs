@@ -10,6 +10,9 @@ use crate::machine::Rejection;
 use crate::machine::world::app_containers;
 use crate::resources::pod_request;
 
+/// The reason of a pod that the node's labels do not suit.
+pub const NODE_AFFINITY: &str = "NodeAffinity";
+
 /// What the node hands out. CPU in thousandths of a core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allocatable {
@@ -42,7 +45,7 @@ pub fn admit<'a>(
     let selector = pod.spec.as_ref().and_then(|it| it.node_selector.as_ref());
     if selector.into_iter().flatten().any(|(key, value)| node_labels.get(key) != Some(value)) {
         let message = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
-        return Err(Rejection { reason: "NodeAffinity".into(), message: message.into() });
+        return Err(Rejection { reason: NODE_AFFINITY.into(), message: message.into() });
     }
     let own = host_ports(pod);
     if taken.flat_map(host_ports).any(|other| own.iter().any(|it| collide(it, &other))) {

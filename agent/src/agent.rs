@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
 use orlop_client::informer::Change;
 use orlop_client::{Informer, Store, clock, random};
 use parking_lot::Mutex;
@@ -17,9 +18,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Allocatable, admit};
+use crate::admission::{Allocatable, NODE_AFFINITY, admit};
 use crate::host::Host;
 use crate::machine::Rejection;
+use crate::node::within;
 use crate::runtime::RuntimeEvent;
 use crate::sync::{Bell, Worker};
 
@@ -90,7 +92,7 @@ impl Agent {
         self.reconcile(&store).await;
         // What was there at the start is known now; changes since then may be told twice, which does no harm.
         for pod in store.list() {
-            self.put(pod, &store);
+            self.put(pod, &store).await;
         }
         let mut runtime = std::pin::pin!(listen(Arc::clone(&self.host), Arc::clone(&self.bells), shutdown.clone()));
         loop {
@@ -106,15 +108,15 @@ impl Agent {
                 () = shutdown.cancelled() => break,
                 () = &mut runtime => {}
                 () = fence => self.fence(&renewed, fence_after),
-                _ = renewed.changed(), if self.fenced => self.unfence(&store),
+                _ = renewed.changed(), if self.fenced => self.unfence(&store).await,
                 first = changes.next() => {
                     let mut batch = vec![first];
                     while let Some(it) = changes.try_next() {
                         batch.push(it);
                     }
-                    self.take(batch, &store);
+                    self.take(batch, &store).await;
                 }
-                Some(Ok(uid)) = self.workers.join_next() => self.over(&uid, &store),
+                Some(Ok(uid)) = self.workers.join_next() => self.over(&uid, &store).await,
             }
         }
         // Workers see the same shutdown and leave everything as it is.
@@ -160,7 +162,7 @@ impl Agent {
     }
 
     /// Takes in changes: pods that went before pods that came.
-    fn take(&mut self, batch: Vec<Change<Pod>>, store: &Store<Pod>) {
+    async fn take(&mut self, batch: Vec<Change<Pod>>, store: &Store<Pod>) {
         for it in &batch {
             let old = it.old.as_ref().and_then(|it| it.metadata.uid.clone());
             let new = it.new.as_ref().and_then(|it| it.metadata.uid.clone());
@@ -170,12 +172,12 @@ impl Agent {
         }
         for it in batch {
             if let Some(pod) = it.new {
-                self.put(pod, store);
+                self.put(pod, store).await;
             }
         }
     }
 
-    fn put(&mut self, pod: Arc<Pod>, store: &Store<Pod>) {
+    async fn put(&mut self, pod: Arc<Pod>, store: &Store<Pod>) {
         let Some(uid) = pod.metadata.uid.clone() else { return };
         if self.fenced {
             return;
@@ -187,11 +189,25 @@ impl Agent {
             }
             return;
         }
-        let rejected = self.rejection(&pod, &uid, store);
+        let mut rejected = self.rejection(&pod, &uid, store);
+        if rejected.as_ref().is_some_and(|it| it.reason == NODE_AFFINITY) {
+            // The scheduler may have seen labels that are newer than ours.
+            self.learn_labels().await;
+            rejected = self.rejection(&pod, &uid, store);
+        }
         if let Some(it) = &rejected {
             self.host.teller.warning(&pod, None, &it.reason, &it.message);
         }
         self.work(&uid, Some(pod), rejected);
+    }
+
+    /// Reads the node's labels, which users may change; the old ones stay where that fails.
+    async fn learn_labels(&mut self) {
+        let api = Api::<Node>::all(self.host.client.clone());
+        match within(api.get_metadata(&self.host.node_name)).await {
+            Ok(it) => self.labels = it.metadata.labels.unwrap_or_default(),
+            Err(error) => tracing::warn!(%error, "the node's labels could not be read"),
+        }
     }
 
     /// Why the node does not take a pod that is new to it.
@@ -231,7 +247,7 @@ impl Agent {
     }
 
     /// A worker has nothing left to do. Where the API has the pod again (a fence came and went), it gets a new one.
-    fn over(&mut self, uid: &str, store: &Store<Pod>) {
+    async fn over(&mut self, uid: &str, store: &Store<Pod>) {
         if let Some(handle) = self.handles.remove(uid) {
             tracing::debug!(pod = uid, bells = Arc::strong_count(&handle.bell), "the pod is over");
         }
@@ -239,7 +255,7 @@ impl Agent {
         self.adopted.remove(uid);
         let again = store.list().into_iter().find(|it| it.metadata.uid.as_deref() == Some(uid));
         if let Some(pod) = again {
-            self.put(pod, store);
+            self.put(pod, store).await;
         }
     }
 
@@ -253,11 +269,11 @@ impl Agent {
         all.iter().for_each(|it| self.gone(it));
     }
 
-    fn unfence(&mut self, store: &Store<Pod>) {
+    async fn unfence(&mut self, store: &Store<Pod>) {
         tracing::info!("the node's lease is renewed again: its pods run again");
         self.fenced = false;
         for pod in store.list() {
-            self.put(pod, store);
+            self.put(pod, store).await;
         }
     }
 }
