@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use orlop_e2e::image::{TOOLS, WEB};
 use orlop_e2e::registry::docker;
-use orlop_e2e::scene::{Scene, address};
+use orlop_e2e::scene::{Scene, address, container_id};
 use orlop_e2e::{load, tool};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
@@ -21,9 +21,6 @@ spec:
     - name: nginx
       image: {WEB}
       readinessProbe: {{ httpGet: {{ path: /alive, port: 8080 }}, periodSeconds: 1 }}
-    - name: tools
-      image: {TOOLS}
-      command: [sleep, "600"]
 ---
 apiVersion: v1
 kind: Pod
@@ -52,7 +49,15 @@ spec:
     let (one, two) = (scene.ready("one")?, scene.ready("two")?);
     let (one_ip, two_ip) = (address(&one)?, address(&two)?);
     ensure!(one_ip != two_ip, "both pods have {one_ip}");
-    let ask = |url: &str| scene.inside("one", "tools", &["wget", "-q", "-T", "5", "-O", "-", url]);
+    // The host's own curl, in the pod's network: what is asked for is the way, not the container's tools.
+    let id = container_id(&one, "nginx")?;
+    let pid = docker(&["inspect", "--format", "{{.State.Pid}}", &id])?.trim().to_owned();
+    let (enter, curl) = (tool::machine("nsenter", "util-linux")?, tool::machine("curl", "curl")?);
+    let ask = |url: &str| {
+        let mut command = Command::new(&enter);
+        command.args(["--target", &pid, "--net"]).arg(&curl).args(["--silent", "--show-error", "--max-time", "5", url]);
+        tool::run(&mut command)
+    };
     for (from, at) in [("another pod", two_ip), ("its own address", one_ip), ("its loopback", "127.0.0.1")] {
         let text = ask(&format!("http://{at}:8080/alive"))?;
         ensure!(text == "ok\n", "{from} says {text:?}");

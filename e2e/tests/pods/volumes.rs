@@ -38,14 +38,6 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     ensure!(modes == "400\n640\n444\n", "the modes are {modes:?}");
     let texts = inside("writer", "cat /config/a/renamed /config/b /keys/password /sub")?;
     ensure!(texts == "first\nsecond\nhush\nfirst\n", "the files say {texts:?}");
-    let account = inside(
-        "writer",
-        "cat /var/run/secrets/kubernetes.io/serviceaccount/namespace; \
-         head -c 3 /var/run/secrets/kubernetes.io/serviceaccount/token; \
-         head -n 1 /var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
-    )?;
-    let expected = format!("{}eyJ-----BEGIN CERTIFICATE-----\n", scene.namespace);
-    ensure!(account == expected, "the account's files say {account:?}");
     let fields = inside("writer", "cat /fields/labels /fields/name")?;
     ensure!(fields == "tier=\"back\"volumes", "the pod's fields say {fields:?}");
 
