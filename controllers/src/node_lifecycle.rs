@@ -2,10 +2,13 @@
 //!
 //! In: nodes, their leases, their pods. Out: the condition Ready=Unknown, taints, `Ready=False` on pods, deletions.
 //!
-//! A node renews its lease every few seconds. When nothing was heard for the grace period, it counts as lost. Its agent
-//! *fences itself*: it stops its pods when it could not renew its lease for the lease's duration. So once the lease has
-//! run out *and* the grace period has passed, no pod of the node runs, and its pods may be deleted at once, without the
-//! agent's word. The sum of both (8 s and a few seconds to notice and start elsewhere) stays under 20 s.
+//! A node renews its lease every few seconds. When nothing was heard for the grace period, it counts as lost: its pods are
+//! deleted at once, without the agent's word, and their successors run elsewhere. The grace period (8 s) and a few seconds
+//! to notice and start stay under 20 s. An agent that only lost its way to the API runs its pods on until it hears of
+//! their deletion, unless it was told to fence itself (`--fence-after`).
+//!
+//! An outage of the API or its store silences all nodes and is none of theirs: while renewals of our own lease do not come
+//! either, no node is lost, and after the outage each has the whole period anew.
 //!
 //! When more than [`DISRUPTED`] of at least three nodes are silent, the fault is more likely in the network than in the
 //! nodes: pods are then deleted slowly, one node in [`SLOW`] at a time, as Kubernetes does for a disrupted zone.
@@ -25,7 +28,7 @@ use serde_json::json;
 use crate::plan::{Plan, Telling};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
-use crate::world::{BY_NODE, NODE_LEASES, World};
+use crate::world::{BY_NODE, HEARING_GAP, NODE_LEASES, World};
 
 /// The part of the nodes whose silence is taken for a fault of the network (`--unhealthy-zone-threshold`).
 const DISRUPTED: f64 = 0.55;
@@ -33,6 +36,8 @@ const DISRUPTED: f64 = 0.55;
 const ZONE_LEAST: usize = 3;
 /// How long each further node waits in a disruption: Kubernetes' secondary eviction rate, 0.01 nodes a second.
 const SLOW: Duration = Duration::from_secs(100);
+/// How soon a node's silence is looked at again while the API is away.
+const DEAF_RECHECK: Duration = Duration::from_secs(1);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// The conditions a node has taints for, and the status that brings them.
@@ -81,6 +86,10 @@ impl Controller for NodeLifecycle {
         let quiet = self.quiet(&node, world, now);
         let grace = self.grace.max(lease_duration(&node, world));
         let lost = quiet >= grace;
+        if lost && is_reachable(&node) && is_deaf(world, now) {
+            plan.recheck_in(DEAF_RECHECK);
+            return plan;
+        }
         if lost {
             self.note_lost(&node, now, &mut plan);
         } else {
@@ -93,6 +102,12 @@ impl Controller for NodeLifecycle {
         }
         plan
     }
+}
+
+/// Whether the API is away, as far as we know: then it is not the nodes that are silent.
+fn is_deaf(world: &World, now: Timestamp) -> bool {
+    let own = world.own_lease.list().into_iter().find_map(|it| it.spec.renew_time.as_ref().map(|it| it.0));
+    own.is_some_and(|it| clock::since(it, now) > HEARING_GAP)
 }
 
 fn ready(node: &NodeView) -> Option<&NodeCondition> {
@@ -121,7 +136,9 @@ impl NodeLifecycle {
         let renewed = lease.and_then(|it| it.spec.renew_time.as_ref().map(|it| it.0));
         let heartbeat = ready(node).and_then(|it| it.last_heartbeat_time.as_ref()).map(|it| it.0);
         let created = node.metadata.creation_timestamp.as_ref().map(|it| it.0);
-        let heard = [renewed, heartbeat, created].into_iter().flatten().max();
+        // A node that counts as lost stays so until it is heard itself.
+        let listening = if is_reachable(node) { *world.hearing_since.lock() } else { None };
+        let heard = [renewed, heartbeat, created, listening].into_iter().flatten().max();
         heard.map_or(self.grace, |it| clock::since(it, now))
     }
 
@@ -306,5 +323,52 @@ fn unready(pod: &PodView, now: Timestamp) -> Action {
         uid: uid_of(&pod.metadata).to_owned(),
         revision: pod.metadata.resource_version.clone(),
         patch: json!({ "status": { "conditions": conditions } }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LEASE;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn lease(namespace: &str, name: &str, renewed: i64) -> LeaseView {
+        let spec = json!({ "renewTime": format!("{:.6}", at(renewed)), "leaseDurationSeconds": 8 });
+        let metadata =
+            json!({ "namespace": namespace, "name": name, "uid": name, "resourceVersion": renewed.to_string() });
+        serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
+    }
+
+    /// Renewals of the node's lease and of our own, by second; whether the node counts as lost at `now`.
+    fn check(node_renewals: &[i64], own_renewals: &[i64], now: i64, lost: bool) {
+        let world = World::default();
+        let condition = json!({ "type": "Ready", "status": "True" });
+        let node = json!({ "metadata": { "name": "n", "uid": "n" }, "status": { "conditions": [condition] } });
+        world.nodes.apply(serde_json::from_value(node).unwrap());
+        for it in node_renewals {
+            world.leases.apply(lease(NODE_LEASES, "n", *it));
+        }
+        for it in own_renewals {
+            world.own_lease.apply(lease(LEASE.0, LEASE.1, *it));
+        }
+        let controller = NodeLifecycle { grace: Duration::from_secs(8) };
+        let plan = controller.decide(&Key::new("", "n"), &world, at(now), None);
+        // A node that is well needs nothing done.
+        assert_eq!(!plan.steps.is_empty(), lost, "{plan}");
+        assert!(lost || plan.recheck.is_some(), "it is looked at again");
+    }
+
+    #[test]
+    fn a_silent_node_is_lost_and_a_silent_api_loses_none() {
+        check(&[10, 12], &[5, 10, 15, 20], 19, false);
+        check(&[10, 12], &[5, 10, 15, 20], 21, true);
+        // Nobody was heard since 12.
+        check(&[10, 12], &[5, 10], 30, false);
+        // The API is back at 31, and the node has not come yet; nor does it come at all.
+        check(&[10, 12], &[5, 10, 31], 32, false);
+        check(&[10, 12], &[5, 10, 31, 36], 40, true);
     }
 }

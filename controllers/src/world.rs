@@ -5,14 +5,17 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Resource as _;
 use orlop_client::informer::Source;
 use orlop_client::write::{Done, Resource};
-use orlop_client::{Informer, Key, Store, View};
+use orlop_client::{Informer, Key, Store, View, clock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::LEASE;
 use crate::garbage_collector::Dependent;
 use crate::view::*;
 
@@ -26,6 +29,9 @@ pub const BY_SERVICE: &str = "service";
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Where node leases are.
 pub const NODE_LEASES: &str = "kube-node-lease";
+/// Renewals of our own lease that are further apart than this had an outage between them. They come every 5 s, and a failed one is tried
+/// again after 2 s.
+pub const HEARING_GAP: Duration = Duration::from_millis(7500);
 /// The config map with the cluster's CA that every namespace gets.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -37,6 +43,10 @@ pub struct World {
     pub pods: Store<PodView>,
     pub nodes: Store<NodeView>,
     pub leases: Store<LeaseView>,
+    /// The lease of the acting copy of ourselves: each of its renewals shows that the API takes renewals and tells of them.
+    pub own_lease: Store<LeaseView>,
+    /// Since when renewals of [`Self::own_lease`] have followed each other without a gap.
+    pub hearing_since: Arc<Mutex<Option<Timestamp>>>,
     pub services: Store<ServiceView>,
     pub endpoints: Store<EndpointsView>,
     pub slices: Store<EndpointSliceView>,
@@ -89,6 +99,8 @@ impl Default for World {
             pods: Store::new(),
             nodes: Store::new(),
             leases: Store::new(),
+            own_lease: Store::new(),
+            hearing_since: Arc::default(),
             services: Store::new(),
             endpoints: Store::new(),
             slices: Store::new(),
@@ -100,6 +112,16 @@ impl Default for World {
             graph: crate::garbage_collector::kinds().into_iter().map(|it| (it, graph_store())).collect(),
             gone: Arc::default(),
         };
+        let since = world.hearing_since.clone();
+        world.own_lease.listen(move |change| {
+            let renewed = |it: &Option<Arc<LeaseView>>| it.as_ref()?.spec.renew_time.as_ref().map(|it| it.0);
+            if let Some(new) = renewed(&change.new)
+                && renewed(&change.old).is_none_or(|old| clock::since(old, new) > HEARING_GAP)
+            {
+                *since.lock() = Some(new);
+            }
+            true
+        });
         world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_NODE, |it: &PodView| vec![it.spec.node_name.clone()]);
@@ -141,6 +163,9 @@ impl World {
         all(client, &self.namespaces, shutdown);
         all(client, &self.service_accounts, shutdown);
         start(client, Source::namespaced::<LeaseView>(NODE_LEASES), &self.leases, shutdown);
+        let mut own_lease = Source::namespaced::<LeaseView>(LEASE.0);
+        own_lease.fields = Some(format!("metadata.name={}", LEASE.1));
+        start(client, own_lease, &self.own_lease, shutdown);
         let mut root_cas = Source::path(ConfigMapView::url_path(&(), None));
         root_cas.fields = Some(format!("metadata.name={ROOT_CA}"));
         start(client, root_cas, &self.root_cas, shutdown);
@@ -165,6 +190,7 @@ impl World {
         self.namespaces.synced().await;
         self.service_accounts.synced().await;
         self.leases.synced().await;
+        self.own_lease.synced().await;
         self.root_cas.synced().await;
         self.tokens.synced().await;
         self.events.synced().await;
