@@ -64,7 +64,8 @@ async fn stop(data_dir: &std::path::Path) -> Result<()> {
         Err(error) => bail!("cannot stop process {pid}: {error}"),
     }
     let deadline = tokio::time::Instant::now() + STOP_LIMIT;
-    while kill(pid, None).is_ok() {
+    // A process that has ended has no program any more, though its parent may not have asked for its end yet.
+    while kill(pid, None).is_ok() && std::fs::read_link(format!("/proc/{pid}/exe")).is_ok() {
         if tokio::time::Instant::now() > deadline {
             bail!("process {pid} did not stop within {STOP_LIMIT:?}");
         }
