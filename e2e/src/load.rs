@@ -48,7 +48,23 @@ pub fn request(address: &str, method: &str, path: &str, body: &str, limit: Durat
     if expected.is_some_and(|it: usize| it != body.len()) {
         bail!("the answer breaks off in its body");
     }
-    Ok(Answer { code, body: body.to_owned() })
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { join_chunks(body).context("the answer breaks off in its body")? } else { body.to_owned() };
+    Ok(Answer { code, body })
+}
+
+/// A body that came in pieces, each after its length; none if the last, empty one is missing.
+fn join_chunks(mut rest: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, after) = rest.split_once("\r\n")?;
+        let length = usize::from_str_radix(length.trim(), 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(after.get(..length)?);
+        rest = after.get(length..)?.strip_prefix("\r\n")?;
+    }
 }
 
 /// What a load has done so far.

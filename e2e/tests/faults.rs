@@ -217,7 +217,8 @@ impl Faults<'_> {
         }
         wait::until("the node is ready", MENDED, || {
             let node = self.api.get(&format!("/api/v1/nodes/{}", self.cluster.node_name("1")))?;
-            let ready = condition(&node, "Ready") == Some("True") && node["spec"]["taints"].is_null();
+            let ready = condition(&node, "Ready") == Some("True")
+                && node["spec"]["taints"].as_array().is_none_or(Vec::is_empty);
             if ready { Ok(()) } else { bail!("{} {}", node["spec"], node["status"]["conditions"]) }
         })
     }
