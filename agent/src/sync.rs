@@ -175,8 +175,18 @@ impl Worker {
                 if self.pod.is_none() && new.is_some() {
                     self.memory = Memory::default();
                 }
-                self.pod = new;
+                self.see(new);
             }
+        }
+    }
+
+    /// Takes the pod as it is now. A downward API volume shows its labels and annotations, and follows them.
+    fn see(&mut self, new: Option<Arc<Pod>>) {
+        let shown = |it: &Arc<Pod>| (it.metadata.labels.clone(), it.metadata.annotations.clone());
+        let refill = matches!((&self.pod, &new), (Some(own), Some(new)) if shown(own) != shown(new));
+        self.pod = new;
+        if refill && matches!(self.memory.volumes, VolumeState::Ready) {
+            self.spawn_volumes();
         }
     }
 

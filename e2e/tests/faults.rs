@@ -204,7 +204,11 @@ impl Faults<'_> {
                 Ok(())
             })
         };
-        work().with_context(|| format!("after the death of {what}"))
+        work().with_context(|| {
+            let seen = |it: &[&str]| scene.run(it).unwrap_or_else(|why| format!("{why:#}"));
+            let (pods, events) = (seen(&["get", "pods", "-o", "wide"]), seen(&["get", "events"]));
+            format!("after the death of {what}:\n{pods}\n{events}")
+        })
     }
 
     /// Waits until everything is as it was asked for.

@@ -8,9 +8,12 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{StatusCode, header};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use orlop_client::clock;
 
 use crate::host::Host;
+use crate::node::within;
 use crate::runtime::{ContainerState, LogChunk, LogOptions, LogStream, Phase};
 
 /// What is asked.
@@ -99,14 +102,37 @@ pub async fn answer(host: &Host, namespace: &str, pod: &str, container: &str, as
     of_it.retain(|it| Some(&it.pod.uid) == uid.as_ref());
     let chosen = if asked.previous { of_it.iter().rev().nth(1) } else { of_it.last() };
     let Some(chosen) = chosen else {
-        let what = if asked.previous { "previous terminated container" } else { "container" };
-        let text = format!("{what} {container:?} in pod {pod:?} not found");
-        return (if asked.previous { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND }, text).into_response();
+        if asked.previous {
+            let text = format!("previous terminated container {container:?} in pod {pod:?} not found");
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+        return match waiting_for(host, namespace, pod, container).await {
+            Some(what) => {
+                let text = format!("container {container:?} in pod {pod:?} is waiting to start: {what}");
+                (StatusCode::BAD_REQUEST, text).into_response()
+            }
+            None => {
+                (StatusCode::NOT_FOUND, format!("container {container:?} in pod {pod:?} not found")).into_response()
+            }
+        };
     };
     match host.runtime.logs(&chosen.id, &asked.options(clock::now())).await {
         Ok(stream) => body(stream, asked).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+/// What a container that has never run waits for, in the kubelet's words; none if it does not wait.
+async fn waiting_for(host: &Host, namespace: &str, pod: &str, container: &str) -> Option<String> {
+    let api = Api::<Pod>::namespaced(host.client.clone(), namespace);
+    let status = within(api.get(pod)).await.ok()?.status?;
+    let mut all = status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+    let reason = all.find(|it| it.name == container)?.state.clone()?.waiting?.reason.unwrap_or_default();
+    Some(match reason.as_str() {
+        "ErrImagePull" => "image can't be pulled".to_owned(),
+        "ImagePullBackOff" => "trying and failing to pull image".to_owned(),
+        _ => reason,
+    })
 }
 
 fn begun(it: &ContainerState) -> Timestamp {

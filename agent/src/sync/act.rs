@@ -130,7 +130,7 @@ impl Worker {
                 if let Some(pod) = self.report.written(it)
                     && self.pod.is_some()
                 {
-                    self.pod = Some(pod);
+                    self.see(Some(pod));
                 }
             }
         }

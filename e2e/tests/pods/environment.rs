@@ -110,5 +110,6 @@ spec:
     expect_words(&scene.run(&["get", "pod", "lacking"])?, &["CreateContainerConfigError"])?;
     scene.run(&["patch", "configmap", "settings", "-p", r#"{"data": {"size": "large"}}"#])?;
     scene.ready("lacking")?;
-    expect_words(&scene.logs("lacking", &[])?, &["large"])
+    let said = || expect_words(&scene.logs("lacking", &[])?, &["large"]);
+    orlop_e2e::wait::until("the value is printed", orlop_e2e::scene::POD_LIMIT, said)
 }

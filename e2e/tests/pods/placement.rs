@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use orlop_e2e::image::{TOOLS, WEB};
-use orlop_e2e::scene::{Scene, container, expect_words};
+use orlop_e2e::scene::{POD_LIMIT, Scene, container, expect_words};
 use orlop_e2e::{load, tool, wait};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
@@ -92,5 +92,5 @@ spec:
     expect_words(&scene.run(&["describe", "pod", "unfilled"])?, &[words])?;
     scene.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: { name: absent }\ndata: { key: here now }\n")?;
     scene.ready("unfilled")?;
-    expect_words(&scene.logs("unfilled", &[])?, &["here now"])
+    wait::until("the file is read", POD_LIMIT, || expect_words(&scene.logs("unfilled", &[])?, &["here now"]))
 }
