@@ -72,7 +72,7 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     let refused = scene.kubectl.fails(&["-n", &scene.namespace, "logs", "waiting"], "")?;
     expect_words(&refused, &["container \"main\" in pod \"waiting\" is waiting to start"])?;
     let refused = scene.kubectl.fails(&["-n", &scene.namespace, "logs", "absent"], "")?;
-    expect_words(&refused, &["Error from server (NotFound): pods \"absent\" not found"])
+    expect_words(&refused, &["(NotFound): pods \"absent\" not found"])
 }
 
 fn manifest() -> String {
