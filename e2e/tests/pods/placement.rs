@@ -56,7 +56,8 @@ spec:
   containers:
     - name: main
       image: {TOOLS}
-      command: [sh, -c, "cat /config/key; sleep 600"]
+      # A log has whole lines only.
+      command: [sh, -c, "echo $(cat /config/key); sleep 600"]
       volumeMounts: [{{ name: config, mountPath: /config }}]
 "#,
         server("waiter")
