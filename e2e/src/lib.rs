@@ -15,11 +15,14 @@ pub mod api;
 pub mod cluster;
 pub mod image;
 pub mod kubectl;
+pub mod server;
 pub mod scene;
 pub mod traces;
 
 pub mod endpoints;
+pub mod expect;
 pub mod load;
+pub mod source;
 pub mod wait;
 
 pub mod bench;

@@ -67,7 +67,8 @@ pub fn all() -> Result<Vec<Source>> {
     let mut sources = paths.into_iter().map(|it| read(&root, it)).collect::<Result<Vec<_>>>()?;
     let tests: BTreeSet<String> = sources.iter().flat_map(test_modules).collect();
     for source in &mut sources {
-        let below = tests.iter().any(|it| source.path == format!("{it}.rs") || source.path.starts_with(&format!("{it}/")));
+        let below =
+            tests.iter().any(|it| source.path == format!("{it}.rs") || source.path.starts_with(&format!("{it}/")));
         let folder = ["/tests/", "/examples/", "/benches/"].iter().any(|it| source.path.contains(it));
         if below || folder {
             source.production = blank(&source.code);
@@ -170,7 +171,9 @@ fn raw_hashes(all: &[char], at: usize) -> Option<usize> {
 fn string(all: &[char], at: usize) -> (usize, usize, usize) {
     if let Some(hashes) = raw_hashes(all, at) {
         let from = at + hashes + 2;
-        let closes = |it: &usize| all[*it] == '"' && all[*it + 1..].iter().take(hashes).filter(|it| **it == '#').count() == hashes;
+        let closes = |it: &usize| {
+            all[*it] == '"' && all[*it + 1..].iter().take(hashes).filter(|it| **it == '#').count() == hashes
+        };
         let to = (from..all.len()).find(closes).unwrap_or(all.len());
         return (from, to, (to + 1 + hashes).min(all.len()));
     }
@@ -236,11 +239,11 @@ mod tests {
     #[test]
     fn words_are_found_where_they_mean_something() {
         check("a(); // b()\n/* c /* d */ */ e();", "a(); e();", &[]);
-        check("a(\"b // c\");\nd(r#\"e \" f\"#, 'g', '\\'', \"\\\"h\");", "a(\" \"); d(\" \", , , \" \");", &[
-            (1, "b // c"),
-            (2, "e \" f"),
-            (2, "\\\"h"),
-        ]);
+        check(
+            "a(\"b // c\");\nd(r#\"e \" f\"#, 'g', '\\'', \"\\\"h\");",
+            "a(\" \"); d(\" \", , , \" \");",
+            &[(1, "b // c"), (2, "e \" f"), (2, "\\\"h")],
+        );
         check("fn a<'b>(c: &'b str) {}", "fn a<'b>(c: &'b str) {}", &[]);
         check("a();\n#[cfg(test)]\nmod b {\n  fn c() { d([1; 2]); }\n}\ne();", "a(); e();", &[]);
         check("#[cfg(test)]\nmod tests;\na();", "a();", &[]);

@@ -17,6 +17,7 @@ const fn parameter(name: &'static str, kind: &'static str, description: &'static
     Parameter { name, kind, description }
 }
 
+/// The parameter that every path has.
 pub const PRETTY: Parameter = parameter("pretty", "string", "If 'true', then the output is pretty printed.");
 const DRY_RUN: Parameter = parameter(
     "dryRun",

@@ -30,11 +30,17 @@ impl Form {
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+/// What answers a mistake, or a deletion.
 pub const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+/// The body of a deletion.
 pub const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+/// The body of a patch, of any type.
 pub const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+/// The `scale` subresource.
 pub const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
+/// The `binding` subresource.
 pub const BINDING: &str = "io.k8s.api.core.v1.Binding";
+/// The `token` subresource.
 pub const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";

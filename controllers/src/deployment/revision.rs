@@ -15,9 +15,13 @@ use crate::plan::{Plan, Telling};
 use crate::view::*;
 use crate::world::World;
 
+/// Which revision of its deployment a set is.
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
+/// Revisions that a set had before it was rolled back to.
 pub const HISTORY: &str = "deployment.kubernetes.io/revision-history";
+/// How many replicas the deployment wanted when its set was last scaled.
 pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+/// How many pods all sets of the deployment may have together.
 pub const MAX: &str = "deployment.kubernetes.io/max-replicas";
 /// Annotations of the deployment that its sets do not get.
 const NOT_COPIED: &[&str] = &[

@@ -8,6 +8,7 @@ use crate::runtime::PodRef;
 pub const NODE: &str = "dev.orlop.node";
 /// `sandbox` or `container`.
 pub const KIND: &str = "dev.orlop.kind";
+/// The uid of the pod whose it is.
 pub const POD_UID: &str = "dev.orlop.pod-uid";
 const POD_NAME: &str = "dev.orlop.pod-name";
 const POD_NAMESPACE: &str = "dev.orlop.pod-namespace";
