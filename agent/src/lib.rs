@@ -28,7 +28,6 @@ pub mod sync;
 pub mod telling;
 pub mod volumes;
 
-pub mod clock;
 pub mod network;
 pub mod runtime;
 

@@ -15,8 +15,8 @@ pub mod api;
 pub mod cluster;
 pub mod image;
 pub mod kubectl;
-pub mod server;
 pub mod scene;
+pub mod server;
 pub mod traces;
 
 pub mod endpoints;

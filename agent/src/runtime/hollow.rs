@@ -22,8 +22,8 @@ use super::{
     ContainerSpec, ExecOutput, Id, Image, Inventory, LogChunk, LogOptions, LogStream, PullProgress, RegistryAuth,
     Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
-use crate::clock;
 use inventory::HollowPods;
+use orlop_client::clock;
 
 /// Events kept for a slow listener. A slot takes about 64 bytes: 5,000 nodes in one process pay 10 MB for 32 of them. A listener that
 /// falls behind is told to look again, which costs it one inventory of at most a node's pods.

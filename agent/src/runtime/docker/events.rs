@@ -13,9 +13,9 @@ use futures::stream::BoxStream;
 
 use super::engine::{Engine, QUICK};
 use super::labels;
-use crate::clock;
 use crate::runtime::feed::Feed;
 use crate::runtime::{RuntimeError, RuntimeEvent};
+use orlop_client::clock;
 
 /// Events kept for a slow listener: some for each container of a full node (110 pods) when all start at once.
 const EVENTS: usize = 1024;

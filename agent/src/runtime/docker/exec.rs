@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::engine::{Engine, QUICK};
-use crate::clock;
 use crate::runtime::{ExecOutput, RuntimeError};
+use orlop_client::clock;
 
 /// How much older than the exec the first event asked for is, to cover the way to the Engine.
 const REPLAY: Duration = Duration::from_secs(1);
