@@ -153,6 +153,10 @@ fn versions_and_tokens_that_are_past_are_refused() -> Result<()> {
     check("the server goes on", &server.ask("GET", CONFIG_MAPS, "")?, 200, "", "")
 }
 
+fn as_whom(server: &Server, credentials: Credentials<'_>) -> Result<Answer> {
+    server.request("GET", CONFIG_MAPS, &Request { credentials, ..Request::default() })
+}
+
 #[test]
 fn credentials_that_are_forged_or_expired_are_refused() -> Result<()> {
     let folder = folder()?;
@@ -174,10 +178,9 @@ fn credentials_that_are_forged_or_expired_are_refused() -> Result<()> {
     params.not_after = rcgen::date_time_ymd(2090, 1, 1);
     let good = params.signed_by(&key, &real)?.pem();
     let key = key.serialize_pem();
-    let as_whom = |credentials| server.request("GET", CONFIG_MAPS, &Request { credentials, ..Request::default() });
-    check("a good certificate", &as_whom(Credentials::Certificate(&good, &key))?, 200, "", "")?;
+    check("a good certificate", &as_whom(&server, Credentials::Certificate(&good, &key))?, 200, "", "")?;
     for (what, certificate) in [("another CA's", &forged), ("an expired one", &expired)] {
-        let answer = as_whom(Credentials::Certificate(certificate, &key))?;
+        let answer = as_whom(&server, Credentials::Certificate(certificate, &key))?;
         // Refused in the handshake, or by name; never let in.
         ensure!(answer.code == 0 || answer.code == 401, "{what}: {answer:?}");
     }
@@ -187,7 +190,7 @@ fn credentials_that_are_forged_or_expired_are_refused() -> Result<()> {
     let answer = server.ask("POST", "/api/v1/namespaces/default/serviceaccounts/bot/token", request)?;
     let token = answer.json["status"]["token"].as_str().with_context(|| format!("a token: {answer:?}"))?.to_owned();
     let forbidden = "configmaps is forbidden: User \"system:serviceaccount:default:bot\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\"*";
-    check("a good token", &as_whom(Credentials::Bearer(&token))?, 403, "Forbidden", forbidden)?;
+    check("a good token", &as_whom(&server, Credentials::Bearer(&token))?, 403, "Forbidden", forbidden)?;
     let parts: Vec<&str> = token.split('.').collect();
     ensure!(parts.len() == 3, "a token has three parts");
     let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1])?)?;
@@ -202,7 +205,7 @@ fn credentials_that_are_forged_or_expired_are_refused() -> Result<()> {
         ("nonsense", "nonsense".to_owned()),
         ("a bootstrap token that nobody gave", "abcdef.0123456789abcdef".to_owned()),
     ] {
-        check(what, &as_whom(Credentials::Bearer(&token))?, 401, "Unauthorized", "Unauthorized")?;
+        check(what, &as_whom(&server, Credentials::Bearer(&token))?, 401, "Unauthorized", "Unauthorized")?;
     }
     check(
         "the account is deleted",
@@ -211,9 +214,9 @@ fn credentials_that_are_forged_or_expired_are_refused() -> Result<()> {
         "",
         "",
     )?;
-    check("a token of nobody", &as_whom(Credentials::Bearer(&token))?, 401, "Unauthorized", "Unauthorized")?;
+    check("a token of nobody", &as_whom(&server, Credentials::Bearer(&token))?, 401, "Unauthorized", "Unauthorized")?;
     let forbidden = "configmaps is forbidden: User \"system:anonymous\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\"*";
-    check("nobody", &as_whom(Credentials::Nobody)?, 403, "Forbidden", forbidden)?;
+    check("nobody", &as_whom(&server, Credentials::Nobody)?, 403, "Forbidden", forbidden)?;
     let health =
         server.request("GET", "/readyz", &Request { credentials: Credentials::Nobody, ..Request::default() })?;
     ensure!(health.code == 200, "anybody may ask for health: {health:?}");

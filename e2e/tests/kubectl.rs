@@ -101,7 +101,7 @@ type Part = fn(&Case) -> Result<()>;
 /// What every version does.
 const SHORT: &[(&str, Part)] =
     &[("discovery", discovery), ("objects", objects), ("apply", apply), ("patches", patches)];
-/// What the oldest and the newest do beside.
+/// What the oldest and the newest do beside. (The first is the one on the path, of some version between.)
 const LONG: &[(&str, Part)] = &[
     ("reads", reads),
     ("server-side apply", server_side_apply),
@@ -126,7 +126,7 @@ fn every_kubectl_works_as_against_kubernetes() -> Result<()> {
             .map(|(at, kubectl)| {
                 scope.spawn(move || {
                     let name = kubectl.program().file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    let parts = SHORT.iter().chain(LONG.iter().filter(|_| at <= 1 || at == last));
+                    let parts = SHORT.iter().chain(LONG.iter().filter(|_| at == 1 || at == last));
                     let mut failures = Vec::new();
                     for (what, part) in parts {
                         let namespace = format!("k{at}-{}", what.replace(' ', "-"));
@@ -138,7 +138,10 @@ fn every_kubectl_works_as_against_kubernetes() -> Result<()> {
                             )
                             .and_then(|()| part(&case));
                         if let Err(error) = outcome {
-                            failures.push(format!("{name}: {what}: {error:#}"));
+                            let failure = format!("{name}: {what}: {error:#}");
+                            // Said at once, too: the whole takes minutes.
+                            eprintln!("{failure}\n");
+                            failures.push(failure);
                         }
                     }
                     failures
@@ -189,7 +192,8 @@ fn discovery(it: &Case) -> Result<()> {
     ] {
         ensure!(versions.lines().any(|it| it == version), "{version} is not in {versions}");
     }
-    ensure!(it.run("version")?.contains("Server Version: v1.35"), "{}", it.run("version")?);
+    let version = it.run("version -o yaml")?;
+    ensure!(version.contains("serverVersion:") && version.contains("gitVersion: v1.35"), "{version}");
     ensure!(it.run("cluster-info")?.contains("Kubernetes control plane"), "cluster-info");
     it.prints("auth can-i create pods", "yes")?;
     it.prints("auth can-i create pods --as=nobody", "no").or_else(|_| {
@@ -211,7 +215,7 @@ fn objects(it: &Case) -> Result<()> {
         "error: 'tier' already has a value (back), and --overwrite is false",
     )?;
     it.prints("label configmap a tier=front --overwrite", "configmap/a labeled")?;
-    it.prints("annotate configmap a note='x'", "configmap/a annotated")?;
+    it.prints("annotate configmap a note=x", "configmap/a annotated")?;
     it.prints("get configmap a --show-labels", "NAME DATA AGE LABELS\na 2 * tier=front")?;
     it.prints("label configmap a tier-", "configmap/a unlabeled")?;
     it.prints("get configmap a -o name", "configmap/a")?;
