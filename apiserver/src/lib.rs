@@ -38,6 +38,8 @@ pub mod feed;
 
 pub mod cache;
 
+pub mod reviews;
+
 pub mod present;
 
 pub mod metrics;

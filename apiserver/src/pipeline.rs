@@ -23,6 +23,7 @@ use crate::plain::Plain;
 use crate::present::{self, Body, Response};
 use crate::request::Request;
 use crate::request::accept::Accept;
+use crate::reviews;
 use crate::stage::{self, Authenticator, Authorized, Authorizer, Peer};
 use crate::verbs;
 
@@ -106,6 +107,9 @@ impl Inner {
         let seat = self.fairness.seat(it)?;
         let serve = async {
             let body = if request.verb.reads() { Bytes::new() } else { read(body, self.limits.body_bytes).await? };
+            if let Some(kind) = reviews::kind_of(request) {
+                return reviews::serve(it, kind, &*self.authorizer, &body);
+            }
             verbs::serve(&self.core, it, body).await
         };
         if fairness::is_long_running(request) {
@@ -140,6 +144,22 @@ fn keep_seat(response: Response, seat: Seat) -> Response {
     })
 }
 
+/// How much of a body that is too large is read and thrown away: a client that is still sending when the answer comes would see a broken
+/// connection instead of it.
+const DRAIN_BYTES_MAX: usize = 64 << 20;
+
+/// Throws the rest of a body away, up to a bound.
+async fn drain<B>(mut body: Pin<&mut B>)
+where
+    B: http_body::Body<Data = Bytes> + Send,
+{
+    let mut seen = 0;
+    while seen < DRAIN_BYTES_MAX {
+        let Some(Ok(frame)) = body.frame().await else { return };
+        seen += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
 /// Reads a body of no more than `limit` bytes.
 async fn read<B>(body: B, limit: usize) -> status::Result<Bytes>
 where
@@ -150,24 +170,32 @@ where
         let text = format!("Request entity too large: limit is {limit}");
         Status::new(Reason::RequestEntityTooLarge, text)
     };
-    if body.size_hint().lower() > limit as u64 {
+    let announced = body.size_hint().lower();
+    let mut body = std::pin::pin!(body);
+    if announced > limit as u64 {
+        drain(body).await;
         return Err(too_large());
     }
-    let mut body = std::pin::pin!(body);
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
+    let mut exceeded = false;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Status::bad_request(format!("the request's body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         let so_far = first.as_ref().map_or(0, Bytes::len) + rest.len();
         if so_far + data.len() > limit {
-            return Err(too_large());
+            exceeded = true;
+            break;
         }
         // Most bodies come in one piece, which is not copied.
         match first {
             None => first = Some(data),
             Some(_) => rest.extend_from_slice(&data),
         }
+    }
+    if exceeded {
+        drain(body).await;
+        return Err(too_large());
     }
     let first = first.unwrap_or_default();
     if rest.is_empty() {

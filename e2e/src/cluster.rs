@@ -195,7 +195,7 @@ impl Cluster {
             "scheduler" => Command::new(tool::ours("orlop-scheduler")?),
             "controllers" => {
                 let mut it = Command::new(tool::ours("orlop-controllers")?);
-                it.args(["--cluster-cidr", &self.cidr]);
+                it.args(["--cluster-cidr", &self.cidr]).arg("--root-ca-file").arg(data.join("pki/ca.crt"));
                 it
             }
             "agent" => {

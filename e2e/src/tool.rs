@@ -62,11 +62,22 @@ pub fn run(command: &mut Command) -> Result<String> {
     Ok(stdout)
 }
 
+/// Ports that this process has given out.
+static GIVEN: std::sync::Mutex<std::collections::BTreeSet<u16>> =
+    std::sync::Mutex::new(std::collections::BTreeSet::new());
+
 /// A TCP port of loopback on which nothing listens. Another process may take it before the caller does; callers that find it taken ask
 /// again.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    let mut given = GIVEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    loop {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // Tests of one process run side by side, and the kernel may name a port again before its first owner listens.
+        if given.insert(port) {
+            return Ok(port);
+        }
+    }
 }

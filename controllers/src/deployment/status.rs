@@ -98,8 +98,19 @@ impl Rollout<'_> {
         });
     }
 
-    /// Judges the progress, then reports.
+    fn judge_availability(&mut self) {
+        if self.counts().available >= self.want() - self.margins().1 {
+            let message = "Deployment has minimum availability.";
+            self.set("Available", "True", "MinimumReplicasAvailable", message);
+        } else {
+            let message = "Deployment does not have minimum availability.";
+            self.set("Available", "False", "MinimumReplicasUnavailable", message);
+        }
+    }
+
+    /// Judges the progress, then reports. Availability comes first, as the order of the conditions is the order in which they changed.
     pub(super) fn report_progress(&mut self, plan: &mut Plan) {
+        self.judge_availability();
         if !self.has_deadline() {
             self.conditions.retain(|it| it.type_ != "Progressing");
             return self.report(plan);
@@ -173,14 +184,8 @@ impl Rollout<'_> {
 
     /// Writes the status, if it says something new.
     pub(super) fn report(&mut self, plan: &mut Plan) {
+        self.judge_availability();
         let counts = self.counts();
-        if counts.available >= self.want() - self.margins().1 {
-            let message = "Deployment has minimum availability.";
-            self.set("Available", "True", "MinimumReplicasAvailable", message);
-        } else {
-            let message = "Deployment does not have minimum availability.";
-            self.set("Available", "False", "MinimumReplicasUnavailable", message);
-        }
         let old = &self.deployment.status;
         let number = |it: Option<i32>| it.unwrap_or(0);
         let shown = Counts {
