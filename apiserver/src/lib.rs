@@ -21,6 +21,7 @@ pub mod request;
 
 pub mod authenticate;
 pub mod authorize;
+pub mod impersonate;
 
 pub mod fairness;
 pub mod plain;

@@ -79,6 +79,7 @@ impl Pipeline {
         let pretty = request.options.pretty;
         let inner = &*self.inner;
         let authorized = stage::authenticate(request, &peer, &*inner.authenticator)
+            .and_then(|it| stage::impersonate(it, &*inner.authorizer))
             .and_then(|it| stage::authorize(it, &*inner.authorizer));
         let authorized = match authorized {
             Ok(authorized) => authorized,

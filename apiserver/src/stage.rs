@@ -252,6 +252,17 @@ pub fn authenticate(request: Request, peer: &Peer, by: &dyn Authenticator) -> st
     }
 }
 
+/// Lets them act as somebody else, if they ask for it and may.
+///
+/// # Errors
+/// `Forbidden`, in Kubernetes' words.
+pub fn impersonate(it: Authenticated, by: &dyn Authorizer) -> status::Result<Authenticated> {
+    match crate::impersonate::asked(&it.request.headers, &it.identity, by)? {
+        None => Ok(it),
+        Some(identity) => Ok(Authenticated { request: it.request, identity: Arc::new(identity) }),
+    }
+}
+
 /// Asks whether they may.
 ///
 /// # Errors

@@ -348,18 +348,31 @@ const fn of_cluster(group: &'static str, kind: &'static str, plural: &'static st
     Resource { group, version: "v1", kind, plural, namespaced: false }
 }
 
+/// Pod, of the core group.
 pub const PODS: Resource = namespaced("", "Pod", "pods");
+/// Service, of the core group.
 pub const SERVICES: Resource = namespaced("", "Service", "services");
+/// Endpoints, of the core group.
 pub const ENDPOINTS: Resource = namespaced("", "Endpoints", "endpoints");
+/// ConfigMap, of the core group.
 pub const CONFIG_MAPS: Resource = namespaced("", "ConfigMap", "configmaps");
+/// Secret, of the core group.
 pub const SECRETS: Resource = namespaced("", "Secret", "secrets");
+/// Event, of the core group.
 pub const EVENTS: Resource = namespaced("", "Event", "events");
+/// ServiceAccount, of the core group.
 pub const SERVICE_ACCOUNTS: Resource = namespaced("", "ServiceAccount", "serviceaccounts");
+/// Deployment, of apps.
 pub const DEPLOYMENTS: Resource = namespaced("apps", "Deployment", "deployments");
+/// ReplicaSet, of apps.
 pub const REPLICA_SETS: Resource = namespaced("apps", "ReplicaSet", "replicasets");
+/// Lease, of coordination.k8s.io.
 pub const LEASES: Resource = namespaced("coordination.k8s.io", "Lease", "leases");
+/// EndpointSlice, of discovery.k8s.io.
 pub const ENDPOINT_SLICES: Resource = namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices");
+/// Node, of the core group.
 pub const NODES: Resource = of_cluster("", "Node", "nodes");
+/// Namespace, of the core group.
 pub const NAMESPACES: Resource = of_cluster("", "Namespace", "namespaces");
 
 /// The key of the object with this metadata.
