@@ -19,6 +19,7 @@ pub mod scene;
 pub mod server;
 pub mod traces;
 
+pub mod case;
 pub mod endpoints;
 pub mod expect;
 pub mod load;

@@ -7,15 +7,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use orlop_e2e::case::Case;
 use orlop_e2e::cluster::{Cluster, Options};
+use orlop_e2e::expect;
 use orlop_e2e::kubectl::Kubectl;
-use orlop_e2e::{expect, wait};
 
 /// How long a roll-out of hollow pods may take while other threads keep both cores busy.
 const ROLL_LIMIT: &str = "--timeout=120s";
-/// How long a change may take to be seen.
-const SEEN_LIMIT: Duration = Duration::from_secs(60);
-
 const WEB: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
@@ -35,65 +33,6 @@ spec:
         ports: [{containerPort: 80}]
         resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 64Mi}}
 "#;
-
-/// One kubectl in one namespace.
-struct Case {
-    kubectl: Kubectl,
-    namespace: String,
-}
-
-impl Case {
-    fn arguments<'a>(&'a self, line: &'a str) -> Vec<&'a str> {
-        let mut all = vec!["-n", &self.namespace];
-        all.extend(words(line));
-        all
-    }
-
-    /// Runs a line and gives what it printed.
-    fn run(&self, line: &str) -> Result<String> {
-        self.run_with(line, "")
-    }
-
-    fn run_with(&self, line: &str, input: &str) -> Result<String> {
-        self.kubectl.run_with(&self.arguments(line), input)
-    }
-
-    /// Runs a line that has to succeed and print this.
-    fn prints(&self, line: &str, expected: &str) -> Result<()> {
-        self.prints_with(line, "", expected)
-    }
-
-    fn prints_with(&self, line: &str, input: &str, expected: &str) -> Result<()> {
-        let found = self.run_with(line, input)?;
-        expect::check(expected, &found).with_context(|| format!("kubectl {line}"))
-    }
-
-    /// Runs a line that has to fail and say this on standard error.
-    fn refused(&self, line: &str, input: &str, expected: &str) -> Result<()> {
-        let found = self.kubectl.fails(&self.arguments(line), input)?;
-        expect::check(expected, &found).with_context(|| format!("kubectl {line}"))
-    }
-
-    /// Runs a line until it prints this.
-    fn comes_to(&self, line: &str, expected: &str) -> Result<()> {
-        wait::until(line, SEEN_LIMIT, || self.prints(line, expected))
-    }
-}
-
-/// The words of a line; quotes keep blanks together.
-fn words(line: &str) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut rest = line.trim_start();
-    while !rest.is_empty() {
-        let (word, more) = match rest.strip_prefix('\'') {
-            Some(quoted) => quoted.split_once('\'').unwrap_or((quoted, "")),
-            None => rest.split_once(' ').unwrap_or((rest, "")),
-        };
-        words.push(word);
-        rest = more.trim_start();
-    }
-    words
-}
 
 /// Part of the behaviour, by what it is about.
 type Part = fn(&Case) -> Result<()>;
