@@ -48,8 +48,9 @@ impl Source {
 pub fn has_word(line: &str, word: &str) -> bool {
     let named = |it: Option<char>| it.is_some_and(|it| it.is_alphanumeric() || it == '_');
     line.match_indices(word).any(|(at, _)| {
-        !(named(line[..at].chars().next_back()) && named(word.chars().next()))
-            && !(named(line[at + word.len()..].chars().next()) && named(word.chars().next_back()))
+        let joined_before = named(line[..at].chars().next_back()) && named(word.chars().next());
+        let joined_after = named(line[at + word.len()..].chars().next()) && named(word.chars().next_back());
+        !joined_before && !joined_after
     })
 }
 

@@ -135,7 +135,8 @@ async fn watchers_converge_while_the_server_dies_five_times() -> Result<()> {
     ensure!(agreed.is_ok(), "not within {AGREE_LIMIT:?}: {disagreement}\n{}", server.child().tail());
     ensure!(context.marked.load(Relaxed) > 0, "the controller did its part");
     ensure!(!reflecting.is_finished() && !controlling.is_finished(), "the streams went on");
-    (reflecting.abort(), controlling.abort());
+    reflecting.abort();
+    controlling.abort();
     Ok(())
 }
 

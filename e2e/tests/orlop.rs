@@ -34,7 +34,8 @@ fn the_command_does_what_users_know_from_kubectl() -> Result<()> {
         it.prints(&format!("create namespace {namespace}"), &format!("namespace/{namespace} created"))?;
         Ok(it)
     };
-    let parts: [(&str, fn(&Case) -> Result<()>); 5] =
+    type Part = (&'static str, fn(&Case) -> Result<()>);
+    let parts: [Part; 5] =
         [("objects", objects), ("apply", apply), ("rollouts", rollouts), ("watching", watching), ("about", about)];
     for (name, part) in parts {
         case(name).and_then(|it| part(&it)).with_context(|| format!("{name}\n{}", cluster.logs()))?;
