@@ -28,7 +28,7 @@ fn config(name: &str, value: &str) -> String {
 
 #[test]
 fn the_command_does_what_users_know_from_kubectl() -> Result<()> {
-    let cluster = Cluster::start(Options { hollow_nodes: 2, ..Options::default() })?;
+    let mut cluster = Cluster::start(Options { hollow_nodes: 2, ..Options::default() })?;
     let case = |namespace: &str| -> Result<Case> {
         let it = Case { kubectl: cluster.orlop()?, namespace: namespace.into() };
         it.prints(&format!("create namespace {namespace}"), &format!("namespace/{namespace} created"))?;
@@ -40,6 +40,10 @@ fn the_command_does_what_users_know_from_kubectl() -> Result<()> {
     for (name, part) in parts {
         case(name).and_then(|it| part(&it)).with_context(|| format!("{name}\n{}", cluster.logs()))?;
     }
+    let orlop = cluster.orlop()?;
+    cluster.part("apiserver")?.kill();
+    let away = orlop.output(&["get", "pods"], "")?;
+    ensure!(away.code == 1 && away.stdout.is_empty() && away.stderr.starts_with("error: "), "no server: {away:?}");
     Ok(())
 }
 
@@ -95,7 +99,12 @@ fn apply(it: &Case) -> Result<()> {
     it.prints(&format!("apply -f {path}"), "configmap/three created\nconfigmap/four created")?;
     it.prints(&format!("delete -f {path}/a.yaml"), "configmap \"three\" deleted*")?;
     let unknown = config("five", "1").replace("\ndata:", "\ndota:");
-    it.refused("apply -f -", &unknown, "...\n*unknown field \"dota\"*")?;
+    // It applies on the server's side, whose words these are.
+    it.refused(
+        "apply -f -",
+        &unknown,
+        "*failed to create typed patch object (*): .dota: field not declared in schema",
+    )?;
     // One mistake does not hold the others up, and shows in the exit code.
     let both = it.kubectl.output(&it.arguments("apply -f -"), &format!("{unknown}---\n{}", config("six", "1")))?;
     ensure!(both.code == 1 && both.stdout.contains("configmap/six created"), "{both:?}");
@@ -103,7 +112,8 @@ fn apply(it: &Case) -> Result<()> {
 }
 
 fn rollouts(it: &Case) -> Result<()> {
-    it.prints_with("create -f -", WEB, "deployment.apps/web created")?;
+    it.prints_with("create -f - --dry-run=server", WEB, "deployment.apps/web created (server dry run)")?;
+    it.prints_with("apply -f -", WEB, "deployment.apps/web created")?;
     it.prints("rollout status deployment/web --timeout=60s", "...\ndeployment \"web\" successfully rolled out")?;
     it.prints("get deployment web", "NAME READY UP-TO-DATE AVAILABLE AGE\nweb 2/2 2 2 *")?;
     it.prints("get pods --no-headers", "web-* 1/1 Running 0 *\nweb-* 1/1 Running 0 *")?;
@@ -158,7 +168,7 @@ fn about(it: &Case) -> Result<()> {
     ensure!(version.contains("v1.35"), "{version}");
     ensure!(it.run("completion bash")?.contains("orlop"), "completion names the command");
     ensure!(!it.run("config current-context")?.trim().is_empty(), "there is a context");
-    let away = it.kubectl.output(&["get", "pods", "--server", "https://127.0.0.1:1"], "")?;
-    ensure!(away.code == 1 && away.stderr.starts_with("error: "), "no server: {away:?}");
+    let lost = it.kubectl.output(&["get", "pods", "--kubeconfig", "/nowhere"], "")?;
+    ensure!(lost.code == 1 && lost.stderr.starts_with("error: "), "no kubeconfig: {lost:?}");
     Ok(())
 }

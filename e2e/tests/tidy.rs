@@ -101,6 +101,7 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/request/path.rs", "a namespace is a part of every path"),
     ("apiserver/src/verbs.rs", "a namespace is addressed below itself"),
     ("apiserver/src/verbs/binding.rs", "pods are what is bound"),
+    ("apiserver/src/impersonate.rs", "accounts are whom one may act as"),
     ("apiserver/src/authorize.rs", "the node authorizer's graph is made of pods"),
     ("apiserver/src/authorize/node.rs", "what a node may touch is said by kind"),
     ("apiserver/src/authorize/rbac.rs", "roles, bindings and accounts are RBAC's own kinds"),

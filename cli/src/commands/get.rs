@@ -228,7 +228,12 @@ async fn watch(args: &Args, session: &Session, selection: &Selection) -> Result<
                 "ERROR" => bail!("{}", object["message"].as_str().unwrap_or("the watch failed")),
                 "BOOKMARK" => {}
                 _ if tables => {
-                    table.append(Table::of(object, &selection.resource, shown(args, false)));
+                    let mut answer = object.clone();
+                    if answer["columnDefinitions"].is_null() {
+                        // Only the first table of a watch says which columns there are.
+                        answer["columnDefinitions"] = start["columnDefinitions"].clone();
+                    }
+                    table.append(Table::of(&answer, &selection.resource, shown(args, false)));
                     table.print(&mut std::io::stdout().lock(), header)?;
                     header = false;
                 }
