@@ -72,11 +72,17 @@ impl Server {
     /// # Errors
     /// When it ends or does not become ready; its log is in the error.
     pub fn start(data: &Path, store: &str) -> Result<Server> {
-        let port = tool::free_port()?;
-        let child = Self::spawn(data, store, port)?;
-        let mut server = Server { data: data.to_owned(), store: store.to_owned(), port, child };
-        server.wait_ready()?;
-        Ok(server)
+        loop {
+            let port = tool::free_port()?;
+            let child = Self::spawn(data, store, port)?;
+            let mut server = Server { data: data.to_owned(), store: store.to_owned(), port, child };
+            match server.wait_ready() {
+                Ok(()) => return Ok(server),
+                // Somebody else was quicker to listen there.
+                Err(_) if server.child.log().contains("in use") => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Starts the process and does not wait.
@@ -98,7 +104,12 @@ impl Server {
     pub fn wait_ready(&mut self) -> Result<()> {
         let probe = Probe::new(self.port)?;
         let outcome = wait::until("the API server is ready", READY_LIMIT, || {
-            if probe.ready() || !self.child.runs() { Ok(()) } else { bail!("it is not") }
+            // Somebody else's server may answer on a port that was taken: ours says so in its log, and ends.
+            if !self.child.runs() || (probe.ready() && self.child.log().contains("is ready")) {
+                Ok(())
+            } else {
+                bail!("it is not")
+            }
         });
         if outcome.is_err() || !self.child.runs() {
             bail!("the API server is not ready: {}", self.child.tail());
