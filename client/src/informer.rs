@@ -196,7 +196,7 @@ impl<V: View> Informer<V> {
                 Err(failure) => {
                     self.stats.failures.fetch_add(1, Relaxed);
                     failures = (failures + 1).min(FAILURES_MOST);
-                    let delay = random::jitter(queue::backoff(failures + RETRY_HEAD_START), 0.5);
+                    let delay = random::jitter(queue::backoff(failures + RETRY_HEAD_START).min(RETRY_MOST), 0.5);
                     tracing::warn!(path = %self.source.path, %failure, ?delay, "watching failed; trying again");
                     tokio::time::sleep(delay).await;
                 }
@@ -325,5 +325,8 @@ impl<V: View> Informer<V> {
     }
 }
 
+/// The longest delay between two attempts. A component that acts on what it has not heard for a while (a node's lease, 8 s) must hear of it
+/// sooner than that once the server is back.
+const RETRY_MOST: Duration = Duration::from_secs(2);
 /// Requests are retried no earlier than queue::backoff's sixth delay, 160 ms: a server that restarts takes that long.
 const RETRY_HEAD_START: u32 = 5;
