@@ -302,8 +302,11 @@ impl fmt::Display for Action {
             Action::Sub { resource, key, sub, put, body } => {
                 write!(f, "{} {}/{sub} {key} {body}", if *put { "put" } else { "post" }, resource.plural)
             }
-            Action::Delete { resource, key, uid, grace_seconds, propagation, .. } => {
+            Action::Delete { resource, key, uid, revision, grace_seconds, propagation } => {
                 write!(f, "delete {} {key} uid={uid}", resource.plural)?;
+                if let Some(revision) = revision {
+                    write!(f, " at {revision}")?;
+                }
                 if let Some(grace) = grace_seconds {
                     write!(f, " grace={grace}")?;
                 }

@@ -1,36 +1,38 @@
 //! The garbage collector: deletes what has lost its last owner, and what stands in the way of a foreground deletion.
 //!
 //! In: the metadata of all objects that own or are owned. Out: deletions, releases and removed finalizers, each with the
-//! uid as precondition. It does not know what any object is for.
+//! uid and the version as preconditions. It does not know what any object is for.
 //!
 //! *Background*: an object whose owners are all gone goes. *Foreground*: an owner with the finalizer
 //! `foregroundDeletion` goes when no dependent with `blockOwnerDeletion` is left; its dependents are deleted first.
 //! *Orphan*: with the finalizer `orphan` the dependents lose the reference, then the owner goes.
 //!
-//! A store that lags must not look like a missing owner. So an owner counts as absent only when it was seen to go, or when
-//! the store of its kind has heard of everything up to the dependent's own version: the owner existed before the
-//! dependent was written, so that a store this new would show it if it were still there.
+//! A store that lags, or that left an object out because it could not be decoded, must not look like a missing owner. So
+//! the stores only say whose owners *seem* to be gone; every write that rests on an owner's absence carries it as an
+//! [`Absence`], for which the server itself is asked. Where the server cannot be asked, because nobody here knows the
+//! owner's kind, nothing is done (`garbagecollector.go`: `isDangling`).
+
+mod dependent;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::kind::Scope;
 use orlop_api::kinds::KINDS;
+use orlop_client::events::Severity;
 use orlop_client::write::{Action, Propagation, Resource};
-use orlop_client::{Key, Store, View};
-use serde::Deserialize;
+use orlop_client::{Key, Store};
 use serde_json::json;
 
-use crate::plan::Plan;
+pub use self::dependent::Dependent;
+use crate::plan::{Absence, Plan};
 use crate::runtime::{Controller, Wires};
-use crate::world::{BY_CONTROLLER, World};
+use crate::world::{BY_OWNER, BY_UID, World};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
-/// How soon to look again at an owner that a lagging store does not show.
-const LAG_RETRY: Duration = Duration::from_secs(2);
 
 /// The kinds that can own or be owned. Events have neither owners nor dependents, and there are many.
 pub fn kinds() -> Vec<Resource> {
@@ -46,81 +48,6 @@ pub fn kinds() -> Vec<Resource> {
         .collect()
 }
 
-/// What the collector keeps of an object: a few dozen bytes where it has no owners and no finalizers.
-#[derive(Clone, Debug)]
-pub struct Dependent {
-    namespace: Box<str>,
-    name: Box<str>,
-    uid: Box<str>,
-    revision: Box<str>,
-    links: Option<Box<Links>>,
-}
-
-#[derive(Clone, Debug)]
-struct Links {
-    owners: Vec<OwnerReference>,
-    finalizers: Vec<String>,
-    deleting: bool,
-}
-
-impl<'de> Deserialize<'de> for Dependent {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Partial {
-            metadata: ObjectMeta,
-        }
-        let meta = Partial::deserialize(deserializer)?.metadata;
-        let links = Links {
-            owners: meta.owner_references.unwrap_or_default(),
-            finalizers: meta.finalizers.unwrap_or_default(),
-            deleting: meta.deletion_timestamp.is_some(),
-        };
-        let plain = links.owners.is_empty() && links.finalizers.is_empty() && !links.deleting;
-        Ok(Dependent {
-            namespace: meta.namespace.unwrap_or_default().into(),
-            name: meta.name.unwrap_or_default().into(),
-            uid: meta.uid.unwrap_or_default().into(),
-            revision: meta.resource_version.unwrap_or_default().into(),
-            links: (!plain).then(|| Box::new(links)),
-        })
-    }
-}
-
-impl View for Dependent {
-    fn namespace(&self) -> &str {
-        &self.namespace
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn revision(&self) -> &str {
-        &self.revision
-    }
-}
-
-impl Dependent {
-    /// Its owners.
-    pub fn owners(&self) -> &[OwnerReference] {
-        self.links.as_ref().map_or(&[], |it| &it.owners)
-    }
-
-    fn has_finalizer(&self, name: &str) -> bool {
-        self.links.as_ref().is_some_and(|it| it.finalizers.iter().any(|it| it == name))
-    }
-
-    fn is_deleting(&self) -> bool {
-        self.links.as_ref().is_some_and(|it| it.deleting)
-    }
-
-    /// A uid names an object of whatever kind; the key of the work queue carries it as its name.
-    fn key(uid: &str) -> Key {
-        Key::new("", uid)
-    }
-}
-
 /// The controller. Its keys are uids.
 pub struct GarbageCollector;
 
@@ -131,25 +58,8 @@ impl Controller for GarbageCollector {
 
     fn wires(&self, world: &World, wires: &Wires) {
         for (_, store) in world.graph.iter() {
-            let (graph, gone) = (world.graph.clone(), world.gone.clone());
-            wires.on(store, move |change| {
-                let mut keys = Vec::new();
-                if let Some(new) = &change.new {
-                    if !new.owners().is_empty() || new.is_deleting() {
-                        keys.push(Dependent::key(&new.uid));
-                    }
-                    // A dependent may have been what its owner waits for.
-                    keys.extend(new.owners().iter().map(|it| Dependent::key(&it.uid)));
-                }
-                if let Some(old) =
-                    change.old.as_ref().filter(|old| change.new.as_ref().is_none_or(|it| it.uid != old.uid))
-                {
-                    gone.lock().note(&old.uid);
-                    keys.extend(old.owners().iter().map(|it| Dependent::key(&it.uid)));
-                    keys.extend(dependents(&graph, &old.uid).iter().map(|(_, it)| Dependent::key(&it.uid)));
-                }
-                keys
-            });
+            let graph = world.graph.clone();
+            wires.on(store, move |change| woken(&graph, change.old.as_deref(), change.new.as_deref()));
         }
     }
 
@@ -158,13 +68,16 @@ impl Controller for GarbageCollector {
         let found = world
             .graph
             .iter()
-            .find_map(|(resource, store)| store.by_index("uid", key.name()).first().map(|it| (*resource, it.clone())));
+            .find_map(|(resource, store)| store.by_index(BY_UID, key.name()).first().map(|it| (*resource, it.clone())));
         let Some((resource, object)) = found else { return plan };
         if object.is_deleting() {
             if object.has_finalizer(ORPHAN) {
                 orphan(resource, &object, world, &mut plan);
-            } else if object.has_finalizer(FOREGROUND) {
-                foreground(resource, &object, world, &mut plan);
+            } else if object.waits_for_dependents()
+                && !dependents(&world.graph, &object.uid).iter().any(|(_, it)| it.blocks(&object.uid))
+            {
+                // Its dependents were woken when it began to wait, and see it waiting; the last one's end wakes it.
+                plan.act(without_finalizer(resource, &object, FOREGROUND));
             }
             return plan;
         }
@@ -175,85 +88,126 @@ impl Controller for GarbageCollector {
     }
 }
 
+/// Who has to be looked at when an object changes. Most changes are of a status, and concern nobody here.
+fn woken(graph: &Graph, old: Option<&Dependent>, new: Option<&Dependent>) -> Vec<Key> {
+    let mut uids: Vec<Box<str>> = Vec::new();
+    let owners = |it: &Dependent| it.owners().iter().map(|it| it.uid.as_str().into()).collect::<Vec<Box<str>>>();
+    let gone = old.filter(|old| new.is_none_or(|it| it.uid != old.uid));
+    let before = old.filter(|_| gone.is_none());
+    if let Some(new) = new.filter(|it| before.is_none_or(|old| it.is_linked_otherwise(old))) {
+        if !new.owners().is_empty() || new.is_deleting() {
+            uids.push(new.uid.clone());
+        }
+        // It may have been, or be no longer, what an owner waits for.
+        uids.extend(owners(new));
+        uids.extend(before.map(owners).unwrap_or_default());
+        if new.waits_for_dependents() && !before.is_some_and(Dependent::waits_for_dependents) {
+            uids.extend(dependents(graph, &new.uid).iter().map(|(_, it)| it.uid.clone()));
+        }
+    }
+    if let Some(gone) = gone {
+        uids.extend(owners(gone));
+        uids.extend(dependents(graph, &gone.uid).iter().map(|(_, it)| it.uid.clone()));
+    }
+    uids.iter().map(|it| Dependent::key(it)).collect()
+}
+
 type Graph = [(Resource, Store<Dependent>)];
 
 fn dependents(graph: &Graph, uid: &str) -> Vec<(Resource, Arc<Dependent>)> {
     let mut all = Vec::new();
     for (resource, store) in graph {
-        all.extend(store.by_index(BY_CONTROLLER, uid).into_iter().map(|it| (*resource, it)));
+        all.extend(store.by_index(BY_OWNER, uid).into_iter().map(|it| (*resource, it)));
     }
     all
 }
 
-/// The state of an owner, as far as is known.
-#[derive(PartialEq)]
+/// The state of an owner, as far as the stores know.
+#[derive(Debug, PartialEq)]
 enum Owner {
     There,
     /// It waits for this dependent to go.
     Waiting,
-    Absent,
-    Unknown,
+    /// It is not where the reference says, as it seems.
+    Missing(Absence),
+    /// The server cannot be asked for it.
+    Unservable,
 }
 
-fn state_of(owner: &OwnerReference, object: &Dependent, world: &World) -> Owner {
-    let group = owner.api_version.split_once('/').map_or("", |it| it.0);
-    let Some((_, store)) = world.graph.iter().find(|(it, _)| it.group == group && it.kind == owner.kind) else {
-        // A kind that nobody serves here: Kubernetes leaves such objects alone, too.
-        return Owner::Unknown;
-    };
-    match store.by_index("uid", &owner.uid).first() {
-        // A namespaced owner counts only within its namespace; one of the cluster counts everywhere.
-        Some(it) if !it.namespace.is_empty() && it.namespace != object.namespace => Owner::Absent,
-        Some(it) if it.is_deleting() && it.has_finalizer(FOREGROUND) => Owner::Waiting,
-        Some(_) => Owner::There,
-        None if world.gone.lock().contains(&owner.uid) => Owner::Absent,
-        None if store.is_synced() && store.revision() >= object.revision.parse().unwrap_or(u64::MAX) => Owner::Absent,
-        None => Owner::Unknown,
+fn state_of(owner: &OwnerReference, resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) -> Owner {
+    let served = |it: &Resource| it.kind == owner.kind && it.api_version() == owner.api_version;
+    // A kind that nobody serves here: Kubernetes leaves such objects alone, too.
+    let Some((kind, store)) = world.graph.iter().find(|(it, _)| served(it)) else { return Owner::Unservable };
+    let place = Key::new(if kind.namespaced { &object.namespace } else { "" }, &owner.name);
+    let found = store.by_index(BY_UID, &owner.uid).into_iter().next();
+    if let Some(it) = found.as_ref().filter(|it| kind.namespaced && it.namespace != object.namespace) {
+        let (namespace, uid) = (&object.namespace, &it.uid);
+        let what =
+            format!("[{}/{}, namespace: {namespace}, name: {}, uid: {uid}]", owner.api_version, owner.kind, owner.name);
+        let message = format!("ownerRef {what} does not exist in namespace {namespace:?}");
+        plan.tell(reference(resource, object), Severity::Warning, "OwnerRefInvalidNamespace", message);
+    }
+    if kind.namespaced && object.namespace.is_empty() {
+        // There is no namespace in which to look for it; it stays an error for ever.
+        return Owner::Unservable;
+    }
+    match found {
+        Some(it) if it.place() == place && it.waits_for_dependents() => Owner::Waiting,
+        Some(it) if it.place() == place => Owner::There,
+        _ => Owner::Missing(Absence { resource: *kind, key: place, uid: owner.uid.clone() }),
     }
 }
 
 fn collect(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) {
-    let states: Vec<Owner> = object.owners().iter().map(|it| state_of(it, object, world)).collect();
-    if states.contains(&Owner::Unknown) {
-        return plan.recheck_in(LAG_RETRY);
+    let states: Vec<Owner> = object.owners().iter().map(|it| state_of(it, resource, object, world, plan)).collect();
+    if states.contains(&Owner::Unservable) {
+        return;
     }
+    let missing = |it: &Owner| if let Owner::Missing(absence) = it { Some(absence.clone()) } else { None };
+    let absent: Vec<Absence> = states.iter().filter_map(missing).collect();
     if states.contains(&Owner::There) {
-        // Some owners are gone, others are not: only the references go.
+        // Some owners are gone, others are not: only the references go, those to owners that wait for it, too.
         let kept: Vec<_> =
             object.owners().iter().zip(&states).filter(|(_, it)| **it == Owner::There).map(|it| it.0).collect();
         if kept.len() < states.len() {
-            plan.act(patch(resource, object, json!({ "metadata": { "ownerReferences": kept } })));
+            let patch = patch(resource, object, json!({ "metadata": { "ownerReferences": kept } }));
+            plan.act_once_gone(patch, absent);
         }
         return;
     }
+    let owned = dependents(&world.graph, &object.uid);
     // An owner waits in the foreground: what this object owns has to go before it, too.
-    let chained = states.contains(&Owner::Waiting)
-        && dependents(&world.graph, &object.uid).iter().any(|(_, it)| blocks(it, &object.uid));
-    plan.act(Action::Delete {
-        resource,
-        key: Key::new(&object.namespace, &object.name),
-        uid: object.uid.to_string(),
-        revision: None,
-        grace_seconds: None,
-        propagation: Some(if chained { Propagation::Foreground } else { Propagation::Background }),
-    });
-}
-
-fn blocks(dependent: &Dependent, owner: &str) -> bool {
-    dependent.owners().iter().any(|it| it.uid == owner && it.block_owner_deletion == Some(true))
-}
-
-/// Lets the owner go when nothing blocks it any more. Its dependents are woken by its own change, and see it waiting.
-fn foreground(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) {
-    let all = dependents(&world.graph, &object.uid);
-    if !all.iter().any(|(_, it)| blocks(it, &object.uid)) {
-        return plan.act(without_finalizer(resource, object, FOREGROUND));
-    }
-    for (resource, dependent) in all {
-        if !dependent.is_deleting() {
-            collect(resource, &dependent, world, plan);
+    let chained = states.contains(&Owner::Waiting) && !owned.is_empty();
+    let mut revision = Some(object.revision.to_string());
+    if chained && owned.iter().any(|(_, it)| it.waits_for_dependents()) {
+        // Perhaps a circle, each waiting for the next: this one lets its owners go.
+        let mut owners = object.owners().to_vec();
+        owners.iter_mut().filter(|it| it.block_owner_deletion == Some(true)).for_each(|it| {
+            it.block_owner_deletion = Some(false);
+        });
+        if owners != object.owners() {
+            let patch = patch(resource, object, json!({ "metadata": { "ownerReferences": owners } }));
+            plan.act_once_gone(patch, absent.clone());
+            revision = None;
         }
     }
+    let propagation = if object.has_finalizer(ORPHAN) && !chained {
+        Propagation::Orphan
+    } else if chained || object.has_finalizer(FOREGROUND) {
+        Propagation::Foreground
+    } else {
+        Propagation::Background
+    };
+    let action = Action::Delete {
+        resource,
+        key: object.place(),
+        uid: object.uid.to_string(),
+        // Its owners may be others by now.
+        revision,
+        grace_seconds: None,
+        propagation: Some(propagation),
+    };
+    plan.act_once_gone(action, absent);
 }
 
 fn orphan(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) {
@@ -266,8 +220,7 @@ fn orphan(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan
 }
 
 fn without_finalizer(resource: Resource, object: &Dependent, name: &str) -> Action {
-    let all = object.links.iter().flat_map(|it| &it.finalizers);
-    let kept: Vec<_> = all.filter(|it| *it != name).collect();
+    let kept: Vec<_> = object.finalizers().iter().filter(|it| *it != name).collect();
     let kept = Some(kept).filter(|it| !it.is_empty());
     patch(resource, object, json!({ "metadata": { "finalizers": kept } }))
 }
@@ -275,11 +228,161 @@ fn without_finalizer(resource: Resource, object: &Dependent, name: &str) -> Acti
 fn patch(resource: Resource, object: &Dependent, patch: serde_json::Value) -> Action {
     Action::Patch {
         resource,
-        key: Key::new(&object.namespace, &object.name),
+        key: object.place(),
         sub: None,
         uid: object.uid.to_string(),
         // The lists are replaced as a whole, so that they must be those that were seen.
         revision: Some(object.revision.to_string()),
         patch,
+    }
+}
+
+fn reference(resource: Resource, object: &Dependent) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(resource.api_version()),
+        kind: Some(resource.kind.to_owned()),
+        namespace: Some(object.namespace.to_string()).filter(|it| !it.is_empty()),
+        name: Some(object.name.to_string()),
+        uid: Some(object.uid.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// An owner reference, as `kind name uid`.
+    fn owner(text: &str) -> Value {
+        let [kind, name, uid] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let version = match kind {
+            "ReplicaSet" => "apps/v1",
+            "Widget" => "example.com/v1",
+            _ => "v1",
+        };
+        json!({ "apiVersion": version, "kind": kind, "name": name, "uid": uid, "blockOwnerDeletion": true })
+    }
+
+    /// Puts in an object, as `kind namespace/name uid`.
+    fn put(world: &World, text: &str, owners: &[&str], finalizers: &[&str], deleting: bool) {
+        let [kind, place, uid] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let (namespace, name) = place.split_once('/').unwrap();
+        let owners: Vec<_> = owners.iter().map(|it| owner(it)).collect();
+        let mut meta = json!({ "name": name, "namespace": namespace, "uid": uid, "resourceVersion": "5",
+            "ownerReferences": owners, "finalizers": finalizers });
+        if deleting {
+            meta["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        }
+        let (_, store) = world.graph.iter().find(|(it, _)| it.kind == kind).unwrap();
+        store.apply(serde_json::from_value(json!({ "metadata": meta })).unwrap());
+    }
+
+    fn plan(world: &World, uid: &str) -> String {
+        GarbageCollector.decide(&Dependent::key(uid), world, Timestamp::UNIX_EPOCH, None).to_string()
+    }
+
+    #[test]
+    fn an_object_goes_when_the_server_says_that_its_owners_are_gone() {
+        let world = World::default();
+        put(&world, "ReplicaSet a/web r1", &[], &[], false);
+        put(&world, "Pod a/one p1", &["ReplicaSet web r1"], &[], false);
+        insta::assert_snapshot!(plan(&world, "p1"), @"nothing to do");
+        put(&world, "Pod a/two p2", &["ReplicaSet web r0", "ReplicaSet old r9"], &[], false);
+        insta::assert_snapshot!(plan(&world, "p2"), @r"
+        delete pods a/two uid=p2 at 5 propagation=Background
+          if replicasets a/web uid=r0 is gone
+          if replicasets a/old uid=r9 is gone
+        ");
+        put(&world, "Pod a/both p3", &["ReplicaSet web r1", "ReplicaSet old r9"], &[], false);
+        insta::assert_snapshot!(plan(&world, "p3"), @r#"
+        patch pods a/both at 5 {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"kind":"ReplicaSet","name":"web","uid":"r1"}]}}
+          if replicasets a/old uid=r9 is gone
+        "#);
+        put(&world, "Pod a/kept p4", &["ReplicaSet web r0"], &[ORPHAN], false);
+        insta::assert_snapshot!(plan(&world, "p4"), @r"
+        delete pods a/kept uid=p4 at 5 propagation=Orphan
+          if replicasets a/web uid=r0 is gone
+        ");
+    }
+
+    #[test]
+    fn nothing_goes_whose_owner_cannot_be_asked_for() {
+        let world = World::default();
+        put(&world, "ConfigMap a/x c1", &["Widget w w1"], &[], false);
+        insta::assert_snapshot!(plan(&world, "c1"), @"nothing to do");
+        put(&world, "ConfigMap a/y c2", &["Widget w w1", "ConfigMap gone g"], &[], false);
+        insta::assert_snapshot!(plan(&world, "c2"), @"nothing to do");
+        put(&world, "ClusterRole /z k1", &["ConfigMap gone g"], &[], false);
+        insta::assert_snapshot!(plan(&world, "k1"), @"nothing to do");
+    }
+
+    #[test]
+    fn an_owner_in_another_namespace_is_none_and_is_told() {
+        let world = World::default();
+        put(&world, "ConfigMap a/x c1", &[], &[], false);
+        put(&world, "ConfigMap b/y c2", &["ConfigMap x c1"], &[], false);
+        insta::assert_snapshot!(plan(&world, "c2"), @r#"
+        delete configmaps b/y uid=c2 at 5 propagation=Background
+          if configmaps b/x uid=c1 is gone
+        tell Warning OwnerRefInvalidNamespace: ownerRef [v1/ConfigMap, namespace: b, name: x, uid: c1] does not exist in namespace "b"
+        "#);
+        put(&world, "ClusterRole /z k1", &["ConfigMap x c1"], &[], false);
+        insta::assert_snapshot!(plan(&world, "k1"), @r#"tell Warning OwnerRefInvalidNamespace: ownerRef [v1/ConfigMap, namespace: , name: x, uid: c1] does not exist in namespace """#);
+    }
+
+    #[test]
+    fn a_foreground_deletion_goes_from_the_leaves_up() {
+        let world = World::default();
+        put(&world, "ReplicaSet a/web r1", &[], &[FOREGROUND], true);
+        put(&world, "Pod a/one p1", &["ReplicaSet web r1"], &[], false);
+        put(&world, "ConfigMap a/x c1", &["ReplicaSet web r1"], &[], false);
+        put(&world, "Secret a/s s1", &["ConfigMap x c1"], &[], false);
+        insta::assert_snapshot!(plan(&world, "r1"), @"nothing to do");
+        insta::assert_snapshot!(plan(&world, "p1"), @"delete pods a/one uid=p1 at 5 propagation=Background");
+        insta::assert_snapshot!(plan(&world, "c1"), @"delete configmaps a/x uid=c1 at 5 propagation=Foreground");
+        put(&world, "Secret a/s s1", &["ConfigMap x c1"], &[FOREGROUND], true);
+        insta::assert_snapshot!(plan(&world, "c1"), @r#"
+        patch configmaps a/x at 5 {"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":false,"kind":"ReplicaSet","name":"web","uid":"r1"}]}}
+        delete configmaps a/x uid=c1 propagation=Foreground
+        "#);
+        let lonely = World::default();
+        put(&lonely, "ReplicaSet a/web r1", &[], &["other", FOREGROUND], true);
+        insta::assert_snapshot!(plan(&lonely, "r1"), @r#"patch replicasets a/web at 5 {"metadata":{"finalizers":["other"]}}"#);
+    }
+
+    #[test]
+    fn orphans_lose_their_owner_before_it_goes() {
+        let world = World::default();
+        put(&world, "ReplicaSet a/web r1", &[], &[ORPHAN], true);
+        put(&world, "Pod a/one p1", &["ReplicaSet web r1"], &[], false);
+        insta::assert_snapshot!(plan(&world, "r1"), @r#"
+        patch pods a/one at 5 {"metadata":{"ownerReferences":null}}
+        patch replicasets a/web at 5 {"metadata":{"finalizers":null}}
+        "#);
+    }
+
+    #[test]
+    fn only_changed_links_wake() {
+        let world = World::default();
+        put(&world, "ReplicaSet a/web r1", &[], &[], false);
+        put(&world, "Pod a/one p1", &["ReplicaSet web r1"], &[], false);
+        let of = |kind: &str, uid: &str| {
+            let (_, store) = world.graph.iter().find(|(it, _)| it.kind == kind).unwrap();
+            store.by_index(BY_UID, uid).remove(0)
+        };
+        let pod = of("Pod", "p1");
+        let woken = |old: Option<&Dependent>, new: Option<&Dependent>| {
+            woken(&world.graph, old, new).iter().map(Key::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(woken(None, Some(&pod)), "p1 r1");
+        assert_eq!(woken(Some(&pod), Some(&pod)), "", "its status changed");
+        let set = of("ReplicaSet", "r1");
+        assert_eq!(woken(Some(&set), None), "p1");
+        put(&world, "ReplicaSet a/web r1", &[], &[FOREGROUND], true);
+        assert_eq!(woken(Some(&set), Some(&of("ReplicaSet", "r1"))), "r1 p1");
+        // The owner that waits has to hear that this one is no longer its own.
+        put(&world, "Pod a/one p1", &[], &[], false);
+        assert_eq!(woken(Some(&pod), Some(&of("Pod", "p1"))), "r1");
     }
 }

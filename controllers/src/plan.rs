@@ -7,8 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use orlop_client::Key;
 use orlop_client::events::{Note, Severity};
-use orlop_client::write::Action;
+use orlop_client::write::{Action, Resource};
 
 /// An Event to tell once it is known whether a write succeeded. `{name}` stands for the written object's name, `{error}`
 /// for what the server said.
@@ -39,13 +40,57 @@ impl Telling {
     }
 }
 
+/// An object that must be gone from the server, and not only from a store that may lag, before a write goes out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Absence {
+    /// The kind.
+    pub resource: Resource,
+    /// Where it would be.
+    pub key: Key,
+    /// Another object in its place is as good as none; if empty, any object there counts.
+    pub uid: String,
+}
+
+/// A token to ask for before a write, whose `data.token` it becomes. It is bound to the secret that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenWanted {
+    /// The service account.
+    pub account: Key,
+    /// The secret's name.
+    pub secret: String,
+    /// The secret's uid.
+    pub uid: String,
+}
+
+impl fmt::Display for TokenWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a token of {} bound to the secret {} uid={}", self.account, self.secret, self.uid)
+    }
+}
+
+impl fmt::Display for Absence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} uid={}", self.resource.plural, self.key, self.uid)
+    }
+}
+
 /// One write, and what to tell of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
+    /// What must be gone, or the write does not go out.
+    pub absent: Vec<Absence>,
+    /// What the write is to carry besides.
+    pub token: Option<TokenWanted>,
     /// The write.
     pub action: Action,
     /// The event that goes with it.
     pub telling: Option<Telling>,
+}
+
+impl From<Action> for Step {
+    fn from(action: Action) -> Step {
+        Step { absent: Vec::new(), token: None, action, telling: None }
+    }
 }
 
 /// What to do about one key.
@@ -62,12 +107,17 @@ pub struct Plan {
 impl Plan {
     /// Adds a write.
     pub fn act(&mut self, action: Action) {
-        self.steps.push(Step { action, telling: None });
+        self.steps.push(Step::from(action));
+    }
+
+    /// Adds a write that goes out only if the server says that `absent` are gone.
+    pub fn act_once_gone(&mut self, action: Action, absent: Vec<Absence>) {
+        self.steps.push(Step { absent, ..Step::from(action) });
     }
 
     /// Adds a write and the event that goes with it.
     pub fn act_and_tell(&mut self, action: Action, telling: Telling) {
-        self.steps.push(Step { action, telling: Some(telling) });
+        self.steps.push(Step { telling: Some(telling), ..Step::from(action) });
     }
 
     /// Adds an event.
@@ -85,6 +135,12 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
             writeln!(f, "{}", step.action)?;
+            for absence in &step.absent {
+                writeln!(f, "  if {absence} is gone")?;
+            }
+            if let Some(token) = &step.token {
+                writeln!(f, "  with {token}")?;
+            }
             if let Some(telling) = &step.telling {
                 writeln!(f, "  and tell {}: {}", telling.success.0, telling.success.1)?;
             }

@@ -276,7 +276,7 @@ fn status(
         patch,
     };
     // First the status: what follows takes longer, and the numbers are of before.
-    plan.steps.insert(0, crate::plan::Step { action, telling: None });
+    plan.steps.insert(0, action.into());
 }
 
 /// How long until a ready pod counts as available; none if it does now.

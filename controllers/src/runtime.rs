@@ -6,6 +6,9 @@
 //! the key comes back, ever later. Nothing carries input but the key, so that a restart, a missed event and a second
 //! leader are the same path.
 
+mod absence;
+mod token;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use orlop_client::{Key, Queue, View, clock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use self::absence::Absences;
 use crate::plan::{Plan, Step};
 use crate::world::World;
 
@@ -82,6 +86,7 @@ pub async fn run(controllers: Vec<Arc<dyn Controller>>, world: World, client: ku
     world.synced().await;
     let mut workers = tokio::task::JoinSet::new();
     let mut queues = Vec::new();
+    let absences = Arc::new(Absences::default());
     for controller in controllers {
         let queue = Queue::new();
         queues.push(queue.clone());
@@ -94,6 +99,7 @@ pub async fn run(controllers: Vec<Arc<dyn Controller>>, world: World, client: ku
             queue,
             recorder,
             memory: Mutex::default(),
+            absences: absences.clone(),
         });
         for _ in 0..WORKERS {
             workers.spawn(worker.clone().run());
@@ -113,6 +119,7 @@ struct Worker {
     recorder: Recorder,
     /// What is remembered of keys with something outstanding.
     memory: Mutex<HashMap<Key, Memory>>,
+    absences: Arc<Absences>,
 }
 
 #[derive(Default)]
@@ -220,7 +227,14 @@ impl Worker {
     }
 
     async fn take(&self, step: &Step) -> Result<Option<Echo>, Refused> {
-        let result = match step.action.apply(&self.client).await {
+        for absence in &step.absent {
+            self.absences.prove(absence, &self.client).await?;
+        }
+        let carrying = match &step.token {
+            Some(wanted) => Some(token::put(wanted, step.action.clone(), &self.client).await?),
+            None => None,
+        };
+        let result = match carrying.as_ref().unwrap_or(&step.action).apply(&self.client).await {
             // Somebody was faster.
             Err(Refused::NotFound(_)) if matches!(step.action, Action::Delete { .. } | Action::DeleteAll { .. }) => {
                 return Ok(None);

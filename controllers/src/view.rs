@@ -268,11 +268,30 @@ pub struct ConfigMapView {
     pub data: BTreeMap<String, String>,
 }
 
-/// A secret without its data; only service-account tokens are watched.
+/// A secret without its secrets; only service-account tokens are watched.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SecretView {
     pub metadata: ObjectMeta,
+    pub data: Option<SecretDataView>,
+}
+
+/// What a service-account token's secret holds already.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SecretDataView {
+    #[serde(rename = "token", deserialize_with = "is_filled")]
+    pub has_token: bool,
+    #[serde(rename = "namespace", deserialize_with = "is_filled")]
+    pub has_namespace: bool,
+    /// In base64, as the API gives it.
+    #[serde(rename = "ca.crt")]
+    pub ca: String,
+}
+
+/// Whether a text is there and not empty; the text itself is dropped.
+fn is_filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Option::<String>::deserialize(deserializer).map(|it| it.is_some_and(|it| !it.is_empty()))
 }
 
 /// The endpoints of a service. The subsets are compared, not read.

@@ -3,7 +3,6 @@
 //! Stores lag behind the server, each by its own little; a decision that rests on something stale is refused by its
 //! preconditions, and made again.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,10 @@ use crate::view::*;
 
 /// Pods and replica sets by the uid of what controls them.
 pub const BY_CONTROLLER: &str = "controller";
+/// Objects of the garbage collector's graph by the uids of their owners.
+pub const BY_OWNER: &str = "owner";
+/// Objects of the garbage collector's graph by their own uids.
+pub const BY_UID: &str = "uid";
 /// Pods by the name of their node.
 pub const BY_NODE: &str = "node";
 /// Endpoint slices by `namespace/service`.
@@ -57,38 +60,6 @@ pub struct World {
     pub events: Store<EventView>,
     /// The metadata of every object that can own or be owned, for the garbage collector.
     pub graph: Arc<[(Resource, Store<Dependent>)]>,
-    /// The uids that are known to be gone.
-    pub gone: Arc<Mutex<Gone>>,
-}
-
-/// The uids of the objects that went last. A uid never returns, so that its presence here needs no further proof.
-#[derive(Default)]
-pub struct Gone {
-    order: VecDeque<Box<str>>,
-    uids: HashSet<Box<str>>,
-}
-
-/// About 150 bytes each: 1.2 MB at the most. Whoever is forgotten is proven gone by the stores' versions instead.
-const GONE_MOST: usize = 8192;
-
-impl Gone {
-    /// Remembers that `uid` is gone.
-    pub fn note(&mut self, uid: &str) {
-        if !self.uids.insert(uid.into()) {
-            return;
-        }
-        self.order.push_back(uid.into());
-        if self.order.len() > GONE_MOST
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.uids.remove(&oldest);
-        }
-    }
-
-    /// Whether `uid` is known to be gone.
-    pub fn contains(&self, uid: &str) -> bool {
-        self.uids.contains(uid)
-    }
 }
 
 impl Default for World {
@@ -110,7 +81,6 @@ impl Default for World {
             tokens: Store::new(),
             events: Store::new(),
             graph: crate::garbage_collector::kinds().into_iter().map(|it| (it, graph_store())).collect(),
-            gone: Arc::default(),
         };
         let since = world.hearing_since.clone();
         world.own_lease.listen(move |change| {
@@ -135,8 +105,8 @@ impl Default for World {
 
 fn graph_store() -> Store<Dependent> {
     let store = Store::new();
-    store.add_index(BY_CONTROLLER, |it: &Dependent| it.owners().iter().map(|it| it.uid.to_string()).collect());
-    store.add_index("uid", |it: &Dependent| vec![it.uid().to_owned()]);
+    store.add_index(BY_OWNER, |it: &Dependent| it.owners().iter().map(|it| it.uid.to_string()).collect());
+    store.add_index(BY_UID, |it: &Dependent| vec![it.uid().to_owned()]);
     store
 }
 
@@ -211,6 +181,7 @@ impl World {
             ENDPOINT_SLICES => &self.slices,
             NAMESPACES => &self.namespaces,
             SERVICE_ACCOUNTS => &self.service_accounts,
+            SECRETS => &self.tokens,
             _ => return true,
         };
         kept.has_seen(key, done)

@@ -202,7 +202,8 @@ impl<V: View> Store<V> {
             if self.0.state.read().objects.get(&key).is_some_and(same) {
                 continue;
             }
-            let change = self.0.state.write().put(key, Some(object));
+            // The version is noted when all is in: until then the store does not show all that there was at this object's.
+            let change = self.0.state.write().swap(key, Some(object));
             tell(&mut listeners, &change);
         }
         for key in gone {
@@ -227,10 +228,14 @@ fn tell<V>(listeners: &mut Vec<Listener<V>>, change: &Change<V>) {
 
 impl<V: View> State<V> {
     fn put(&mut self, key: Key, new: Option<V>) -> Change<V> {
-        let new = new.map(Arc::new);
         if let Some(new) = &new {
             self.note(new.revision());
         }
+        self.swap(key, new)
+    }
+
+    fn swap(&mut self, key: Key, new: Option<V>) -> Change<V> {
+        let new = new.map(Arc::new);
         let old = match &new {
             Some(new) => self.objects.insert(key.clone(), new.clone()),
             None => self.objects.remove(&key),
@@ -391,6 +396,21 @@ mod tests {
         assert_eq!(change.old.map(|it| it.revision().to_owned()).as_deref(), Some("1"));
         assert_eq!(change.new.map(|it| it.revision().to_owned()).as_deref(), Some("99"));
         assert!(changes.try_next().is_none());
+    }
+
+    #[test]
+    fn a_list_counts_as_seen_only_when_all_of_it_is_in() {
+        let store = Arc::new(indexed());
+        let seen = store.clone();
+        let revisions = Arc::new(Mutex::new(Vec::new()));
+        let log = revisions.clone();
+        store.listen(move |_| {
+            log.lock().push(seen.revision());
+            true
+        });
+        store.replace(vec![object("x", "1", 7, "a"), object("y", "2", 3, "a")], "9");
+        assert_eq!(*revisions.lock(), [0, 0], "the newest object came first");
+        assert_eq!(store.revision(), 9);
     }
 
     #[test]
