@@ -23,7 +23,7 @@ pub const OWN_PROCESSOR: Duration = Duration::from_micros(110);
 pub const AGENT_RATIO: f64 = 2.0;
 /// Pods an agent brings up per second.
 pub const AGENT_RATE: f64 = 50.0;
-/// Our rate on etcd over etcd's own.
+/// Our rate of creates on etcd over etcd's own rate of the same transactions, watched.
 pub const ETCD_SHARE: f64 = 0.8;
 
 /// What the reference did, and how many times that is asked of us.

@@ -20,7 +20,7 @@ use super::target::{self, Target};
 /// The size of an object's body as sent.
 const OBJECT_BYTES: usize = 1_024;
 
-/// Puts per second that etcd itself took, by clients.
+/// Creates per second that etcd itself took, by clients: the same transactions that the API server asks of it, watched.
 pub type EtcdRates = BTreeMap<usize, f64>;
 
 /// Runs all verbs at all numbers of clients.
@@ -93,7 +93,7 @@ fn budgets(subject: &Subject, verb: &str, clients: usize, outcome: &Outcome, etc
             let share = outcome.rate() / raw;
             let mark = budget::mark(share >= budget::ETCD_SHARE);
             format!(
-                "{:.0} % of etcd's own {} (≥ {:.0} %) {mark}",
+                "{:.0} % of etcd's own {} creates (≥ {:.0} %) {mark}",
                 share * 100.0,
                 report::rate(*raw),
                 budget::ETCD_SHARE * 100.0
