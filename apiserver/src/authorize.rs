@@ -20,22 +20,25 @@ use rbac::Index;
 pub struct Policy {
     roles: RwLock<Index>,
     nodes: RwLock<Graph>,
-    /// What Kubernetes' role `system:node` allows a node of all that is not its own affair; fixed, so that no edit of the role
-    /// in the cluster can widen it.
+    /// What the roles `system:node` and `orlop:node` allow a node of all that is not its own affair; fixed, so that no edit of
+    /// the roles in the cluster can widen it.
     node_rules: Vec<rbac::Rule>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { roles: RwLock::default(), nodes: RwLock::default(), node_rules: built_in_rules("system:node") }
+        let node_rules = built_in_rules(&["system:node", "orlop:node"]);
+        Policy { roles: RwLock::default(), nodes: RwLock::default(), node_rules }
     }
 }
 
-/// The rules of a compiled-in cluster role.
-fn built_in_rules(role: &str) -> Vec<rbac::Rule> {
+/// The rules of compiled-in cluster roles.
+fn built_in_rules(roles: &[&str]) -> Vec<rbac::Rule> {
     let objects = orlop_manifests::builtin::objects().expect("the compiled-in manifests are tested to be readable");
-    let found = objects.iter().find(|it| it["kind"] == "ClusterRole" && it["metadata"]["name"] == role);
-    found.map(|it| rbac::rules_of(&it["rules"])).unwrap_or_default()
+    let is_one = |it: &&serde_json::Value| {
+        it["kind"] == "ClusterRole" && roles.iter().any(|role| it["metadata"]["name"] == *role)
+    };
+    objects.iter().filter(is_one).flat_map(|it| rbac::rules_of(&it["rules"])).collect()
 }
 
 impl Policy {

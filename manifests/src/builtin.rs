@@ -3,7 +3,7 @@
 //! They are YAML files under `builtin/`, compiled in. What depends on the cluster (the `kubernetes` Service and its endpoints) is made
 //! by the API server. Source of the roles: `plugin/pkg/auth/authorizer/rbac/bootstrappolicy` of Kubernetes 1.35.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::document::{ReadError, read};
 
@@ -13,9 +13,17 @@ const FILES: &[(&str, &str)] = &[
     ("roles.yaml", include_str!("../builtin/roles.yaml")),
     ("user_roles.yaml", include_str!("../builtin/user_roles.yaml")),
     ("controller_roles.yaml", include_str!("../builtin/controller_roles.yaml")),
+    ("orlop.yaml", include_str!("../builtin/orlop.yaml")),
 ];
 
-/// Every built-in object. The roles `admin`, `edit` and `view` hold the rules that their `aggregationRule` collects.
+/// What the names of the controllers' roles begin with; the rest is the name of the service account that has the role.
+const CONTROLLER_ROLE: &str = "system:controller:";
+
+/// The role of the one user as which all of Orlop's controllers run.
+const CONTROLLERS: &str = "orlop:controllers";
+
+/// Every built-in object. The roles `admin`, `edit` and `view` hold the rules that their `aggregationRule` collects, the controllers' role
+/// those of every controller.
 ///
 /// # Errors
 /// Only where a compiled-in file is broken, which a test rules out.
@@ -24,6 +32,7 @@ pub fn objects() -> Result<Vec<Value>, ReadError> {
     for (name, text) in FILES {
         out.extend(read(name, text.as_bytes())?.into_iter().map(|it| completed(it.value)));
     }
+    bind_controllers(&mut out);
     aggregate(&mut out);
     Ok(out)
 }
@@ -35,6 +44,33 @@ fn completed(mut object: Value) -> Value {
         object["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] = "true".into();
     }
     object
+}
+
+/// Binds each controller's role to its service account, and gathers their rules in the role of the user that runs them all.
+fn bind_controllers(objects: &mut Vec<Value>) {
+    let mut bindings = Vec::new();
+    let mut rules: Vec<Value> = Vec::new();
+    for role in objects.iter().filter(|it| it["kind"] == "ClusterRole") {
+        let name = role["metadata"]["name"].as_str().unwrap_or_default();
+        let Some(account) = name.strip_prefix(CONTROLLER_ROLE) else { continue };
+        for rule in role["rules"].as_array().into_iter().flatten() {
+            if !rules.contains(rule) {
+                rules.push(rule.clone());
+            }
+        }
+        bindings.push(completed(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": "kube-system"}],
+        })));
+    }
+    let own = objects.iter_mut().find(|it| it["kind"] == "ClusterRole" && it["metadata"]["name"] == CONTROLLERS);
+    if let Some(own) = own.and_then(|it| it["rules"].as_array_mut()) {
+        own.extend(rules);
+        // The broadest first: they allow most of what the controllers ask, and the authorizer stops at the first that does.
+        own.sort_by_key(|it| it["resources"][0] != "*");
+    }
+    objects.extend(bindings);
 }
 
 /// Fills the rules of aggregated cluster roles from the roles that their selectors name. One pass a level: `admin` collects `edit`, which
@@ -81,6 +117,7 @@ mod tests {
             "ClusterRole system:kube-scheduler",
             "ClusterRole system:controller:deployment-controller",
             "Role system:controller:token-cleaner",
+            "ClusterRoleBinding orlop:node-bootstrappers",
         ] {
             assert!(names.iter().any(|it| it == expected), "{expected} is missing");
         }

@@ -363,7 +363,7 @@ mod tests {
         let (group, rest) = words[1].split_once(':').unwrap_or(("", words[1]));
         let (resource, subresource) = rest.split_once('/').unwrap_or((rest, ""));
         let blank = |at: usize| words.get(at).copied().filter(|it| *it != "-").unwrap_or_default();
-        let rules = super::super::built_in_rules("system:node");
+        let rules = super::super::built_in_rules(&["system:node", "orlop:node"]);
         decide(
             graph,
             &rules,
