@@ -325,8 +325,7 @@ impl<V: View> Informer<V> {
     }
 }
 
-/// The longest delay between two attempts. A component that acts on what it has not heard for a while (a node's lease, 8 s) must hear of it
-/// sooner than that once the server is back.
+/// The longest delay between two attempts: for as long after an outage components act on what they knew before.
 const RETRY_MOST: Duration = Duration::from_secs(2);
 /// Requests are retried no earlier than queue::backoff's sixth delay, 160 ms: a server that restarts takes that long.
 const RETRY_HEAD_START: u32 = 5;

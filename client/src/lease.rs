@@ -63,9 +63,10 @@ impl Config {
         }
     }
 
-    /// How often the leader renews: twice within the time it has, so that one failure does not end its term.
+    /// How often the leader renews: as often as it would try, as client-go does. The watch of the leases hears this, and
+    /// tells an outage from a silent node by it.
     fn renew_every(&self) -> Duration {
-        self.renew_within / 2
+        self.retry
     }
 }
 

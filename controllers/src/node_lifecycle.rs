@@ -7,20 +7,20 @@
 //! to notice and start stay under 20 s. An agent that only lost its way to the API runs its pods on until it hears of
 //! their deletion, unless it was told to fence itself (`--fence-after`).
 //!
-//! An outage of the API or its store silences all nodes and is none of theirs: while renewals of our own lease do not come
-//! either, no node is lost, and after the outage each has the whole period anew.
+//! A node is lost only after a whole grace period in which we heard, and heard nothing of it; [`hearing`] tells. When the
+//! API, its store or only our own watch was away, all nodes were silent and it is none of theirs: the period begins anew.
 //!
 //! When more than [`DISRUPTED`] of at least three nodes are silent, the fault is more likely in the network than in the
 //! nodes: pods are then deleted slowly, one node in [`SLOW`] at a time, as Kubernetes does for a disrupted zone.
-//!
-//! Renewal times are compared with our clock here, as Kubernetes' API allows no better; clocks of the machines may
-//! differ by less than the grace period.
+
+pub mod hearing;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_client::events::Severity;
 use orlop_client::write::Action;
 use orlop_client::{Key, clock};
 use serde_json::json;
@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::plan::{Plan, Telling};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
-use crate::world::{BY_NODE, HEARING_GAP, NODE_LEASES, World};
+use crate::world::{BY_NODE, NODE_LEASES, World};
 
 /// The part of the nodes whose silence is taken for a fault of the network (`--unhealthy-zone-threshold`).
 const DISRUPTED: f64 = 0.55;
@@ -66,6 +66,9 @@ impl Controller for NodeLifecycle {
         // return of a lost node, have to wake it.
         let nodes = world.nodes.clone();
         wires.on(&world.leases, move |change| {
+            if change.key.namespace() != NODE_LEASES {
+                return Vec::new();
+            }
             let key = Key::new("", change.key.name());
             let lost = nodes.get(&key).is_none_or(|it| !is_reachable(&it));
             if change.old.is_none() || lost { vec![key] } else { Vec::new() }
@@ -86,7 +89,7 @@ impl Controller for NodeLifecycle {
         let quiet = self.quiet(&node, world, now);
         let grace = self.grace.max(lease_duration(&node, world));
         let lost = quiet >= grace;
-        if lost && is_reachable(&node) && is_deaf(world, now) {
+        if lost && world.hearing.lock().since(now).is_none() {
             plan.recheck_in(DEAF_RECHECK);
             return plan;
         }
@@ -102,12 +105,6 @@ impl Controller for NodeLifecycle {
         }
         plan
     }
-}
-
-/// Whether the API is away, as far as we know: then it is not the nodes that are silent.
-fn is_deaf(world: &World, now: Timestamp) -> bool {
-    let own = world.own_lease.list().into_iter().find_map(|it| it.spec.renew_time.as_ref().map(|it| it.0));
-    own.is_some_and(|it| clock::since(it, now) > HEARING_GAP)
 }
 
 fn ready(node: &NodeView) -> Option<&NodeCondition> {
@@ -130,16 +127,13 @@ fn lease_duration(node: &NodeView, world: &World) -> Duration {
 }
 
 impl NodeLifecycle {
-    /// How long nothing was heard of the node.
+    /// How long nothing was heard of the node while we heard.
     fn quiet(&self, node: &NodeView, world: &World, now: Timestamp) -> Duration {
-        let lease = world.leases.get(&Key::new(NODE_LEASES, name_of(&node.metadata)));
-        let renewed = lease.and_then(|it| it.spec.renew_time.as_ref().map(|it| it.0));
-        let heartbeat = ready(node).and_then(|it| it.last_heartbeat_time.as_ref()).map(|it| it.0);
-        let created = node.metadata.creation_timestamp.as_ref().map(|it| it.0);
+        let hearing = world.hearing.lock();
         // A node that counts as lost stays so until it is heard itself.
-        let listening = if is_reachable(node) { *world.hearing_since.lock() } else { None };
-        let heard = [renewed, heartbeat, created, listening].into_iter().flatten().max();
-        heard.map_or(self.grace, |it| clock::since(it, now))
+        let since = if is_reachable(node) { hearing.since(now) } else { None };
+        let heard = hearing.of(name_of(&node.metadata)).max(since);
+        heard.map_or(Duration::MAX, |it| clock::since(it, now))
     }
 
     fn note_lost(&self, node: &NodeView, now: Timestamp, plan: &mut Plan) {
@@ -203,7 +197,7 @@ impl NodeLifecycle {
         taints.retain(|it| !ours(it) || wanted.contains(&(&it.key, &it.effect)));
         for (key, effect) in wanted {
             if !taints.iter().any(|it| it.key == key && it.effect == effect) {
-                let time_added = (effect == "NoExecute").then_some(Time(now));
+                let time_added = Some(Time(now));
                 taints.push(Taint { key: key.to_owned(), effect: effect.to_owned(), value: None, time_added });
             }
         }
@@ -225,23 +219,14 @@ impl NodeLifecycle {
     /// Marks the pods of a node that is not ready as not ready, and deletes those that do not tolerate it (any longer).
     fn evict(&self, node: &NodeView, lost: bool, taints: &[Taint], world: &World, now: Timestamp, plan: &mut Plan) {
         let hold = if lost { self.hold(node, world) } else { Duration::ZERO };
-        // The agent that was lost has stopped its pods when its lease ran out; see the head of this file.
-        let lease = world.leases.get(&Key::new(NODE_LEASES, name_of(&node.metadata)));
-        let lease_left = lease.map_or(Duration::ZERO, |it| {
-            let seconds = u64::try_from(it.spec.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
-            let quiet = it.spec.renew_time.as_ref().map_or(Duration::MAX, |it| clock::since(it.0, now));
-            Duration::from_secs(seconds).saturating_sub(quiet)
-        });
         for pod in world.pods.by_index(BY_NODE, name_of(&node.metadata)) {
             if lost && pod.is_ready() {
                 plan.act(unready(&pod, now));
+                plan.tell(reference(PODS, &pod.metadata), Severity::Warning, "NodeNotReady", "Node is not ready");
             }
             let ending = pod.metadata.deletion_timestamp.is_some();
             let Some(at) = evict_at(&pod, taints, now) else { continue };
-            let mut wait = clock::until(at, now).max(hold);
-            if lost {
-                wait = wait.max(lease_left);
-            }
+            let wait = clock::until(at, now).max(hold);
             if ending && !lost {
                 continue;
             }
@@ -329,46 +314,109 @@ fn unready(pod: &PodView, now: Timestamp) -> Action {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LEASE;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    fn at(second: f64) -> Timestamp {
+        Timestamp::from_millisecond(1_800_000_000_000 + (second * 1000.0) as i64).unwrap()
     }
 
-    fn lease(namespace: &str, name: &str, renewed: i64) -> LeaseView {
-        let spec = json!({ "renewTime": format!("{:.6}", at(renewed)), "leaseDurationSeconds": 8 });
-        let metadata =
-            json!({ "namespace": namespace, "name": name, "uid": name, "resourceVersion": renewed.to_string() });
-        serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
-    }
-
-    /// Renewals of the node's lease and of our own, by second; whether the node counts as lost at `now`.
-    fn check(node_renewals: &[i64], own_renewals: &[i64], now: i64, lost: bool) {
+    fn world(status: &str) -> World {
         let world = World::default();
-        let condition = json!({ "type": "Ready", "status": "True" });
-        let node = json!({ "metadata": { "name": "n", "uid": "n" }, "status": { "conditions": [condition] } });
+        let condition = json!({ "type": "Ready", "status": status, "reason": "KubeletReady" });
+        let node = json!({ "metadata": { "name": "n", "uid": "n", "resourceVersion": "3" },
+            "status": { "conditions": [condition] } });
         world.nodes.apply(serde_json::from_value(node).unwrap());
-        for it in node_renewals {
-            world.leases.apply(lease(NODE_LEASES, "n", *it));
+        world
+    }
+
+    fn decide(world: &World, now: f64) -> Plan {
+        NodeLifecycle { grace: Duration::from_secs(8) }.decide(&Key::new("", "n"), world, at(now), None)
+    }
+
+    /// What arrives on the watch, by second: renewals of the node, and of our own lease. Every quarter of a second the
+    /// node is judged; when it first counts as lost.
+    #[track_caller]
+    fn check(node: impl Fn(f64) -> bool, own: impl Fn(f64) -> bool, until: i32, lost: Option<f64>) {
+        let world = world("True");
+        let mut first = None;
+        for quarter in 0..=until * 4 {
+            let now = f64::from(quarter) / 4.0;
+            for (arrives, is_node) in [(node(now), true), (own(now), false)] {
+                if arrives {
+                    world.hearing.lock().note(at(now));
+                }
+                if arrives && is_node {
+                    world.hearing.lock().note_node("n", at(now));
+                }
+            }
+            let plan = decide(&world, now);
+            // A node that is well needs nothing done, but to be looked at again.
+            assert!(!plan.steps.is_empty() || plan.recheck.is_some(), "{plan}");
+            if !plan.steps.is_empty() {
+                first = first.or(Some(now));
+            }
         }
-        for it in own_renewals {
-            world.own_lease.apply(lease(LEASE.0, LEASE.1, *it));
-        }
-        let controller = NodeLifecycle { grace: Duration::from_secs(8) };
-        let plan = controller.decide(&Key::new("", "n"), &world, at(now), None);
-        // A node that is well needs nothing done.
-        assert_eq!(!plan.steps.is_empty(), lost, "{plan}");
-        assert!(lost || plan.recheck.is_some(), "it is looked at again");
+        assert_eq!(first, lost);
+    }
+
+    fn every_2_s(now: f64) -> bool {
+        now % 2.0 == 0.0
     }
 
     #[test]
-    fn a_silent_node_is_lost_and_a_silent_api_loses_none() {
-        check(&[10, 12], &[5, 10, 15, 20], 19, false);
-        check(&[10, 12], &[5, 10, 15, 20], 21, true);
-        // Nobody was heard since 12.
-        check(&[10, 12], &[5, 10], 30, false);
-        // The API is back at 31, and the node has not come yet; nor does it come at all.
-        check(&[10, 12], &[5, 10, 31], 32, false);
-        check(&[10, 12], &[5, 10, 31, 36], 40, true);
+    fn a_silent_node_is_lost_after_the_grace_period() {
+        check(every_2_s, every_2_s, 60, None);
+        check(|it| every_2_s(it) && it <= 12.0, every_2_s, 60, Some(20.0));
+        // One that never came has the period from when we began to hear.
+        check(|_| false, |it| every_2_s(it) && it >= 4.0, 60, Some(12.0));
+    }
+
+    #[test]
+    fn an_outage_loses_no_node() {
+        // Nobody was heard from 12 to 24 s; our own lease is back first, the node 2 s later.
+        let away = |it: f64| it > 12.0 && it < 24.0;
+        check(|it| every_2_s(it) && !(away(it) || it == 24.0), |it| every_2_s(it) && !away(it), 60, None);
+        // The API is back at 24 s, but the watch of the leases was in back-off and is open at 33.5 s: what it tells then,
+        // one after the other, is ours first. Our own lease's own request succeeded all the while.
+        let deaf = |it: f64| it > 12.0 && it < 33.5;
+        let open = |it: f64| every_2_s(it) && !deaf(it);
+        check(|it| open(it) || it == 33.75, |it| open(it) || it == 33.5, 60, None);
+        // A node that died in the outage is lost a grace period after it.
+        check(|it| every_2_s(it) && it <= 12.0, |it| open(it) || it == 33.5, 60, Some(41.5));
+        // While we are deaf nobody is lost, however long it takes.
+        check(|it| every_2_s(it) && it <= 12.0, |it| every_2_s(it) && it <= 12.0, 600, None);
+    }
+
+    #[test]
+    fn short_outages_one_after_another_lose_no_node() {
+        // 3 s without the API in every 6: too short to be noticed, and no node is silent for longer than the period.
+        let up = |it: f64| it % 6.0 >= 3.0;
+        check(|it| every_2_s(it) && up(it), |it| every_2_s(it) && up(it), 120, None);
+    }
+
+    #[test]
+    fn a_lost_node_is_marked_and_its_pods_go() {
+        let world = world("True");
+        for second in 0..5 {
+            world.hearing.lock().note(at(f64::from(second) * 2.0));
+        }
+        let pod = |name: &str, tolerations: serde_json::Value| {
+            let ready = json!({ "type": "Ready", "status": "True" });
+            let it = json!({ "metadata": { "namespace": "a", "name": name, "uid": name, "resourceVersion": "4" },
+                "spec": { "nodeName": "n", "tolerations": tolerations }, "status": { "conditions": [ready] } });
+            world.pods.apply(serde_json::from_value(it).unwrap());
+        };
+        pod("web", json!([]));
+        pod("agent", json!([{ "operator": "Exists" }]));
+        insta::assert_snapshot!(decide(&world, 8.0));
+    }
+
+    #[test]
+    fn a_node_that_is_lost_stays_so_until_it_is_heard() {
+        let world = world("Unknown");
+        world.hearing.lock().note(at(0.0));
+        let taints = |plan: Plan| plan.steps.iter().filter(|it| it.action.to_string().contains("unreachable")).count();
+        assert_eq!(taints(decide(&world, 0.25)), 1, "we have only begun to hear, but the one before us had not");
+        world.hearing.lock().note_node("n", at(0.5));
+        assert!(decide(&world, 0.75).recheck.is_some_and(|it| it > Duration::from_secs(7)));
     }
 }

@@ -4,9 +4,7 @@
 //! preconditions, and made again.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::Resource as _;
 use orlop_client::informer::Source;
 use orlop_client::write::{Done, Resource};
@@ -14,8 +12,8 @@ use orlop_client::{Informer, Key, Store, View, clock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::LEASE;
 use crate::garbage_collector::Dependent;
+use crate::node_lifecycle::hearing::Hearing;
 use crate::view::*;
 
 /// Pods and replica sets by the uid of what controls them.
@@ -32,9 +30,6 @@ pub const BY_SERVICE: &str = "service";
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Where node leases are.
 pub const NODE_LEASES: &str = "kube-node-lease";
-/// Renewals of our own lease that are further apart than this had an outage between them. They come every 5 s, and a failed one is tried
-/// again after 2 s.
-pub const HEARING_GAP: Duration = Duration::from_millis(7500);
 /// The config map with the cluster's CA that every namespace gets.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -46,10 +41,8 @@ pub struct World {
     pub pods: Store<PodView>,
     pub nodes: Store<NodeView>,
     pub leases: Store<LeaseView>,
-    /// The lease of the acting copy of ourselves: each of its renewals shows that the API takes renewals and tells of them.
-    pub own_lease: Store<LeaseView>,
-    /// Since when renewals of [`Self::own_lease`] have followed each other without a gap.
-    pub hearing_since: Arc<Mutex<Option<Timestamp>>>,
+    /// What was heard of the nodes, and whether we hear.
+    pub hearing: Arc<Mutex<Hearing>>,
     pub services: Store<ServiceView>,
     pub endpoints: Store<EndpointsView>,
     pub slices: Store<EndpointSliceView>,
@@ -70,8 +63,7 @@ impl Default for World {
             pods: Store::new(),
             nodes: Store::new(),
             leases: Store::new(),
-            own_lease: Store::new(),
-            hearing_since: Arc::default(),
+            hearing: Arc::default(),
             services: Store::new(),
             endpoints: Store::new(),
             slices: Store::new(),
@@ -82,16 +74,6 @@ impl Default for World {
             events: Store::new(),
             graph: crate::garbage_collector::kinds().into_iter().map(|it| (it, graph_store())).collect(),
         };
-        let since = world.hearing_since.clone();
-        world.own_lease.listen(move |change| {
-            let renewed = |it: &Option<Arc<LeaseView>>| it.as_ref()?.spec.renew_time.as_ref().map(|it| it.0);
-            if let Some(new) = renewed(&change.new)
-                && renewed(&change.old).is_none_or(|old| clock::since(old, new) > HEARING_GAP)
-            {
-                *since.lock() = Some(new);
-            }
-            true
-        });
         world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_NODE, |it: &PodView| vec![it.spec.node_name.clone()]);
@@ -132,10 +114,9 @@ impl World {
         all(client, &self.slices, shutdown);
         all(client, &self.namespaces, shutdown);
         all(client, &self.service_accounts, shutdown);
-        start(client, Source::namespaced::<LeaseView>(NODE_LEASES), &self.leases, shutdown);
-        let mut own_lease = Source::namespaced::<LeaseView>(LEASE.0);
-        own_lease.fields = Some(format!("metadata.name={}", LEASE.1));
-        start(client, own_lease, &self.own_lease, shutdown);
+        // All leases, so that our own comes over the same watch as those of the nodes.
+        self.hear();
+        all(client, &self.leases, shutdown);
         let mut root_cas = Source::path(ConfigMapView::url_path(&(), None));
         root_cas.fields = Some(format!("metadata.name={ROOT_CA}"));
         start(client, root_cas, &self.root_cas, shutdown);
@@ -146,6 +127,36 @@ impl World {
         for (resource, store) in self.graph.iter() {
             start(client, Source::path(resource.path("")).metadata(), store, shutdown);
         }
+    }
+
+    /// Notes what is heard of the nodes from now on. What a first list shows says nothing of when it happened.
+    fn hear(&self) {
+        let (hearing, leases) = (self.hearing.clone(), self.leases.clone());
+        self.leases.listen(move |change| {
+            let (now, mut hearing) = (clock::now(), hearing.lock());
+            hearing.note(now);
+            let renewed = |it: &Option<Arc<LeaseView>>| it.as_ref()?.spec.renew_time.as_ref().map(|it| it.0);
+            let is_news = leases.is_synced() && renewed(&change.new) != renewed(&change.old);
+            match &change.new {
+                _ if change.key.namespace() != NODE_LEASES => {}
+                Some(_) if is_news => hearing.note_node(change.key.name(), now),
+                Some(_) => {}
+                None => hearing.forget(change.key.name()),
+            }
+            true
+        });
+        let (hearing, nodes) = (self.hearing.clone(), self.nodes.clone());
+        self.nodes.listen(move |change| {
+            let beat = |it: &Option<Arc<NodeView>>| {
+                let ready = it.as_ref()?.status.conditions.iter().find(|it| it.type_ == "Ready")?;
+                ready.last_heartbeat_time.as_ref().map(|it| it.0)
+            };
+            let is_news = change.old.is_none() || beat(&change.new) != beat(&change.old);
+            if change.new.is_some() && nodes.is_synced() && is_news {
+                hearing.lock().note_node(change.key.name(), clock::now());
+            }
+            true
+        });
     }
 
     /// Waits until every store holds its first list.
@@ -160,7 +171,6 @@ impl World {
         self.namespaces.synced().await;
         self.service_accounts.synced().await;
         self.leases.synced().await;
-        self.own_lease.synced().await;
         self.root_cas.synced().await;
         self.tokens.synced().await;
         self.events.synced().await;
