@@ -2,11 +2,12 @@
 //!
 //! The store knows bytes and revisions, not kinds. [`Store`] is the whole contract; `memory`, `embedded` and `etcd` are its
 //! engines and [`conformance`] holds them to one meaning. [`open()`] picks the engine a user named with `--store`; [`history`]
-//! forgets what is old. No wait here has a time limit of its own but those against a peer: a caller bounds its wait by
-//! dropping the future, and a commit dropped half-way may still take effect.
+//! forgets what is old. A wait here has a time limit of its own only where it is for a peer or a disk: a caller bounds
+//! its wait by dropping the future, and a commit dropped half-way may still take effect.
 
 pub mod conformance;
 pub mod embedded;
+mod engine;
 pub mod etcd;
 pub mod history;
 mod live;

@@ -2,16 +2,15 @@
 //! be forgotten.
 //!
 //! History is bounded by [`history::HISTORY_BYTES_MAX`](crate::history::HISTORY_BYTES_MAX) here; by age it is bounded by
-//! whoever calls [`Store::compact`].
+//! whoever calls [`Store::compact`](crate::Store::compact).
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
+use crate::engine::Engine;
 use crate::history::{HISTORY_BYTES_MAX, HISTORY_TRIM_BYTES};
 use crate::live::Live;
 use crate::mvcc::{Decision, Mvcc, decide};
-use crate::{Commit, Entry, Page, Revision, Store, StoreError, Watch};
+use crate::{Commit, Revision, StoreError};
 
 /// A store in memory.
 #[derive(Debug)]
@@ -39,27 +38,12 @@ impl Drop for Memory {
     }
 }
 
-#[async_trait]
-impl Store for Memory {
-    async fn revision(&self) -> Result<Revision, StoreError> {
-        Ok(self.live.current())
+impl Engine for Memory {
+    fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 
-    async fn get(&self, key: &str) -> Result<(Option<Entry>, Revision), StoreError> {
-        Ok(self.live.read(|mvcc| (mvcc.get(key).cloned(), mvcc.current())))
-    }
-
-    async fn range(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-        at: Option<Revision>,
-    ) -> Result<Page, StoreError> {
-        self.live.page(prefix, after, limit, at)
-    }
-
-    async fn commit(&self, commit: Commit) -> Result<Revision, StoreError> {
+    async fn write(&self, commit: Commit) -> Result<Revision, StoreError> {
         let (revision, gone) = self.live.write(|mvcc| {
             let standing = mvcc.get(&commit.key);
             let Decision::Write(change) = decide(commit, standing, mvcc.next())? else {
@@ -74,17 +58,8 @@ impl Store for Memory {
         Ok(revision)
     }
 
-    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
-        self.live.watch(prefix, after)
-    }
-
-    async fn compact(&self, before: Revision) -> Result<(), StoreError> {
-        let gone = self.live.write(|mvcc| {
-            if before > mvcc.current() {
-                return Err(StoreError::Future { asked: before, current: mvcc.current() });
-            }
-            Ok(mvcc.compact(before))
-        })?;
+    async fn forget(&self, before: Revision) -> Result<(), StoreError> {
+        let gone = self.live.write(|mvcc| mvcc.compact(before));
         drop(gone);
         Ok(())
     }
@@ -96,7 +71,7 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
-    use crate::Expect;
+    use crate::{Expect, Store};
 
     #[tokio::test]
     async fn a_watcher_that_history_overtakes_is_cut_off() {

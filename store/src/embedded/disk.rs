@@ -53,7 +53,9 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
+        // Final whatever its reason, no room among them (a thin disk says so only here): the pages that were not written are
+        // taken for clean from then on, so that reading them back would not tell.
+        self.file.sync_data().map_err(|error| io::Error::other(format!("its sync failed: {error}")))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
