@@ -268,3 +268,26 @@ fn guarded<T>(act: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> 
         Err(LogError::Damaged(format!("its pages contradict each other: {what}")))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's numbers of errors.
+    const EIO: i32 = 5;
+    const EFBIG: i32 = 27;
+    const ENOSPC: i32 = 28;
+    const EROFS: i32 = 30;
+    const EDQUOT: i32 = 122;
+
+    #[test]
+    fn only_a_want_of_room_is_waited_out() {
+        let kind = |number| match LogError::from(io::Error::from_raw_os_error(number)) {
+            LogError::Full(_) => "full",
+            LogError::Failed(_) => "failed",
+            LogError::Damaged(_) => "damaged",
+        };
+        assert_eq!([ENOSPC, EDQUOT, EFBIG].map(kind), ["full"; 3]);
+        assert_eq!([EIO, EROFS].map(kind), ["failed"; 2]);
+    }
+}
