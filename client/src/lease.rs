@@ -7,8 +7,12 @@
 //! A leader stops acting before its lease could be taken: it must renew within `renew_within` of the start of its last
 //! successful renewal, and others wait `duration` > `renew_within` from when they see that renewal, which is later. A
 //! write that was already on its way is stopped by the [`Fence`]: the API server refuses it once the lease has moved on.
+//!
+//! A process that starts and finds the lease in its own name knows that its predecessor has ended, see [`Identity`]. It
+//! takes the lease at once, as a new term: what the predecessor had on its way is refused.
 
 mod fence;
+mod identity;
 
 use std::future::Future;
 use std::time::Duration;
@@ -23,6 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::fence::{FENCE_HEADER, Fence};
+pub use self::identity::Identity;
 use crate::{clock, random};
 
 /// How long one request about the lease may take: short, so that several fit before the leader must stop.
@@ -40,8 +45,8 @@ pub struct Config {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Who we are; another process must have another identity.
-    pub identity: String,
+    /// Who we are.
+    pub identity: Identity,
     /// How long others wait after a renewal before they take the lease.
     pub duration: Duration,
     /// How long the leader acts after the start of its last renewal; less than `duration`.
@@ -52,11 +57,11 @@ pub struct Config {
 
 impl Config {
     /// Kubernetes' defaults: 15 s, 10 s and 2 s.
-    pub fn new(namespace: &str, name: &str, identity: &str) -> Config {
+    pub fn new(namespace: &str, name: &str, identity: Identity) -> Config {
         Config {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            identity: identity.to_owned(),
+            identity,
             duration: Duration::from_secs(15),
             renew_within: Duration::from_secs(10),
             retry: Duration::from_secs(2),
@@ -89,6 +94,18 @@ impl Seen {
     }
 }
 
+/// Where this process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not held the lease yet, or no longer: a lease in its name is that of a predecessor, which has ended.
+    Fresh,
+    /// It holds the lease since this transition.
+    Holding(i32),
+    /// It lost the lease to a process of its own name, which should not be: it does not take the lease back before that
+    /// one lets it run out, or the two would throw each other out for ever.
+    Ousted,
+}
+
 /// What to do about the lease.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -101,10 +118,10 @@ pub enum Step {
 }
 
 /// Decides what `config.identity` does about the lease at `now`.
-pub fn decide(seen: Option<&Seen>, config: &Config, now: Timestamp) -> Step {
+pub fn decide(seen: Option<&Seen>, config: &Config, standing: Standing, now: Timestamp) -> Step {
     let seconds = i32::try_from(config.duration.as_secs()).unwrap_or(i32::MAX).max(1);
     let ours = |acquired: MicroTime, transitions: i32| LeaseSpec {
-        holder_identity: Some(config.identity.clone()),
+        holder_identity: Some(config.identity.name().to_owned()),
         lease_duration_seconds: Some(seconds),
         acquire_time: Some(acquired),
         renew_time: Some(MicroTime(now)),
@@ -114,11 +131,13 @@ pub fn decide(seen: Option<&Seen>, config: &Config, now: Timestamp) -> Step {
     let Some(Seen { spec, since }) = seen else { return Step::Create(ours(MicroTime(now), 0)) };
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     let transitions = spec.lease_transitions.unwrap_or(0);
-    if holder == config.identity {
+    let in_our_name = holder == config.identity.name();
+    if in_our_name && standing == Standing::Holding(transitions) {
         let acquired = spec.acquire_time.clone().unwrap_or(MicroTime(now));
         return Step::Write(ours(acquired, transitions));
     }
-    if !holder.is_empty() {
+    let of_predecessor = in_our_name && standing == Standing::Fresh;
+    if !holder.is_empty() && !of_predecessor {
         let promised = spec.lease_duration_seconds.and_then(|it| u64::try_from(it).ok()).map(Duration::from_secs);
         let left = promised.unwrap_or(config.duration).saturating_sub(clock::since(*since, now));
         if !left.is_zero() {
@@ -148,7 +167,7 @@ where
     Fut: Future<Output = ()>,
 {
     let api = Api::namespaced(client.clone(), &config.namespace);
-    let mut candidate = Candidate { api, config, seen: None, revision: None };
+    let mut candidate = Candidate { api, config, seen: None, revision: None, standing: Standing::Fresh };
     loop {
         let Some(Some(renewed)) = shutdown.run_until_cancelled(candidate.acquire()).await else { break };
         let fence = candidate.fence();
@@ -182,6 +201,7 @@ struct Candidate<'a> {
     seen: Option<Seen>,
     /// The resource version of what was seen, the precondition of the next write.
     revision: Option<String>,
+    standing: Standing,
 }
 
 impl Candidate<'_> {
@@ -243,10 +263,13 @@ impl Candidate<'_> {
             self.note(lease);
         }
         let leading = self.holds();
-        let step = decide(self.seen.as_ref(), self.config, clock::now());
+        let step = decide(self.seen.as_ref(), self.config, self.standing, clock::now());
         let renewing = leading && matches!(step, Step::Write(_));
         if !look && !renewing {
             // A leader that lost its lease may not take it again within the same term: its fence would be another one.
+            if !leading {
+                self.standing = if self.is_in_our_name() { Standing::Ousted } else { Standing::Fresh };
+            }
             return Ok(Some(Duration::ZERO));
         }
         let written = match step {
@@ -257,6 +280,7 @@ impl Candidate<'_> {
         match written {
             Ok(lease) => {
                 self.note(Some(lease));
+                self.standing = Standing::Holding(self.transitions());
                 Ok(None)
             }
             Err(error) => {
@@ -273,20 +297,29 @@ impl Candidate<'_> {
 
     /// Gives the lease back, if it is still ours, so that another process need not wait.
     async fn release(&mut self) {
-        let Some(Seen { spec, .. }) = &self.seen else { return };
-        if !self.holds() || self.revision.is_none() {
-            return;
+        let ours = self.seen.as_ref().filter(|_| self.holds() && self.revision.is_some());
+        if let Some(spec) = ours.map(|it| released(&it.spec, clock::now())) {
+            if let Err(error) = self.replace(spec).await {
+                tracing::debug!(%error, "the lease was not given back and will run out");
+            }
+            self.seen = None;
+            self.revision = None;
         }
-        let spec = released(spec, clock::now());
-        if let Err(error) = self.replace(spec).await {
-            tracing::debug!(%error, "the lease was not given back and will run out");
+        if matches!(self.standing, Standing::Holding(_)) {
+            self.standing = Standing::Fresh;
         }
-        self.seen = None;
-        self.revision = None;
+    }
+
+    fn is_in_our_name(&self) -> bool {
+        self.seen.as_ref().is_some_and(|it| it.spec.holder_identity.as_deref() == Some(self.config.identity.name()))
     }
 
     fn holds(&self) -> bool {
-        self.seen.as_ref().is_some_and(|it| it.spec.holder_identity.as_deref() == Some(&self.config.identity))
+        self.is_in_our_name() && self.standing == Standing::Holding(self.transitions())
+    }
+
+    fn transitions(&self) -> i32 {
+        self.seen.as_ref().and_then(|it| it.spec.lease_transitions).unwrap_or(0)
     }
 
     fn note(&mut self, lease: Option<Lease>) {
@@ -311,8 +344,7 @@ impl Candidate<'_> {
     }
 
     fn fence(&self) -> Fence {
-        let transitions = self.seen.as_ref().and_then(|it| it.spec.lease_transitions).unwrap_or(0);
-        Fence::new(&self.config.namespace, &self.config.name, &self.config.identity, transitions)
+        Fence::new(&self.config.namespace, &self.config.name, self.config.identity.name(), self.transitions())
     }
 }
 
@@ -345,13 +377,13 @@ mod tests {
 
     /// Shows a step as `verb holder transitions acquired` or as seconds to wait.
     #[track_caller]
-    fn check(seen: Option<Seen>, now: i64, expected: &str) {
+    fn check(seen: Option<Seen>, standing: Standing, now: i64, expected: &str) {
         let show = |verb: &str, it: LeaseSpec| {
             let acquired = it.acquire_time.map(|it| it.0.as_second()).unwrap_or_default();
             let holder = it.holder_identity.unwrap_or_default();
             format!("{verb} {holder} {} since {acquired}", it.lease_transitions.unwrap_or_default())
         };
-        let step = match decide(seen.as_ref(), &Config::new("kube-system", "x", "me"), at(now)) {
+        let step = match decide(seen.as_ref(), &Config::new("kube-system", "x", "me".into()), standing, at(now)) {
             Step::Create(spec) => show("create", spec),
             Step::Write(spec) => show("write", spec),
             Step::Wait(wait) => format!("wait {}", wait.as_secs()),
@@ -361,14 +393,21 @@ mod tests {
 
     #[test]
     fn decisions() {
-        check(None, 100, "create me 0 since 100");
-        check(Some(seen("me", 3, 90)), 100, "write me 3 since 0");
-        check(Some(seen("", 3, 90)), 100, "write me 4 since 100");
-        check(Some(seen("other", 3, 90)), 100, "wait 2");
-        check(Some(seen("other", 3, 86)), 100, "wait 1");
-        check(Some(seen("other", 3, 85)), 100, "write me 4 since 100");
+        use Standing::{Fresh, Holding, Ousted};
+        check(None, Fresh, 100, "create me 0 since 100");
+        check(Some(seen("me", 3, 90)), Holding(3), 100, "write me 3 since 0");
+        check(Some(seen("", 3, 90)), Fresh, 100, "write me 4 since 100");
+        check(Some(seen("other", 3, 90)), Fresh, 100, "wait 2");
+        check(Some(seen("other", 3, 86)), Fresh, 100, "wait 1");
+        check(Some(seen("other", 3, 85)), Fresh, 100, "write me 4 since 100");
         // A clock that went back must not make a lease look abandoned.
-        check(Some(seen("other", 3, 200)), 100, "wait 2");
+        check(Some(seen("other", 3, 200)), Fresh, 100, "wait 2");
+        // The one before us ended a second ago: we need not wait, and its term is not ours.
+        check(Some(seen("me", 3, 99)), Fresh, 100, "write me 4 since 100");
+        // Another process has our name, and took the lease from us.
+        check(Some(seen("me", 4, 99)), Holding(3), 100, "wait 2");
+        check(Some(seen("me", 4, 99)), Ousted, 100, "wait 2");
+        check(Some(seen("me", 4, 85)), Ousted, 100, "write me 5 since 100");
     }
 
     #[test]
@@ -382,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_leader_stops_before_others_may_begin() {
-        let config = Config::new("a", "b", "c");
+        let config = Config::new("a", "b", "c".into());
         assert!(config.renew_every() + config.retry + REQUEST_TIMEOUT <= config.renew_within);
         assert!(config.renew_within + END_TIMEOUT <= config.duration);
     }

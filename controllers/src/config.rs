@@ -3,16 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use orlop_client::lease::Identity;
+
 use crate::node_ipam::Range;
 
 /// The namespace and the name of the lease that the acting copy holds.
 pub const LEASE: (&str, &str) = ("kube-system", "orlop-controllers");
 
+/// What we call ourselves in the lease.
+pub const COMPONENT: &str = "controllers";
+
 /// What the controllers are told.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Who we are in the lease; another process needs another identity.
-    pub identity: String,
+    /// Who we are in the lease.
+    pub identity: Identity,
     /// What the nodes' pod networks are parts of.
     pub cluster_cidr: Range,
     /// How long a node may be silent before its pods start elsewhere.
@@ -53,7 +58,7 @@ impl Args {
     pub fn config(&self) -> std::io::Result<Config> {
         let root_ca = self.root_ca_file.as_ref().map(std::fs::read_to_string).transpose()?;
         Ok(Config {
-            identity: format!("controllers-{}", orlop_client::random::uid()),
+            identity: Identity::unique(COMPONENT),
             cluster_cidr: self.cluster_cidr,
             node_monitor_grace_period: Duration::from_secs(self.node_monitor_grace_period_seconds),
             event_ttl: Duration::from_secs(self.event_ttl_seconds),
@@ -66,7 +71,7 @@ impl Args {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            identity: format!("controllers-{}", orlop_client::random::uid()),
+            identity: Identity::unique(COMPONENT),
             cluster_cidr: "10.244.0.0/16".parse().expect("a range that was tested"),
             node_monitor_grace_period: Duration::from_secs(8),
             event_ttl: Duration::from_secs(3600),

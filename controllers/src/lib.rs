@@ -58,7 +58,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
     let world = World::default();
     world.watch(&client, &shutdown);
-    let lease = lease::Config::new(config::LEASE.0, config::LEASE.1, &config.identity);
+    let lease = lease::Config::new(config::LEASE.0, config::LEASE.1, config.identity.clone());
     lease::lead(&client, &lease, shutdown, |fence, term| {
         let (world, client, controllers) = (world.clone(), client.clone(), all(&config));
         async move {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
+use orlop_client::lease::Identity;
+use orlop_controllers::config::COMPONENT;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +25,8 @@ async fn main() -> anyhow::Result<()> {
     let command = Command::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let config = command.args.config().context("cannot read the CA's certificate")?;
+    let mut config = command.args.config().context("cannot read the CA's certificate")?;
+    config.identity = Identity::beside(COMPONENT, command.kubeconfig.as_deref());
     let client = orlop_client::connect::client(command.kubeconfig.as_deref()).await?;
     let shutdown = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -1,6 +1,11 @@
 //! What the scheduler can be told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use orlop_client::lease::Identity;
+
+/// What we call ourselves in the lease.
+pub const COMPONENT: &str = "scheduler";
 
 /// How the scheduler runs.
 #[derive(Clone, Debug, clap::Args)]
@@ -8,9 +13,17 @@ pub struct Config {
     /// Pods with this `spec.schedulerName` are ours.
     #[arg(long, default_value = "default-scheduler")]
     pub scheduler_name: String,
-    /// Who we are in the leader election; unique by default.
-    #[arg(long)]
-    pub identity: Option<String>,
+    /// Who we are in the leader election; by default kept beside the kubeconfig, or unique.
+    #[arg(long, value_parser = |name: &str| Ok::<_, std::convert::Infallible>(Identity::from(name)))]
+    pub identity: Option<Identity>,
+}
+
+impl Config {
+    /// The same; unless named otherwise, with the identity that is kept beside `kubeconfig`.
+    pub fn identified(mut self, kubeconfig: Option<&Path>) -> Config {
+        self.identity.get_or_insert_with(|| Identity::beside(COMPONENT, kubeconfig));
+        self
+    }
 }
 
 impl Default for Config {

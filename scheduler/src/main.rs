@@ -8,6 +8,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     orlop_client::process::log_to_standard_error();
     let client = orlop_client::connect::client(args.kubeconfig.as_deref()).await?;
-    orlop_scheduler::run(args.config, client, orlop_client::process::until_stopped()?).await;
+    let config = args.config.identified(args.kubeconfig.as_deref());
+    orlop_scheduler::run(config, client, orlop_client::process::until_stopped()?).await;
     Ok(())
 }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::bind::{self, Outcome};
-use crate::config::Config;
+use crate::config::{COMPONENT, Config};
 use crate::decide::{Decision, Diagnosis, decide};
 use crate::filters::Happening;
 use crate::pod::Pod;
@@ -36,8 +36,8 @@ const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Schedules whenever this process leads, until `shutdown`.
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
-    let identity = config.identity.clone().unwrap_or_else(|| format!("scheduler_{}", orlop_client::random::uid()));
-    let election = lease::Config::new("kube-system", LEASE, &identity);
+    let identity = config.identity.clone().unwrap_or_else(|| lease::Identity::unique(COMPONENT));
+    let election = lease::Config::new("kube-system", LEASE, identity);
     let plain = client.clone();
     lease::lead(&client, &election, shutdown, |fence, term| {
         let config = config.clone();

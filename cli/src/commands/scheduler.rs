@@ -15,6 +15,7 @@ pub type Args = orlop_scheduler::Config;
 pub async fn run(args: Args, globals: &Globals) -> Result<()> {
     process::log_to_standard_error();
     let client = connect::client(globals.kubeconfig.as_deref()).await?;
-    orlop_scheduler::run(args, client, process::until_stopped()?).await;
+    let config = args.identified(globals.kubeconfig.as_deref());
+    orlop_scheduler::run(config, client, process::until_stopped()?).await;
     Ok(())
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use kube::config::Kubeconfig;
 use orlop_agent::config::{Address, RuntimeKind, ServingCertificate};
 use orlop_apiserver::Server;
+use orlop_client::lease::Identity;
 use orlop_client::process;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -136,12 +137,17 @@ async fn components(
     let mut parts: JoinSet<(String, Result<()>)> = JoinSet::new();
     let scheduler = server.client("system:kube-scheduler", &["system:authenticated"]);
     let end = parts_end.clone();
+    let config = orlop_scheduler::Config {
+        identity: Some(Identity::kept(orlop_scheduler::config::COMPONENT, data_dir)),
+        ..Default::default()
+    };
     parts.spawn(async move {
-        orlop_scheduler::run(orlop_scheduler::Config::default(), scheduler, end).await;
+        orlop_scheduler::run(config, scheduler, end).await;
         ("scheduler".to_owned(), Ok(()))
     });
     let controllers = server.client("system:kube-controller-manager", &["system:authenticated"]);
     let config = orlop_controllers::Config {
+        identity: Identity::kept(orlop_controllers::config::COMPONENT, data_dir),
         cluster_cidr: args.cluster_cidr.to_string().parse().map_err(anyhow::Error::msg)?,
         root_ca: Some(server.pki().ca().to_owned()),
         ..Default::default()
