@@ -21,7 +21,7 @@ use orlop_client::{Key, View};
 use serde_json::json;
 
 use crate::plan::{Plan, Telling};
-use crate::replica_set::{adopt, release, selector};
+use crate::replica_set::{adopt, alive, release, selector};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
 use crate::world::{BY_CONTROLLER, World};
@@ -82,10 +82,12 @@ impl Controller for Deployments {
             }
         }
         if !deleting {
-            for set in world.replica_sets.list_in(key.namespace()) {
-                let free = controller_of(&set.metadata).is_none() && set.metadata.deletion_timestamp.is_none();
-                if free && selector.matches(&set.metadata.labels.clone().unwrap_or_default()) {
-                    plan.act(adopt(REPLICA_SETS, &set.metadata, DEPLOYMENTS, &deployment.metadata));
+            for set in world.replica_sets.by_index(BY_CONTROLLER, &uncontrolled_in(key.namespace())) {
+                if set.metadata.deletion_timestamp.is_none()
+                    && selector.matches(&set.metadata.labels.clone().unwrap_or_default())
+                {
+                    let alive = vec![alive(DEPLOYMENTS, &deployment.metadata)];
+                    plan.act_given(alive, adopt(REPLICA_SETS, &set.metadata, DEPLOYMENTS, &deployment.metadata));
                 }
             }
         }

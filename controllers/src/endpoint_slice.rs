@@ -1,20 +1,22 @@
 //! Endpoint slices: the addresses behind a service, in slices of at most a hundred.
 //!
 //! In: a service with a selector, its pods, and their nodes. Out: slices, changed only where they differ. Pods keep
-//! their slice as long as it has room, so that one change of a pod writes one slice.
+//! their slice as long as it has room, so that one change of a pod writes one slice. A service without backends has one
+//! empty slice, so that clients can tell it from one that nobody has looked at.
 //!
 //! `backends` tells the endpoints of a service; `endpoints.rs` shows the same in the older form.
 
 pub mod backends;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use orlop_client::Key;
 use orlop_client::write::Action;
 use serde_json::{Value, json};
 
-use self::backends::Backend;
+use self::backends::{Backend, TRIGGER};
 use crate::plan::Plan;
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
@@ -24,8 +26,6 @@ use crate::world::{BY_SERVICE, SERVICE_NAME, World};
 const SLICE_MOST: usize = 100;
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
-const HEADLESS: &str = "service.kubernetes.io/headless";
-const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// The controller.
 pub struct EndpointSlices;
@@ -57,6 +57,7 @@ impl Controller for EndpointSlices {
             return plan;
         };
         let mut wanted = backends::grouped(backends::of(&service, world));
+        let had = !slices.is_empty();
         let mut spare = Vec::new();
         let mut fitting: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for slice in slices {
@@ -69,18 +70,33 @@ impl Controller for EndpointSlices {
             }
         }
         let labels = labels_of(&service, key);
+        let mut fresh: Vec<(String, Vec<Backend>)> = Vec::new();
+        let mut filled = 0;
         for (ports, backends) in &mut wanted {
             for slice in fitting.remove(ports).unwrap_or_default() {
                 let kept = keep(&slice, backends);
-                if kept.is_empty() && !(backends.is_empty() && ports == "[]") {
+                if kept.is_empty() {
                     spare.push(slice);
                     continue;
                 }
+                filled += 1;
                 update(&slice, kept, backends, &labels, &mut plan);
             }
             while !backends.is_empty() {
                 let taken = backends.split_off(backends.len().saturating_sub(SLICE_MOST));
-                create(&service, key, ports, &taken, &labels, &mut plan);
+                fresh.push((ports.clone(), taken));
+            }
+        }
+        if filled == 0 && fresh.is_empty() {
+            fresh.push(("[]".to_owned(), Vec::new()));
+        }
+        let created = service.metadata.creation_timestamp.as_ref().map(|it| it.0).filter(|_| !had);
+        for (ports, backends) in fresh {
+            // A slice that is no longer needed is written anew instead, which is one change for those who watch.
+            let ours = |it: &Arc<EndpointSliceView>| is_of(it, &service) && it.address_type == "IPv4";
+            match spare.iter().position(ours) {
+                Some(at) => rewrite(&spare.swap_remove(at), &ports, &backends, &labels, &mut plan),
+                None => create(&service, key, &ports, &backends, &labels, created, &mut plan),
             }
         }
         spare.iter().for_each(|it| plan.act(delete(it)));
@@ -108,15 +124,45 @@ fn update(
 ) {
     let room = SLICE_MOST.saturating_sub(kept.len()).min(backends.len());
     kept.extend(backends.drain(..room));
-    let endpoints = Value::Array(kept.iter().map(|it| it.endpoint.clone()).collect());
-    let old = slice.endpoints.as_ref().map(Json::value).unwrap_or_else(|| json!([]));
-    let stale: BTreeMap<&str, &str> = labels
-        .iter()
-        .filter(|(key, value)| slice.metadata.labels.as_ref().and_then(|it| it.get(*key)) != Some(value))
-        .map(|(key, value)| (key.as_str(), value.as_str()))
-        .collect();
-    if backends::sorted(&old) == backends::sorted(&endpoints) && stale.is_empty() {
+    write(slice, None, &kept, labels, plan);
+}
+
+/// Makes a slice that showed other pods show these.
+fn rewrite(
+    slice: &EndpointSliceView,
+    ports: &str,
+    backends: &[Backend],
+    labels: &BTreeMap<String, String>,
+    plan: &mut Plan,
+) {
+    let ports: Value = serde_json::from_str(ports).unwrap_or_default();
+    let old = slice.ports.as_ref().map(Json::value).unwrap_or_default();
+    let same = backends::canonical_ports(&old) == backends::canonical_ports(&ports);
+    write(slice, (!same).then_some(ports), backends, labels, plan);
+}
+
+fn write(
+    slice: &EndpointSliceView,
+    ports: Option<Value>,
+    backends: &[Backend],
+    labels: &BTreeMap<String, String>,
+    plan: &mut Plan,
+) {
+    let old = slice.endpoints.as_ref().map(Json::value).filter(Value::is_array).unwrap_or_else(|| json!([]));
+    let endpoints = Value::Array(backends.iter().map(|it| it.endpoint.clone()).collect());
+    let relabelled = backends::labels_patch(slice.metadata.labels.as_ref(), labels);
+    if backends::sorted(&old) == backends::sorted(&endpoints) && ports.is_none() && relabelled.is_null() {
         return;
+    }
+    let known = old.as_array().map(Vec::as_slice).unwrap_or_default();
+    let changed = backends.iter().filter(|it| !known.contains(&it.endpoint)).map(|it| it.changed);
+    let mut patch =
+        json!({ "metadata": { "annotations": { TRIGGER: backends::trigger(changed) } }, "endpoints": endpoints });
+    if !relabelled.is_null() {
+        patch["metadata"]["labels"] = relabelled;
+    }
+    if let Some(ports) = ports {
+        patch["ports"] = ports;
     }
     plan.act(Action::Patch {
         resource: ENDPOINT_SLICES,
@@ -124,8 +170,12 @@ fn update(
         sub: None,
         uid: uid_of(&slice.metadata).to_owned(),
         revision: slice.metadata.resource_version.clone(),
-        patch: json!({ "metadata": { "labels": stale, "annotations": { TRIGGER: null } }, "endpoints": endpoints }),
+        patch,
     });
+}
+
+fn is_of(slice: &EndpointSliceView, service: &ServiceView) -> bool {
+    slice.metadata.owner_references.iter().flatten().any(|it| it.uid == uid_of(&service.metadata))
 }
 
 fn create(
@@ -134,10 +184,11 @@ fn create(
     ports: &str,
     backends: &[Backend],
     labels: &BTreeMap<String, String>,
+    created: Option<Timestamp>,
     plan: &mut Plan,
 ) {
     let ports: Value = serde_json::from_str(ports).unwrap_or_default();
-    let body = json!({
+    let mut body = json!({
         "metadata": {
             "generateName": format!("{}-", key.name()),
             "namespace": key.namespace(),
@@ -148,6 +199,10 @@ fn create(
         "ports": ports,
         "endpoints": backends.iter().map(|it| &it.endpoint).collect::<Vec<_>>(),
     });
+    let trigger = backends::trigger(backends.iter().map(|it| it.changed).chain([created]));
+    if !trigger.is_null() {
+        body["metadata"]["annotations"] = json!({ TRIGGER: trigger });
+    }
     plan.act(Action::Create { resource: ENDPOINT_SLICES, namespace: key.namespace().to_owned(), body });
 }
 
@@ -163,12 +218,84 @@ fn delete(slice: &EndpointSliceView) -> Action {
 }
 
 fn labels_of(service: &ServiceView, key: &Key) -> BTreeMap<String, String> {
-    let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.remove(HEADLESS);
-    if service.spec.cluster_ip == "None" {
-        labels.insert(HEADLESS.to_owned(), String::new());
-    }
+    let mut labels = backends::labels_of(service, &[]);
     labels.insert(SERVICE_NAME.to_owned(), key.name().to_owned());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(service: Value, pods: &[Value]) -> World {
+        let world = World::default();
+        let metadata = json!({ "namespace": "a", "name": "web", "uid": "s", "labels": { "app": "web" },
+            "creationTimestamp": "2026-01-01T00:00:00Z" });
+        world.services.apply(serde_json::from_value(json!({ "metadata": metadata, "spec": service })).unwrap());
+        pods.iter().for_each(|it| world.pods.apply(serde_json::from_value(it.clone()).unwrap()));
+        world
+    }
+
+    fn spec() -> Value {
+        json!({ "clusterIP": "10.96.0.7", "selector": { "app": "web" },
+            "ports": [{ "name": "http", "port": 80, "targetPort": "web" }] })
+    }
+
+    pub(crate) fn pod(name: &str, ip: &str, ready: bool) -> Value {
+        let ready = if ready { "True" } else { "False" };
+        let condition = json!({ "type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:09Z" });
+        json!({ "metadata": { "namespace": "a", "name": name, "uid": name, "labels": { "app": "web" } },
+            "spec": { "nodeName": "n", "containers": [{ "ports": [{ "name": "web", "containerPort": 8080 }] }] },
+            "status": { "phase": "Running", "podIP": ip, "conditions": [condition] } })
+    }
+
+    fn slice(labels: Value, ports: Value, endpoints: Value) -> EndpointSliceView {
+        let owner = json!([{ "apiVersion": "v1", "kind": "Service", "name": "web", "uid": "s" }]);
+        let mut all = json!({ "kubernetes.io/service-name": "web", MANAGED_BY: MANAGER });
+        all.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
+        let metadata = json!({ "namespace": "a", "name": "web-1", "uid": "e", "resourceVersion": "5", "labels": all,
+            "ownerReferences": owner });
+        let it = json!({ "metadata": metadata, "addressType": "IPv4", "ports": ports, "endpoints": endpoints });
+        serde_json::from_value(it).unwrap()
+    }
+
+    fn plan(world: &World) -> String {
+        EndpointSlices.decide(&Key::new("a", "web"), world, Timestamp::UNIX_EPOCH, None).to_string()
+    }
+
+    #[test]
+    fn backends_are_shown() {
+        let mut ending = pod("c", "10.244.0.4", true);
+        ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        let world =
+            world(spec(), &[pod("a", "10.244.0.2", true), pod("b", "10.244.0.3", false), ending, pod("d", "", false)]);
+        insta::assert_snapshot!(plan(&world));
+    }
+
+    #[test]
+    fn a_service_without_backends_has_an_empty_slice() {
+        let ports = json!([{ "name": "http", "port": 8080, "protocol": "TCP" }]);
+        let endpoint = json!({ "addresses": ["10.244.0.2"], "targetRef": { "uid": "gone" } });
+        let none = world(spec(), &[]);
+        insta::assert_snapshot!(plan(&none));
+        // Its last pod went: the same slice says so. A label that the service lost goes, too.
+        none.slices.apply(slice(json!({ "app": "web", "old": "x" }), ports, json!([endpoint])));
+        insta::assert_snapshot!(plan(&none));
+        none.slices.apply(slice(json!({ "app": "web" }), json!([]), json!([])));
+        insta::assert_snapshot!(plan(&none), @"nothing to do");
+        // As the API server may leave empty lists out.
+        none.slices.apply(slice(json!({ "app": "web" }), Value::Null, Value::Null));
+        insta::assert_snapshot!(plan(&none), @"nothing to do");
+        // A pod comes.
+        none.pods.apply(serde_json::from_value(pod("a", "10.244.0.2", true)).unwrap());
+        insta::assert_snapshot!(plan(&none));
+    }
+
+    #[test]
+    fn a_gone_service_takes_its_slices_along() {
+        let world = World::default();
+        world.slices.apply(slice(json!({}), json!([]), json!([])));
+        insta::assert_snapshot!(plan(&world), @"delete endpointslices a/web-1 uid=e");
+    }
 }

@@ -9,7 +9,7 @@
 //!
 //! A store that lags, or that left an object out because it could not be decoded, must not look like a missing owner. So
 //! the stores only say whose owners *seem* to be gone; every write that rests on an owner's absence carries it as an
-//! [`Absence`], for which the server itself is asked. Where the server cannot be asked, because nobody here knows the
+//! [`Fact`], for which the server itself is asked. Where the server cannot be asked, because nobody here knows the
 //! owner's kind, nothing is done (`garbagecollector.go`: `isDangling`).
 
 mod dependent;
@@ -27,7 +27,7 @@ use orlop_client::{Key, Store};
 use serde_json::json;
 
 pub use self::dependent::Dependent;
-use crate::plan::{Absence, Plan};
+use crate::plan::{Fact, Plan};
 use crate::runtime::{Controller, Wires};
 use crate::world::{BY_OWNER, BY_UID, World};
 
@@ -129,7 +129,7 @@ enum Owner {
     /// It waits for this dependent to go.
     Waiting,
     /// It is not where the reference says, as it seems.
-    Missing(Absence),
+    Missing(Fact),
     /// The server cannot be asked for it.
     Unservable,
 }
@@ -154,7 +154,7 @@ fn state_of(owner: &OwnerReference, resource: Resource, object: &Dependent, worl
     match found {
         Some(it) if it.place() == place && it.waits_for_dependents() => Owner::Waiting,
         Some(it) if it.place() == place => Owner::There,
-        _ => Owner::Missing(Absence { resource: *kind, key: place, uid: owner.uid.clone() }),
+        _ => Owner::Missing(Fact { resource: *kind, key: place, uid: owner.uid.clone(), alive: false }),
     }
 }
 
@@ -163,15 +163,15 @@ fn collect(resource: Resource, object: &Dependent, world: &World, plan: &mut Pla
     if states.contains(&Owner::Unservable) {
         return;
     }
-    let missing = |it: &Owner| if let Owner::Missing(absence) = it { Some(absence.clone()) } else { None };
-    let absent: Vec<Absence> = states.iter().filter_map(missing).collect();
+    let missing = |it: &Owner| if let Owner::Missing(fact) = it { Some(fact.clone()) } else { None };
+    let gone: Vec<Fact> = states.iter().filter_map(missing).collect();
     if states.contains(&Owner::There) {
         // Some owners are gone, others are not: only the references go, those to owners that wait for it, too.
         let kept: Vec<_> =
             object.owners().iter().zip(&states).filter(|(_, it)| **it == Owner::There).map(|it| it.0).collect();
         if kept.len() < states.len() {
             let patch = patch(resource, object, json!({ "metadata": { "ownerReferences": kept } }));
-            plan.act_once_gone(patch, absent);
+            plan.act_given(gone, patch);
         }
         return;
     }
@@ -187,7 +187,7 @@ fn collect(resource: Resource, object: &Dependent, world: &World, plan: &mut Pla
         });
         if owners != object.owners() {
             let patch = patch(resource, object, json!({ "metadata": { "ownerReferences": owners } }));
-            plan.act_once_gone(patch, absent.clone());
+            plan.act_given(gone.clone(), patch);
             revision = None;
         }
     }
@@ -207,7 +207,7 @@ fn collect(resource: Resource, object: &Dependent, world: &World, plan: &mut Pla
         grace_seconds: None,
         propagation: Some(propagation),
     };
-    plan.act_once_gone(action, absent);
+    plan.act_given(gone, action);
 }
 
 fn orphan(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) {

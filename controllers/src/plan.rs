@@ -40,15 +40,24 @@ impl Telling {
     }
 }
 
-/// An object that must be gone from the server, and not only from a store that may lag, before a write goes out.
+/// What the server has to confirm of an object before a write goes out, as the stores may lag.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Absence {
+pub struct Fact {
     /// The kind.
     pub resource: Resource,
-    /// Where it would be.
+    /// Where the object is, or was.
     pub key: Key,
     /// Another object in its place is as good as none; if empty, any object there counts.
     pub uid: String,
+    /// Whether it must be there and not about to go, or must be gone.
+    pub alive: bool,
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is = if self.alive { "alive" } else { "gone" };
+        write!(f, "{} {} uid={} is {is}", self.resource.plural, self.key, self.uid)
+    }
 }
 
 /// A token to ask for before a write, whose `data.token` it becomes. It is bound to the secret that is written.
@@ -68,17 +77,11 @@ impl fmt::Display for TokenWanted {
     }
 }
 
-impl fmt::Display for Absence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} uid={}", self.resource.plural, self.key, self.uid)
-    }
-}
-
 /// One write, and what to tell of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// What must be gone, or the write does not go out.
-    pub absent: Vec<Absence>,
+    /// What must be true, or the write does not go out.
+    pub facts: Vec<Fact>,
     /// What the write is to carry besides.
     pub token: Option<TokenWanted>,
     /// The write.
@@ -89,7 +92,7 @@ pub struct Step {
 
 impl From<Action> for Step {
     fn from(action: Action) -> Step {
-        Step { absent: Vec::new(), token: None, action, telling: None }
+        Step { facts: Vec::new(), token: None, action, telling: None }
     }
 }
 
@@ -110,9 +113,9 @@ impl Plan {
         self.steps.push(Step::from(action));
     }
 
-    /// Adds a write that goes out only if the server says that `absent` are gone.
-    pub fn act_once_gone(&mut self, action: Action, absent: Vec<Absence>) {
-        self.steps.push(Step { absent, ..Step::from(action) });
+    /// Adds a write that goes out only if the server confirms `facts`.
+    pub fn act_given(&mut self, facts: Vec<Fact>, action: Action) {
+        self.steps.push(Step { facts, ..Step::from(action) });
     }
 
     /// Adds a write and the event that goes with it.
@@ -135,8 +138,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
             writeln!(f, "{}", step.action)?;
-            for absence in &step.absent {
-                writeln!(f, "  if {absence} is gone")?;
+            for fact in &step.facts {
+                writeln!(f, "  if {fact}")?;
             }
             if let Some(token) = &step.token {
                 writeln!(f, "  with {token}")?;

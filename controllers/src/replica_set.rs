@@ -16,7 +16,7 @@ use orlop_client::write::Action;
 use orlop_client::{Key, clock};
 use serde_json::{Value, json};
 
-use crate::plan::{Plan, Telling};
+use crate::plan::{Fact, Plan, Telling};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
 use crate::world::{BY_CONTROLLER, World};
@@ -87,9 +87,10 @@ fn claimed(set: &ReplicaSetView, selector: &Selector, world: &World, plan: &mut 
         }
     }
     if set.metadata.deletion_timestamp.is_none() {
-        for pod in world.pods.list_in(namespace_of(&set.metadata)) {
-            if controller_of(&pod.metadata).is_none() && pod.is_active() && matches(&pod) {
-                plan.act(adopt(PODS, &pod.metadata, REPLICA_SETS, &set.metadata));
+        for pod in world.pods.by_index(BY_CONTROLLER, &uncontrolled_in(namespace_of(&set.metadata))) {
+            if pod.is_active() && matches(&pod) {
+                let alive = vec![alive(REPLICA_SETS, &set.metadata)];
+                plan.act_given(alive, adopt(PODS, &pod.metadata, REPLICA_SETS, &set.metadata));
                 pods.push(pod);
             }
         }
@@ -107,6 +108,11 @@ pub fn adopt(
     let mut owners: Vec<Value> = object.owner_references.iter().flatten().map(|it| json!(it)).collect();
     owners.push(controlled_by(of, owner));
     owners_patch(resource, object, owners)
+}
+
+/// That an owner is there and stays: what it would adopt else goes with it, though it may just have been let go.
+pub fn alive(resource: orlop_client::write::Resource, owner: &kube::core::ObjectMeta) -> Fact {
+    Fact { resource, key: key_of(owner), uid: uid_of(owner).to_owned(), alive: true }
 }
 
 /// Takes the owner `uid` from an object.

@@ -6,7 +6,7 @@
 //! the key comes back, ever later. Nothing carries input but the key, so that a restart, a missed event and a second
 //! leader are the same path.
 
-mod absence;
+mod fact;
 mod token;
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ use orlop_client::{Key, Queue, View, clock};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use self::absence::Absences;
+use self::fact::Facts;
 use crate::plan::{Plan, Step};
 use crate::world::World;
 
@@ -86,7 +86,7 @@ pub async fn run(controllers: Vec<Arc<dyn Controller>>, world: World, client: ku
     world.synced().await;
     let mut workers = tokio::task::JoinSet::new();
     let mut queues = Vec::new();
-    let absences = Arc::new(Absences::default());
+    let facts = Arc::new(Facts::default());
     for controller in controllers {
         let queue = Queue::new();
         queues.push(queue.clone());
@@ -99,7 +99,7 @@ pub async fn run(controllers: Vec<Arc<dyn Controller>>, world: World, client: ku
             queue,
             recorder,
             memory: Mutex::default(),
-            absences: absences.clone(),
+            facts: facts.clone(),
         });
         for _ in 0..WORKERS {
             workers.spawn(worker.clone().run());
@@ -119,7 +119,7 @@ struct Worker {
     recorder: Recorder,
     /// What is remembered of keys with something outstanding.
     memory: Mutex<HashMap<Key, Memory>>,
-    absences: Arc<Absences>,
+    facts: Arc<Facts>,
 }
 
 #[derive(Default)]
@@ -227,8 +227,8 @@ impl Worker {
     }
 
     async fn take(&self, step: &Step) -> Result<Option<Echo>, Refused> {
-        for absence in &step.absent {
-            self.absences.prove(absence, &self.client).await?;
+        for fact in &step.facts {
+            self.facts.confirm(fact, &self.client).await?;
         }
         let carrying = match &step.token {
             Some(wanted) => Some(token::put(wanted, step.action.clone(), &self.client).await?),

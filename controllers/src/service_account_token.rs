@@ -13,7 +13,7 @@ use orlop_client::Key;
 use orlop_client::write::Action;
 use serde_json::json;
 
-use crate::plan::{Absence, Plan, Step, TokenWanted};
+use crate::plan::{Fact, Plan, Step, TokenWanted};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
 use crate::world::World;
@@ -71,8 +71,8 @@ impl Controller for ServiceAccountTokens {
                     grace_seconds: None,
                     propagation: None,
                 };
-                let absence = Absence { resource: SERVICE_ACCOUNTS, key: place, uid: uid.to_owned() };
-                plan.act_once_gone(action, vec![absence]);
+                let gone = Fact { resource: SERVICE_ACCOUNTS, key: place, uid: uid.to_owned(), alive: false };
+                plan.act_given(vec![gone], action);
             }
         }
         plan

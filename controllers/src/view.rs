@@ -92,13 +92,16 @@ pub struct PodSpecView {
     pub subdomain: String,
     pub tolerations: Vec<Toleration>,
     pub containers: Vec<ContainerView>,
+    pub init_containers: Vec<ContainerView>,
 }
 
 /// A container's named ports.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct ContainerView {
     pub ports: Vec<ContainerPortView>,
+    /// `Always` for an init container that runs beside the others.
+    pub restart_policy: String,
 }
 
 /// A container's port.
@@ -429,9 +432,14 @@ pub fn controller_key(meta: &ObjectMeta, kind: &str) -> Option<Key> {
     controller_of(meta).filter(|it| it.kind == kind).map(|it| Key::new(namespace_of(meta), &it.name))
 }
 
-/// The values of the index by controlling owner.
+/// The values of the index by controlling owner: its uid, or [`uncontrolled_in`] the namespace.
 pub fn controller_index(meta: &ObjectMeta) -> Vec<String> {
-    controller_of(meta).map(|it| it.uid.clone()).into_iter().collect()
+    vec![controller_of(meta).map_or_else(|| uncontrolled_in(namespace_of(meta)), |it| it.uid.clone())]
+}
+
+/// What the index by controlling owner has for objects without one. No uid looks like it.
+pub fn uncontrolled_in(namespace: &str) -> String {
+    format!("/{namespace}")
 }
 
 /// An entry for `ownerReferences` that says that `owner` controls the object.

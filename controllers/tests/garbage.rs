@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use orlop_client::Key;
 use orlop_client::write::Action;
 use orlop_controllers::garbage_collector::GarbageCollector;
-use orlop_controllers::plan::Absence;
+use orlop_controllers::plan::Fact;
 use orlop_controllers::runtime::Controller;
 use orlop_controllers::world::World;
 use proptest::test_runner::{Config, TestRunner};
@@ -34,7 +34,7 @@ struct Model {
 }
 
 impl Model {
-    fn is_there(&self, it: &Absence) -> bool {
+    fn is_there(&self, it: &Fact) -> bool {
         self.objects.get(&it.uid.parse().unwrap()).is_some_and(|found| KINDS[found.kind].0 == it.resource.kind)
     }
 
@@ -66,7 +66,7 @@ impl Model {
         let plan = GarbageCollector.decide(&key, world, Timestamp::UNIX_EPOCH, None);
         let wanted = plan.steps.len();
         for step in plan.steps {
-            if step.absent.iter().any(|it| self.is_there(it)) {
+            if step.facts.iter().any(|it| self.is_there(it)) {
                 break;
             }
             let (Action::Delete { uid, revision, .. } | Action::Patch { uid, revision, .. }) = &step.action else {

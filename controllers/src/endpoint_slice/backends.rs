@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use orlop_client::Key;
@@ -12,6 +13,9 @@ use crate::view::*;
 use crate::world::World;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
+const HEADLESS: &str = "service.kubernetes.io/headless";
+/// When what an object shows changed first.
+pub const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// One pod behind a service.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +28,8 @@ pub struct Backend {
     pub ports: Value,
     /// Whether it takes new connections.
     pub ready: bool,
+    /// When its pod became ready, or ceased to be.
+    pub changed: Option<Timestamp>,
 }
 
 /// Wakes the services that select a pod, or did before it changed.
@@ -72,7 +78,8 @@ pub fn of(service: &ServiceView, world: &World) -> Vec<Backend> {
             endpoint["hostname"] = pod.spec.hostname.as_str().into();
         }
         let ports = ports_of(service, &pod);
-        backends.push(Backend { uid: uid_of(&pod.metadata).to_owned(), endpoint, ports, ready });
+        let changed = pod.condition("Ready").and_then(|it| it.last_transition_time.as_ref()).map(|it| it.0);
+        backends.push(Backend { uid: uid_of(&pod.metadata).to_owned(), endpoint, ports, ready, changed });
     }
     backends
 }
@@ -97,11 +104,41 @@ fn number_in(port: &ServicePort, protocol: &str, pod: &PodView) -> Option<i32> {
         None | Some(IntOrString::Int(0)) => Some(port.port),
         Some(IntOrString::Int(number)) => Some(*number),
         Some(IntOrString::String(name)) => {
-            let mut all = pod.spec.containers.iter().flat_map(|it| &it.ports);
+            let beside = pod.spec.init_containers.iter().filter(|it| it.restart_policy == "Always");
+            let mut all = pod.spec.containers.iter().chain(beside).flat_map(|it| &it.ports);
             let found = all.find(|it| it.name == *name && (it.protocol == protocol || it.protocol.is_empty()));
             found.map(|it| it.container_port)
         }
     }
+}
+
+/// Whether clients find the backends themselves: the service has no address.
+pub fn is_headless(service: &ServiceView) -> bool {
+    matches!(service.spec.cluster_ip.as_str(), "" | "None")
+}
+
+/// The labels of what shows the backends: the service's own but the `reserved` ones, and whether it is headless.
+pub fn labels_of(service: &ServiceView, reserved: &[&str]) -> BTreeMap<String, String> {
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.retain(|key, _| key != HEADLESS && !reserved.contains(&key.as_str()));
+    if is_headless(service) {
+        labels.insert(HEADLESS.to_owned(), String::new());
+    }
+    labels
+}
+
+/// A merge patch that makes `old` labels the `new` ones; null where they are.
+pub fn labels_patch(old: Option<&BTreeMap<String, String>>, new: &BTreeMap<String, String>) -> Value {
+    let gone = old.into_iter().flatten().filter(|(key, _)| !new.contains_key(*key)).map(|(key, _)| (key, Value::Null));
+    let set = new.iter().filter(|(key, value)| old.and_then(|it| it.get(*key)) != Some(*value));
+    let patch: serde_json::Map<_, _> =
+        gone.chain(set.map(|(k, v)| (k, v.as_str().into()))).map(|(k, v)| (k.clone(), v)).collect();
+    if patch.is_empty() { Value::Null } else { patch.into() }
+}
+
+/// When the first of these changes happened, as clients measure how long it takes to reach them.
+pub fn trigger(changes: impl IntoIterator<Item = Option<Timestamp>>) -> Value {
+    changes.into_iter().flatten().min().map(|it| it.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).into()
 }
 
 /// The backends by their ports, as canonical text: pods may give different numbers to the same name.
