@@ -1,4 +1,4 @@
-//! How much of the past a store keeps: five minutes, and in the engines of our own no more than 32 MiB.
+//! How much of the past a store keeps: five minutes, and in the engines of our own no more than 16 MiB.
 //!
 //! In: a store and the passing of time. Out: calls of [`Store::compact`]. The bound by bytes is the engines' own, because
 //! only they know the bytes; etcd's is its quota.
@@ -16,11 +16,12 @@ use crate::{Revision, Store, StoreError};
 /// (`--etcd-compaction-interval`).
 pub const HISTORY_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// How many bytes of history an engine of our own keeps: some 20,000 writes of 1.5 kB objects, and half of what the whole
-/// control plane may take. Values that are still live are counted but cost nothing more.
-pub const HISTORY_BYTES_MAX: usize = 32 << 20;
+/// How many bytes of history an engine of our own keeps: some 10,000 writes of 1.5 kB objects, as many as the API server goes
+/// back when it starts, and a ninth of the 150 MiB that it may take after a load; at 50 such writes a second nearly four
+/// minutes. Values that are still live are counted but cost nothing more.
+pub const HISTORY_BYTES_MAX: usize = 16 << 20;
 
-/// How much is forgotten at once when history has grown too large: a thirty-second of it, some 700 writes, so that the work
+/// How much is forgotten at once when history has grown too large: a sixteenth of it, some 700 writes, so that the work
 /// is neither done at each write nor long enough to be felt.
 pub const HISTORY_TRIM_BYTES: usize = 1 << 20;
 
