@@ -278,4 +278,63 @@ mod tests {
             assert_eq!(margins(surge.as_ref(), unavailable.as_ref(), want), expected, "{surge:?} {unavailable:?}");
         }
     }
+
+    fn deployment(image: &str) -> serde_json::Value {
+        json!({
+            "metadata": { "namespace": "a", "name": "web", "uid": "d", "resourceVersion": "5", "generation": 1,
+                "annotations": { "deployment.kubernetes.io/revision": "1", "kubernetes.io/change-cause": "why" } },
+            "spec": { "replicas": 3, "progressDeadlineSeconds": 600, "selector": { "matchLabels": { "app": "web" } },
+                "template": { "metadata": { "labels": { "app": "web" } },
+                    "spec": { "containers": [{ "name": "c", "image": image }] } } },
+        })
+    }
+
+    fn plan(world: &World) -> Plan {
+        Deployments.decide(&Key::new("a", "web"), world, Timestamp::UNIX_EPOCH, None)
+    }
+
+    /// A deployment that runs the image `one`, and that wants the image `image`.
+    fn running(image: &str) -> World {
+        let world = World::default();
+        world.deployments.apply(serde_json::from_value(deployment("one")).unwrap());
+        let Action::Create { mut body, .. } = plan(&world).steps[0].action.clone() else { panic!("{}", plan(&world)) };
+        body["metadata"]["uid"] = "r".into();
+        body["metadata"]["resourceVersion"] = "6".into();
+        body["metadata"]["generation"] = 1.into();
+        body["status"] = json!({ "replicas": 3, "readyReplicas": 3, "availableReplicas": 3, "observedGeneration": 1 });
+        world.replica_sets.apply(serde_json::from_value(body).unwrap());
+        world.deployments.apply(serde_json::from_value(deployment(image)).unwrap());
+        world
+    }
+
+    #[test]
+    fn a_new_deployment_gets_a_set() {
+        let world = World::default();
+        let mut new = deployment("one");
+        new["metadata"]["annotations"] = json!({ "kubernetes.io/change-cause": "why" });
+        world.deployments.apply(serde_json::from_value(new).unwrap());
+        insta::assert_snapshot!(plan(&world));
+    }
+
+    #[test]
+    fn a_complete_deployment_says_so() {
+        insta::assert_snapshot!(plan(&running("one")));
+    }
+
+    #[test]
+    fn a_new_template_gets_a_set_and_the_next_revision() {
+        insta::assert_snapshot!(plan(&running("two")));
+    }
+
+    #[test]
+    fn a_selector_for_everything_is_refused() {
+        let world = World::default();
+        let mut all = deployment("one");
+        all["spec"]["selector"] = json!({});
+        world.deployments.apply(serde_json::from_value(all).unwrap());
+        insta::assert_snapshot!(plan(&world), @r#"
+        patch deployments/status a/web at 5 {"status":{"observedGeneration":1}}
+        tell Warning SelectingAll: This deployment is selecting all pods. A non-empty selector is required.
+        "#);
+    }
 }

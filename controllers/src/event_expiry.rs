@@ -67,3 +67,43 @@ impl Controller for EventExpiry {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(world: &World, second: i64) -> Plan {
+        let now = Timestamp::from_second(second).unwrap();
+        EventExpiry { keep: Duration::from_secs(3600) }.decide(&Key::new("", "events"), world, now, None)
+    }
+
+    fn event(name: &str, created: i64, counted: Option<i64>) -> EventView {
+        let time = |second: i64| Timestamp::from_second(second).unwrap().to_string();
+        let metadata = serde_json::json!({ "namespace": "a", "name": name, "uid": name,
+            "creationTimestamp": time(created) });
+        let it = serde_json::json!({ "metadata": metadata, "lastTimestamp": counted.map(time) });
+        serde_json::from_value(it).unwrap()
+    }
+
+    #[test]
+    fn events_go_an_hour_after_they_last_happened() {
+        let world = World::default();
+        world.events.apply(event("old", 0, None));
+        world.events.apply(event("counted", 0, Some(600)));
+        insta::assert_snapshot!(plan(&world, 3000), @"look again in 600s");
+        insta::assert_snapshot!(plan(&world, 3600), @r"
+        delete events a/old uid=old
+        look again in 1s
+        ");
+        insta::assert_snapshot!(plan(&world, 4199).steps.len(), @"1");
+        insta::assert_snapshot!(plan(&world, 4200).steps.len(), @"2");
+    }
+
+    #[test]
+    fn many_events_go_some_at_a_time() {
+        let world = World::default();
+        (0..BATCH + 5).for_each(|it| world.events.apply(event(&format!("e{it}"), 0, None)));
+        assert_eq!(plan(&world, 4000).steps.len(), BATCH);
+        assert_eq!(plan(&world, 4000).recheck, Some(PAUSE));
+    }
+}

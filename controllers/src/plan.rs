@@ -82,6 +82,8 @@ impl fmt::Display for TokenWanted {
 pub struct Step {
     /// What must be true, or the write does not go out.
     pub facts: Vec<Fact>,
+    /// The collections that must be empty, by their paths, or the write does not go out.
+    pub empty: Vec<String>,
     /// What the write is to carry besides.
     pub token: Option<TokenWanted>,
     /// The write.
@@ -92,7 +94,7 @@ pub struct Step {
 
 impl From<Action> for Step {
     fn from(action: Action) -> Step {
-        Step { facts: Vec::new(), token: None, action, telling: None }
+        Step { facts: Vec::new(), empty: Vec::new(), token: None, action, telling: None }
     }
 }
 
@@ -140,6 +142,9 @@ impl fmt::Display for Plan {
             writeln!(f, "{}", step.action)?;
             for fact in &step.facts {
                 writeln!(f, "  if {fact}")?;
+            }
+            if !step.empty.is_empty() {
+                writeln!(f, "  if {} are empty", step.empty.join(" "))?;
             }
             if let Some(token) = &step.token {
                 writeln!(f, "  with {token}")?;

@@ -292,3 +292,65 @@ pub fn available_in(pod: &PodView, min_ready_seconds: i32, now: Timestamp) -> Op
     let passed = since.map_or(Duration::ZERO, |it| clock::since(it.0, now));
     Some(wanted.saturating_sub(passed)).filter(|it| !it.is_zero())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(replicas: i32) -> Value {
+        json!({
+            "metadata": { "namespace": "a", "name": "web", "uid": "r", "resourceVersion": "5", "generation": 2 },
+            "spec": { "replicas": replicas, "selector": { "matchLabels": { "app": "web" } }, "template": {
+                "metadata": { "labels": { "app": "web" }, "annotations": { "note": "x" } },
+                "spec": { "containers": [{ "name": "c" }] } } },
+            "status": { "replicas": 0 },
+        })
+    }
+
+    fn pod(name: &str, owner: Option<&str>, app: &str) -> Value {
+        let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:00Z" });
+        let mut it = json!({
+            "metadata": { "namespace": "a", "name": name, "uid": name, "resourceVersion": "6", "labels": { "app": app } },
+            "spec": { "nodeName": "n" }, "status": { "phase": "Running", "conditions": [ready] },
+        });
+        if let Some(owner) = owner {
+            it["metadata"]["ownerReferences"] = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web",
+                "uid": owner, "controller": true, "blockOwnerDeletion": true }]);
+        }
+        it
+    }
+
+    fn plan(set: Value, pods: &[Value], failed: Option<&str>) -> Plan {
+        let world = World::default();
+        world.replica_sets.apply(serde_json::from_value(set).unwrap());
+        pods.iter().for_each(|it| world.pods.apply(serde_json::from_value(it.clone()).unwrap()));
+        ReplicaSets.decide(&Key::new("a", "web"), &world, Timestamp::UNIX_EPOCH, failed)
+    }
+
+    #[test]
+    fn missing_pods_are_made_and_excess_ones_deleted() {
+        insta::assert_snapshot!(plan(set(1), &[], None));
+        insta::assert_snapshot!(plan(set(1), &[pod("a", Some("r"), "web"), pod("b", Some("r"), "web")], None));
+    }
+
+    #[test]
+    fn pods_are_adopted_and_released() {
+        let pods = [pod("free", None, "web"), pod("stray", Some("r"), "db"), pod("other", Some("x"), "web")];
+        insta::assert_snapshot!(plan(set(1), &pods, None));
+        let mut ending = set(1);
+        ending["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:00Z".into();
+        insta::assert_snapshot!(plan(ending, &pods, None), @r#"patch replicasets/status a/web at 5 {"status":{"availableReplicas":0,"conditions":null,"fullyLabeledReplicas":0,"observedGeneration":2,"readyReplicas":0,"replicas":0}}"#);
+    }
+
+    #[test]
+    fn a_failure_is_a_condition_until_it_is_over() {
+        let failing = plan(set(1), &[], Some("pods is forbidden"));
+        let Action::Patch { patch, .. } = &failing.steps[0].action else { panic!("{failing}") };
+        insta::assert_snapshot!(patch["status"]["conditions"], @r#"[{"lastTransitionTime":"1970-01-01T00:00:00Z","message":"pods is forbidden","reason":"FailedCreate","status":"True","type":"ReplicaFailure"}]"#);
+        let mut failed = set(1);
+        failed["status"]["conditions"] = patch["status"]["conditions"].clone();
+        let over = plan(failed, &[pod("a", Some("r"), "web")], None);
+        let Action::Patch { patch, .. } = &over.steps[0].action else { panic!("{over}") };
+        assert!(patch["status"]["conditions"].is_null());
+    }
+}

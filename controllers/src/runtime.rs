@@ -230,6 +230,9 @@ impl Worker {
         for fact in &step.facts {
             self.facts.confirm(fact, &self.client).await?;
         }
+        for path in &step.empty {
+            fact::confirm_empty(path, &self.client).await?;
+        }
         let carrying = match &step.token {
             Some(wanted) => Some(token::put(wanted, step.action.clone(), &self.client).await?),
             None => None,

@@ -72,3 +72,34 @@ impl Controller for ServiceAccounts {
         plan
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(world: &World) -> String {
+        let controller = ServiceAccounts { root_ca: Some("CA".to_owned()) };
+        controller.decide(&Key::new("", "a"), world, Timestamp::UNIX_EPOCH, None).to_string()
+    }
+
+    #[test]
+    fn a_namespace_gets_what_every_namespace_has() {
+        let world = World::default();
+        let namespace = json!({ "metadata": { "name": "a", "uid": "n" } });
+        world.namespaces.apply(serde_json::from_value(namespace.clone()).unwrap());
+        insta::assert_snapshot!(plan(&world), @r#"
+        create serviceaccounts a/default {"metadata":{"name":"default","namespace":"a"}}
+        create configmaps a/kube-root-ca.crt {"data":{"ca.crt":"CA"},"metadata":{"annotations":{"kubernetes.io/description":"Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."},"name":"kube-root-ca.crt","namespace":"a"}}
+        "#);
+        let account = json!({ "metadata": { "namespace": "a", "name": "default", "uid": "s" } });
+        world.service_accounts.apply(serde_json::from_value(account).unwrap());
+        let map = json!({ "metadata": { "namespace": "a", "name": ROOT_CA, "uid": "m", "resourceVersion": "5" },
+            "data": { "ca.crt": "old", "other": "x" } });
+        world.root_cas.apply(serde_json::from_value(map).unwrap());
+        insta::assert_snapshot!(plan(&world), @r#"patch configmaps a/kube-root-ca.crt at 5 {"data":{"ca.crt":"CA","other":null}}"#);
+        let mut ending = namespace;
+        ending["metadata"]["deletionTimestamp"] = "1970-01-01T00:00:00Z".into();
+        world.namespaces.apply(serde_json::from_value(ending).unwrap());
+        insta::assert_snapshot!(plan(&world), @"nothing to do");
+    }
+}

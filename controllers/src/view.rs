@@ -118,6 +118,7 @@ pub struct ContainerPortView {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatusView {
     pub phase: String,
+    pub reason: String,
     #[serde(rename = "podIP")]
     pub pod_ip: String,
     pub conditions: Vec<ConditionView>,

@@ -68,7 +68,7 @@ impl Dependent {
     }
 
     /// Its finalizers.
-    pub(super) fn finalizers(&self) -> &[String] {
+    pub fn finalizers(&self) -> &[String] {
         self.links.as_ref().map_or(&[], |it| &it.finalizers)
     }
 

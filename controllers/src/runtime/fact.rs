@@ -6,7 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use kube::api::{GetParams, PartialObjectMeta, Request};
+use kube::api::{GetParams, ListParams, ObjectList, PartialObjectMeta, Request};
 use orlop_client::write::{Refused, WRITE_TIMEOUT};
 use parking_lot::Mutex;
 
@@ -55,6 +55,22 @@ impl Facts {
             self.0.lock().note(fact);
         }
         Ok(())
+    }
+}
+
+/// Makes sure that there is nothing under `path`.
+///
+/// # Errors
+/// `Conflict` when there is, `Later` when the server does not say.
+pub async fn confirm_empty(path: &str, client: &kube::Client) -> Result<(), Refused> {
+    let request = Request::new(path).list_metadata(&ListParams::default().limit(1));
+    let request = request.map_err(|error| Refused::Later(error.to_string()))?;
+    let asked = client.request::<ObjectList<PartialObjectMeta>>(request);
+    let answer = tokio::time::timeout(WRITE_TIMEOUT, asked).await;
+    match answer.map_err(|_| Refused::Later("the server did not answer in time".to_owned()))? {
+        Ok(list) if list.items.is_empty() => Ok(()),
+        Ok(_) => Err(Refused::Conflict(format!("{path} is not empty"))),
+        Err(error) => Err(Refused::Later(error.to_string())),
     }
 }
 
