@@ -43,10 +43,9 @@ impl Controller for Deployments {
         wires.on_either(&world.replica_sets, move |set| match controller_of(&set.metadata) {
             Some(_) => controller_key(&set.metadata, "Deployment").into_iter().collect(),
             None => {
-                let labels = set.metadata.labels.clone().unwrap_or_default();
+                let labels = labels_of(&set.metadata);
                 let all = deployments.list_in(namespace_of(&set.metadata));
-                let matching =
-                    all.iter().filter(|it| selector(&it.spec.selector).is_some_and(|it| it.matches(&labels)));
+                let matching = all.iter().filter(|it| selector(&it.spec.selector).is_some_and(|it| it.matches(labels)));
                 matching.map(|it| key_of(&it.metadata)).collect()
             }
         });
@@ -75,7 +74,7 @@ impl Controller for Deployments {
         let deleting = deployment.metadata.deletion_timestamp.is_some();
         let mut sets = Vec::new();
         for set in world.replica_sets.by_index(BY_CONTROLLER, uid_of(&deployment.metadata)) {
-            if selector.matches(&set.metadata.labels.clone().unwrap_or_default()) {
+            if selector.matches(labels_of(&set.metadata)) {
                 sets.push(set);
             } else if !deleting && set.metadata.deletion_timestamp.is_none() {
                 plan.act(release(REPLICA_SETS, &set.metadata, uid_of(&deployment.metadata)));
@@ -83,9 +82,7 @@ impl Controller for Deployments {
         }
         if !deleting {
             for set in world.replica_sets.by_index(BY_CONTROLLER, &uncontrolled_in(key.namespace())) {
-                if set.metadata.deletion_timestamp.is_none()
-                    && selector.matches(&set.metadata.labels.clone().unwrap_or_default())
-                {
+                if set.metadata.deletion_timestamp.is_none() && selector.matches(labels_of(&set.metadata)) {
                     let alive = vec![alive(DEPLOYMENTS, &deployment.metadata)];
                     plan.act_given(alive, adopt(REPLICA_SETS, &set.metadata, DEPLOYMENTS, &deployment.metadata));
                 }

@@ -69,7 +69,7 @@ impl Controller for EndpointSlices {
                 spare.push(slice);
             }
         }
-        let labels = labels_of(&service, key);
+        let labels = slice_labels(&service, key);
         let mut fresh: Vec<(String, Vec<Backend>)> = Vec::new();
         let mut filled = 0;
         for (ports, backends) in &mut wanted {
@@ -217,8 +217,8 @@ fn delete(slice: &EndpointSliceView) -> Action {
     }
 }
 
-fn labels_of(service: &ServiceView, key: &Key) -> BTreeMap<String, String> {
-    let mut labels = backends::labels_of(service, &[]);
+fn slice_labels(service: &ServiceView, key: &Key) -> BTreeMap<String, String> {
+    let mut labels = backends::service_labels(service, &[]);
     labels.insert(SERVICE_NAME.to_owned(), key.name().to_owned());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     labels

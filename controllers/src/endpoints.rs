@@ -66,7 +66,7 @@ impl Controller for EndpointsOfServices {
             all.sort_by_key(|it| !it.ready);
             all.truncate(ADDRESSES_MOST);
         }
-        let mut labels = backends::labels_of(&service, &[MANAGED_BY.0]);
+        let mut labels = backends::service_labels(&service, &[MANAGED_BY.0]);
         labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
         let created = service.metadata.creation_timestamp.as_ref().map(|it| it.0);
         let Some(existing) = existing else {

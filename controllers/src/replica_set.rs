@@ -39,9 +39,8 @@ impl Controller for ReplicaSets {
             Some(_) => controller_key(&pod.metadata, "ReplicaSet").into_iter().collect(),
             None => {
                 let all = sets.list_in(namespace_of(&pod.metadata));
-                let labels = pod.metadata.labels.clone().unwrap_or_default();
-                let matching =
-                    all.iter().filter(|it| selector(&it.spec.selector).is_some_and(|it| it.matches(&labels)));
+                let labels = labels_of(&pod.metadata);
+                let matching = all.iter().filter(|it| selector(&it.spec.selector).is_some_and(|it| it.matches(labels)));
                 matching.map(|it| key_of(&it.metadata)).collect()
             }
         });
@@ -77,7 +76,7 @@ pub fn selector(source: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSe
 
 /// The pods that the set has; adopts those that match and have no owner, and releases those that no longer match.
 fn claimed(set: &ReplicaSetView, selector: &Selector, world: &World, plan: &mut Plan) -> Vec<Arc<PodView>> {
-    let matches = |pod: &PodView| selector.matches(&pod.metadata.labels.clone().unwrap_or_default());
+    let matches = |pod: &PodView| selector.matches(labels_of(&pod.metadata));
     let mut pods = Vec::new();
     for pod in world.pods.by_index(BY_CONTROLLER, uid_of(&set.metadata)) {
         if matches(&pod) {
@@ -217,12 +216,9 @@ fn status(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    let template = set.spec.template.value();
-    let labels = template["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-    let labelled = |pod: &PodView| {
-        let has = |key: &str| pod.metadata.labels.as_ref().and_then(|it| it.get(key)).map(String::as_str);
-        labels.iter().all(|(key, value)| has(key) == value.as_str())
-    };
+    let template = set.spec.template.metadata();
+    let labelled =
+        |pod: &PodView| labels_of(&template).iter().all(|it| labels_of(&pod.metadata).get(it.0) == Some(it.1));
     let (mut ready, mut available, mut fully) = (0, 0, 0);
     for pod in active {
         fully += i32::from(labelled(pod));

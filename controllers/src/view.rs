@@ -30,6 +30,16 @@ impl Json {
     pub fn value(&self) -> Value {
         serde_json::from_str(&self.0).unwrap_or_default()
     }
+
+    /// The metadata in it, at a fraction of the cost of all of it.
+    pub fn metadata(&self) -> ObjectMeta {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Partial {
+            metadata: ObjectMeta,
+        }
+        serde_json::from_str::<Partial>(&self.0).unwrap_or_default().metadata
+    }
 }
 
 /// A deployment.
@@ -416,6 +426,12 @@ pub fn name_of(meta: &ObjectMeta) -> &str {
 /// Its uid.
 pub fn uid_of(meta: &ObjectMeta) -> &str {
     meta.uid.as_deref().unwrap_or_default()
+}
+
+/// Its labels.
+pub fn labels_of(meta: &ObjectMeta) -> &BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    meta.labels.as_ref().unwrap_or(&NONE)
 }
 
 /// The value of one of its annotations.

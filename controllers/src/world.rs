@@ -105,6 +105,8 @@ impl World {
         ) {
             start(client, Source::all::<V>(), store, shutdown);
         }
+        self.mirror();
+        self.hear();
         all(client, &self.deployments, shutdown);
         all(client, &self.replica_sets, shutdown);
         all(client, &self.pods, shutdown);
@@ -115,7 +117,6 @@ impl World {
         all(client, &self.namespaces, shutdown);
         all(client, &self.service_accounts, shutdown);
         // All leases, so that our own comes over the same watch as those of the nodes.
-        self.hear();
         all(client, &self.leases, shutdown);
         let mut root_cas = Source::path(ConfigMapView::url_path(&(), None));
         root_cas.fields = Some(format!("metadata.name={ROOT_CA}"));
@@ -125,7 +126,23 @@ impl World {
         start(client, tokens, &self.tokens, shutdown);
         start(client, Source::path("/api/v1/events"), &self.events, shutdown);
         for (resource, store) in self.graph.iter() {
-            start(client, Source::path(resource.path("")).metadata(), store, shutdown);
+            if !self.is_whole(*resource) {
+                start(client, Source::path(resource.path("")).metadata(), store, shutdown);
+            }
+        }
+    }
+
+    /// Whether the objects of a kind are watched as a whole. Their metadata need not be watched, too.
+    fn is_whole(&self, resource: Resource) -> bool {
+        self.kept(resource).is_some()
+    }
+
+    /// Has the garbage collector's graph show what the other stores show.
+    fn mirror(&self) {
+        for (resource, store) in self.graph.iter() {
+            if let Some(kept) = self.kept(*resource) {
+                kept.mirror(store.clone());
+            }
         }
     }
 
@@ -174,14 +191,24 @@ impl World {
         self.root_cas.synced().await;
         self.tokens.synced().await;
         self.events.synced().await;
-        for (_, store) in self.graph.iter() {
-            store.synced().await;
+        for (resource, store) in self.graph.iter() {
+            if !self.is_whole(*resource) {
+                store.synced().await;
+            }
         }
     }
 
     /// Whether what a write brought about has come back by watch. Kinds that are not watched have nothing to wait for.
     pub fn has_seen(&self, resource: Resource, key: &Key, done: &Done) -> bool {
-        let kept: &dyn Kept = match resource {
+        match resource {
+            SECRETS => self.tokens.has_seen(key, done),
+            _ => self.kept(resource).is_none_or(|it| it.has_seen(key, done)),
+        }
+    }
+
+    /// The store that keeps all objects of a kind.
+    fn kept(&self, resource: Resource) -> Option<&dyn Kept> {
+        Some(match resource {
             DEPLOYMENTS => &self.deployments,
             REPLICA_SETS => &self.replica_sets,
             PODS => &self.pods,
@@ -191,19 +218,29 @@ impl World {
             ENDPOINT_SLICES => &self.slices,
             NAMESPACES => &self.namespaces,
             SERVICE_ACCOUNTS => &self.service_accounts,
-            SECRETS => &self.tokens,
-            _ => return true,
-        };
-        kept.has_seen(key, done)
+            _ => return None,
+        })
     }
 }
 
 /// A store of any view.
 trait Kept {
     fn has_seen(&self, key: &Key, done: &Done) -> bool;
+    fn mirror(&self, graph: Store<Dependent>);
 }
 
-impl<V: View> Kept for Store<V> {
+impl<V: View + kube::Resource<DynamicType = ()>> Kept for Store<V> {
+    fn mirror(&self, graph: Store<Dependent>) {
+        self.listen(move |change| {
+            match (&change.new, &change.old) {
+                (Some(new), _) => graph.apply(Dependent::of(new.meta())),
+                (None, Some(old)) => graph.delete(Dependent::of(old.meta())),
+                (None, None) => {}
+            }
+            true
+        });
+    }
+
     fn has_seen(&self, key: &Key, done: &Done) -> bool {
         if done.revision.is_empty() {
             // Gone at once: until the store has heard of that, it still shows the same object.

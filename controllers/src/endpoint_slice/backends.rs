@@ -35,11 +35,33 @@ pub struct Backend {
 /// Wakes the services that select a pod, or did before it changed.
 pub fn wake_services(world: &World, wires: &Wires) {
     let services = world.services.clone();
-    wires.on_either(&world.pods, move |pod: &PodView| {
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let all = services.list_in(namespace_of(&pod.metadata));
-        all.iter().filter(|it| selects(it, &labels)).map(|it| key_of(&it.metadata)).collect()
+    wires.on(&world.pods, move |change| {
+        // Most changes of a pod are none of its address, or are made before it has one.
+        let (old, new) =
+            (change.old.as_deref().filter(|it| is_shown(it)), change.new.as_deref().filter(|it| is_shown(it)));
+        if old.map(shown) == new.map(shown) {
+            return Vec::new();
+        }
+        let all = services.list_in(change.key.namespace());
+        let selected =
+            |it: &ServiceView| [old, new].into_iter().flatten().any(|pod| selects(it, labels_of(&pod.metadata)));
+        all.iter().filter(|it| selected(it)).map(|it| key_of(&it.metadata)).collect()
     });
+}
+
+/// Whether the pod has an address to show.
+fn is_shown(pod: &PodView) -> bool {
+    !pod.status.pod_ip.is_empty() && !pod.is_terminated()
+}
+
+/// Everything of a pod that its services show, beside its ports, which do not change.
+fn shown(pod: &PodView) -> impl PartialEq + use<'_> {
+    let ready = pod.condition("Ready").map(|it| (it.status.as_str(), it.last_transition_time.as_ref().map(|it| it.0)));
+    (
+        (uid_of(&pod.metadata), labels_of(&pod.metadata), pod.metadata.deletion_timestamp.is_some()),
+        (pod.status.pod_ip.as_str(), ready),
+        (pod.spec.node_name.as_str(), pod.spec.hostname.as_str(), pod.spec.subdomain.as_str()),
+    )
 }
 
 fn selects(service: &ServiceView, labels: &BTreeMap<String, String>) -> bool {
@@ -52,8 +74,7 @@ pub fn of(service: &ServiceView, world: &World) -> Vec<Backend> {
     let all = world.pods.list_in(namespace_of(&service.metadata));
     let mut backends = Vec::new();
     for pod in all {
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        if pod.status.pod_ip.is_empty() || pod.is_terminated() || !selects(service, &labels) {
+        if !is_shown(&pod) || !selects(service, labels_of(&pod.metadata)) {
             continue;
         }
         let terminating = pod.metadata.deletion_timestamp.is_some();
@@ -118,7 +139,7 @@ pub fn is_headless(service: &ServiceView) -> bool {
 }
 
 /// The labels of what shows the backends: the service's own but the `reserved` ones, and whether it is headless.
-pub fn labels_of(service: &ServiceView, reserved: &[&str]) -> BTreeMap<String, String> {
+pub fn service_labels(service: &ServiceView, reserved: &[&str]) -> BTreeMap<String, String> {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.retain(|key, _| key != HEADLESS && !reserved.contains(&key.as_str()));
     if is_headless(service) {

@@ -29,20 +29,7 @@ impl<'de> Deserialize<'de> for Dependent {
         struct Partial {
             metadata: ObjectMeta,
         }
-        let meta = Partial::deserialize(deserializer)?.metadata;
-        let links = Links {
-            owners: meta.owner_references.unwrap_or_default(),
-            finalizers: meta.finalizers.unwrap_or_default(),
-            deleting: meta.deletion_timestamp.is_some(),
-        };
-        let plain = links.owners.is_empty() && links.finalizers.is_empty() && !links.deleting;
-        Ok(Dependent {
-            namespace: meta.namespace.unwrap_or_default().into(),
-            name: meta.name.unwrap_or_default().into(),
-            uid: meta.uid.unwrap_or_default().into(),
-            revision: meta.resource_version.unwrap_or_default().into(),
-            links: (!plain).then(|| Box::new(links)),
-        })
+        Partial::deserialize(deserializer).map(|it| Dependent::of(&it.metadata))
     }
 }
 
@@ -62,6 +49,24 @@ impl View for Dependent {
 }
 
 impl Dependent {
+    /// What is kept of an object with this metadata.
+    pub fn of(meta: &ObjectMeta) -> Dependent {
+        let links = Links {
+            owners: meta.owner_references.clone().unwrap_or_default(),
+            finalizers: meta.finalizers.clone().unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+        };
+        let plain = links.owners.is_empty() && links.finalizers.is_empty() && !links.deleting;
+        let text = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
+        Dependent {
+            namespace: text(&meta.namespace),
+            name: text(&meta.name),
+            uid: text(&meta.uid),
+            revision: text(&meta.resource_version),
+            links: (!plain).then(|| Box::new(links)),
+        }
+    }
+
     /// Its owners.
     pub fn owners(&self) -> &[OwnerReference] {
         self.links.as_ref().map_or(&[], |it| &it.owners)
