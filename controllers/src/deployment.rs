@@ -128,6 +128,8 @@ pub(crate) struct Rollout<'a> {
     conditions: Vec<DeploymentCondition>,
     collisions: Option<i32>,
     failed: Option<String>,
+    /// The replicas of the set that is being made.
+    fresh: i32,
 }
 
 impl<'a> Rollout<'a> {
@@ -137,7 +139,7 @@ impl<'a> Rollout<'a> {
         let sets = sets.into_iter().map(|view| Set { replicas: view.spec.replicas.unwrap_or(1), view }).collect();
         let conditions = deployment.status.conditions.clone().unwrap_or_default();
         let collisions = deployment.status.collision_count;
-        Rollout { deployment, now, sets, new, conditions, collisions, failed: None }
+        Rollout { deployment, now, sets, new, conditions, collisions, failed: None, fresh: 0 }
     }
 
     fn decide(&mut self, world: &World, plan: &mut Plan) {

@@ -25,7 +25,7 @@ use orlop_client::write::Action;
 use orlop_client::{Key, clock};
 use serde_json::json;
 
-use crate::plan::{Plan, Telling};
+use crate::plan::{Fact, Plan, Telling};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
 use crate::world::{BY_NODE, NODE_LEASES, World};
@@ -83,9 +83,13 @@ impl Controller for NodeLifecycle {
 
     fn decide(&self, key: &Key, world: &World, now: Timestamp, _failed: Option<&str>) -> Plan {
         let mut plan = Plan::default();
-        let Some(node) = world.nodes.get(key).filter(|it| it.metadata.deletion_timestamp.is_none()) else {
+        let Some(node) = world.nodes.get(key) else {
+            drop_lease(key, world, &mut plan);
             return plan;
         };
+        if node.metadata.deletion_timestamp.is_some() {
+            return plan;
+        }
         let quiet = self.quiet(&node, world, now);
         let grace = self.grace.max(lease_duration(&node, world));
         let lost = quiet >= grace;
@@ -105,6 +109,23 @@ impl Controller for NodeLifecycle {
         }
         plan
     }
+}
+
+/// Deletes the lease that a gone node owned. The garbage collector does not watch leases, for they change all the time.
+fn drop_lease(key: &Key, world: &World, plan: &mut Plan) {
+    let Some(lease) = world.leases.get(&Key::new(NODE_LEASES, key.name())) else { return };
+    let owners = lease.metadata.owner_references.iter().flatten();
+    let Some(owner) = owners.into_iter().find(|it| it.kind == "Node" && it.name == key.name()) else { return };
+    let gone = Fact { resource: NODES, key: key.clone(), uid: owner.uid.clone(), alive: false };
+    let action = Action::Delete {
+        resource: LEASES,
+        key: key_of(&lease.metadata),
+        uid: uid_of(&lease.metadata).to_owned(),
+        revision: lease.metadata.resource_version.clone(),
+        grace_seconds: None,
+        propagation: None,
+    };
+    plan.act_given(vec![gone], action);
 }
 
 fn ready(node: &NodeView) -> Option<&NodeCondition> {
@@ -408,6 +429,24 @@ mod tests {
         pod("web", json!([]));
         pod("agent", json!([{ "operator": "Exists" }]));
         insta::assert_snapshot!(decide(&world, 8.0));
+    }
+
+    #[test]
+    fn a_gone_node_takes_its_lease_along() {
+        let world = World::default();
+        let lease = |owners: serde_json::Value| {
+            let metadata = json!({ "namespace": NODE_LEASES, "name": "n", "uid": "l", "resourceVersion": "9",
+                "ownerReferences": owners });
+            world.leases.apply(serde_json::from_value(json!({ "metadata": metadata })).unwrap());
+        };
+        // Made before its node.
+        lease(json!([]));
+        assert!(decide(&world, 0.0).steps.is_empty());
+        lease(json!([{ "apiVersion": "v1", "kind": "Node", "name": "n", "uid": "n1" }]));
+        insta::assert_snapshot!(decide(&world, 0.0), @r"
+        delete leases kube-node-lease/n uid=l at 9
+          if nodes n uid=n1 is gone
+        ");
     }
 
     #[test]

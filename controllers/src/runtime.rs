@@ -258,7 +258,7 @@ impl Worker {
                 {
                     self.recorder.publish(note);
                 }
-                if !matches!(error, Refused::Conflict(_) | Refused::Exists(_) | Refused::NotFound(_)) {
+                if !is_usual(&error) {
                     let action = step.action.to_string().chars().take(200).collect::<String>();
                     tracing::warn!(controller = self.controller.name(), action, %error, "a write was refused");
                 }
@@ -266,6 +266,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether a write may be refused so where nothing is wrong: somebody was faster, or the namespace goes away.
+fn is_usual(error: &Refused) -> bool {
+    matches!(error, Refused::Conflict(_) | Refused::Exists(_) | Refused::NotFound(_) | Refused::Terminating(_))
 }
 
 /// Whether to try again after `error`. In a namespace that goes away there is nothing to try for.

@@ -139,6 +139,7 @@ impl Rollout<'_> {
             failure: Some(("ReplicaSetCreateError", format!("Failed to create new replica set \"{name}\": {{error}}"))),
         };
         plan.act_and_tell(action, telling);
+        self.fresh = replicas;
         self.note_created(&format!("Created new replica set \"{name}\""));
         self.stamp_deployment(next, plan);
     }

@@ -33,7 +33,7 @@ impl Rollout<'_> {
             updated: self.new.map_or(0, |at| self.sets[at].status_replicas()),
             ready: self.sets.iter().map(Set::ready).sum(),
             available,
-            unavailable: (self.total() - available).max(0),
+            unavailable: (self.total() + self.fresh - available).max(0),
         }
     }
 
