@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use ipnet::Ipv4Net;
@@ -48,6 +49,10 @@ pub struct Serve {
     /// A file of static tokens: lines of `token,user,uid,"group1,group2"`
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
+    /// How long to serve on after a signal to stop, while `/readyz` says that this server is about to go: time for load balancers to turn
+    /// to another
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub shutdown_delay: u64,
 }
 
 /// What the binary does beside serving.
@@ -77,6 +82,8 @@ pub struct NodeCredentials {
 
 impl From<Serve> for Config {
     fn from(it: Serve) -> Self {
+        let mut config = Config::new(it.store, it.data_dir);
+        config.limits.shutdown_delay = Duration::from_secs(it.shutdown_delay);
         Config {
             listen: Some(it.listen),
             extra_sans: it.tls_san,
@@ -84,7 +91,7 @@ impl From<Serve> for Config {
             cluster_cidr: it.cluster_cidr,
             advertise_address: it.advertise_address,
             token_auth_file: it.token_auth_file,
-            ..Config::new(it.store, it.data_dir)
+            ..config
         }
     }
 }
@@ -118,9 +125,12 @@ mod tests {
     #[test]
     fn words_become_a_config() {
         let parse = |line: &str| Args::try_parse_from(line.split(' '));
-        let args = parse("x --data-dir /d --listen 127.0.0.1:0 --store memory --tls-san a --tls-san b").unwrap();
+        let args =
+            parse("x --data-dir /d --listen 127.0.0.1:0 --store memory --tls-san a --tls-san b --shutdown-delay 3")
+                .unwrap();
         let config = Config::from(args.serve);
         assert_eq!((config.store.as_str(), config.extra_sans.len()), ("memory", 2));
+        assert_eq!(config.limits.shutdown_delay, Duration::from_secs(3));
         assert_eq!(names(&config).addresses.len(), 1);
         assert!(parse("x --listen nowhere").is_err());
         let args = parse("x node-credentials n1 --server https://127.0.0.1:6443 --data-dir /d --output /o").unwrap();

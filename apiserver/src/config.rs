@@ -45,7 +45,9 @@ pub struct Limits {
     pub connections: usize,
     /// How long a request may take that is not long-running (kube-apiserver's `--request-timeout`).
     pub request_timeout: Duration,
-    /// How long open requests may go on after a stop was asked for.
+    /// How long all is served on after a stop was asked for, while `/readyz` fails (kube-apiserver's `--shutdown-delay-duration`).
+    pub shutdown_delay: Duration,
+    /// How long open requests may go on after that.
     pub drain: Duration,
 }
 
@@ -59,6 +61,7 @@ impl Default for Limits {
             body_bytes: 3 << 20,
             connections: 10_000,
             request_timeout: Duration::from_secs(60),
+            shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(10),
         }
     }

@@ -18,8 +18,10 @@ pub struct Core {
     pub plugins: Vec<Arc<dyn Plugin>>,
     pub connectors: Vec<Arc<dyn Connector>>,
     pub addresses: ServiceAddresses,
-    /// Ends watches when the server drains.
-    pub shutdown: CancellationToken,
+    /// A stop was asked for: the server says that it is not ready.
+    pub stopping: CancellationToken,
+    /// The server drains: watches end.
+    pub draining: CancellationToken,
 }
 
 impl std::fmt::Debug for Core {

@@ -124,7 +124,7 @@ async fn check(core: &Core, name: &str) -> Result<(), String> {
             Err(_) => Err("no answer in time".to_owned()),
         },
         "informer-sync" if core.cache.revision() == 0 => Err("the cache is not filled yet".to_owned()),
-        "shutdown" if core.shutdown.is_cancelled() => Err("process is shutting down".to_owned()),
+        "shutdown" if core.stopping.is_cancelled() => Err("process is shutting down".to_owned()),
         _ => Ok(()),
     }
 }

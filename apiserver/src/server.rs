@@ -118,13 +118,15 @@ impl Server {
         let objects: Arc<dyn Objects> = cache.clone();
         let sight = Sight { objects: objects.clone(), store: store.clone() };
         let addresses = ServiceAddresses::new(config.service_cidr);
+        let draining = CancellationToken::new();
         let core = Arc::new(Core {
             store: store.clone(),
             cache: cache.clone(),
             plugins: admission::plugins(&sight, &policy),
             connectors: connect::connectors(&pki, &issuer, &sight)?,
             addresses: addresses.clone(),
-            shutdown: shutdown.clone(),
+            stopping: shutdown.clone(),
+            draining: draining.clone(),
         });
         let authenticator = Arc::new(Credentials::new(config.token_auth_file.as_deref(), issuer, objects)?);
         let plain = Plain { address: address.map(|it| it.to_string()).unwrap_or_default() };
@@ -153,14 +155,23 @@ impl Server {
                     drain: config.limits.drain,
                     ..serve::Limits::default()
                 };
-                Some(listener.run(tls, limits, pipeline.clone(), shutdown.clone()))
+                Some(listener.run(tls, limits, pipeline.clone(), draining.clone()))
             }
             None => None,
         };
+        tasks.spawn({
+            let draining = draining.clone();
+            async move {
+                shutdown.cancelled().await;
+                // Not ready any more, but serving: whoever watches `/readyz` has time to turn elsewhere.
+                tokio::time::sleep(config.limits.shutdown_delay).await;
+                draining.cancel();
+            }
+        });
         tasks.spawn(async move {
             match serving {
                 Some(serving) => serving.await,
-                None => shutdown.cancelled().await,
+                None => draining.cancelled().await,
             }
             background.cancel();
             if followed.await.is_err() {

@@ -8,6 +8,15 @@ use serde_json::Value;
 use crate::manifest::{name_of, namespace_of};
 use crate::resource::Resource;
 
+/// Prints a line to standard output, from a function whose errors are `anyhow`'s. A reader that has gone away is an error and not a panic, as it
+/// would be with `println!`.
+macro_rules! say {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", format_args!($($text)*)))?
+    };
+}
+pub(crate) use say;
+
 /// `-o`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -180,8 +189,12 @@ fn strip_managed_fields(value: &mut Value) {
 }
 
 /// The line about an object that was handled: `deployment.apps/web scaled`.
-pub fn done(resource: &Resource, object: &Value, what: &str) {
-    println!("{}/{} {what}", resource.printed(), name_of(object));
+///
+/// # Errors
+/// When the output is closed.
+pub fn done(resource: &Resource, object: &Value, what: &str) -> Result<()> {
+    say!("{}/{} {what}", resource.printed(), name_of(object));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ const STEP_MAX: Duration = Duration::from_secs(10);
 /// How much of an agent's refusal is handed on.
 const REFUSAL_BYTES_MAX: usize = 50_000;
 
+/// How nodes name their runtime whose pods exist only as words.
+const HOLLOW: &str = "hollow://";
+
 /// Which addresses of a node are tried, in this order. The certificate is judged by the node's name, whichever is used.
 const ADDRESS_TYPES: [&str; 3] = ["InternalIP", "Hostname", "ExternalIP"];
 
@@ -134,6 +137,15 @@ impl Place {
     /// As the Node's status tells.
     fn of(node: &str, found: &Found) -> status::Result<Self> {
         let object: Value = serde_json::from_slice(&found.json).map_err(Status::internal)?;
+        let port = object["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
+        let port = port.and_then(|it| u16::try_from(it).ok()).filter(|it| *it != 0);
+        let runtime = object["status"]["nodeInfo"]["containerRuntimeVersion"].as_str().unwrap_or_default();
+        if port.is_none() && runtime.starts_with(HOLLOW) {
+            // Nobody listens for it: its address is only a word, behind which a stranger may be.
+            return Err(Status::bad_request(format!(
+                "the pods of node {node:?} are hollow: they run no processes and write no logs"
+            )));
+        }
         let addresses = object["status"]["addresses"].as_array();
         let host = ADDRESS_TYPES
             .iter()
@@ -141,8 +153,6 @@ impl Place {
         let host = host.ok_or_else(|| {
             plain(format!("no preferred addresses found; known addresses: {}", object["status"]["addresses"]))
         })?;
-        let port = object["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
-        let port = port.and_then(|it| u16::try_from(it).ok()).filter(|it| *it != 0);
         Ok(Place { node: node.to_owned(), host: host.to_owned(), port: port.unwrap_or(10250) })
     }
 }
@@ -371,6 +381,8 @@ mod tests {
         assert_eq!(place(status).unwrap().authority(), "192.0.2.1:31000");
         let plain = json!({"addresses":[{"type":"InternalIP","address":"2001:db8::1"}]});
         assert_eq!(place(plain).unwrap().authority(), "[2001:db8::1]:10250");
+        let hollow = json!({"addresses":[{"type":"InternalIP","address":"192.0.2.1"}], "nodeInfo":{"containerRuntimeVersion":"hollow://1"}});
+        assert_eq!(place(hollow).unwrap_err().code(), 400);
         assert!(place(json!({})).unwrap_err().message.starts_with("no preferred addresses found"));
     }
 }

@@ -90,7 +90,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
         next_bookmark: Instant::now() + random::jitter(BOOKMARK_INTERVAL, 0.1),
         end: Instant::now() + options.timeout.unwrap_or_else(|| random::jitter(LIFE_MIN, 1.0)),
         alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
-        shutdown: core.shutdown.clone(),
+        shutdown: core.draining.clone(),
         table,
         _open: {
             let count = core.cache.watcher_count();

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::output::Table;
+use crate::output::say;
 use crate::session::Session;
 
 /// The flags.
@@ -43,7 +44,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         }
         if args.output.as_deref() == Some("name") {
             let group = if it.group.is_empty() { String::new() } else { format!(".{}", it.group) };
-            println!("{}{group}", it.plural);
+            say!("{}{group}", it.plural);
             continue;
         }
         let mut row =

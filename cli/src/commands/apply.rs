@@ -123,6 +123,6 @@ async fn apply(args: &Args, session: &Session, document: &Document) -> Result<()
         Some(before) if args.dry_run == DryRun::None && revision(&before) == revision(&after) => "unchanged",
         Some(_) => "configured",
     };
-    done(&resource, &after, &format!("{what}{}", args.dry_run.suffix()));
+    done(&resource, &after, &format!("{what}{}", args.dry_run.suffix()))?;
     Ok(())
 }

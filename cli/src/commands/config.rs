@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use kube::config::{Kubeconfig, NamedContext};
 
 use crate::output::Table;
+use crate::output::say;
 use crate::session::Globals;
 
 /// The subcommands.
@@ -48,7 +49,7 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
             if !raw {
                 redact(&mut config);
             }
-            print!("{}", serde_saphyr::to_string(&config)?);
+            std::io::Write::write_all(&mut std::io::stdout().lock(), serde_saphyr::to_string(&config)?.as_bytes())?;
         }
         What::GetContexts => {
             let mut table = Table::new(&["CURRENT", "NAME", "CLUSTER", "AUTHINFO", "NAMESPACE"]);
@@ -66,12 +67,12 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
             }
             table.print(&mut std::io::stdout().lock(), true)?;
         }
-        What::CurrentContext => println!("{}", config.current_context.context("current-context is not set")?),
+        What::CurrentContext => say!("{}", config.current_context.context("current-context is not set")?),
         What::UseContext { name } => {
             context(&mut config, &name)?;
             config.current_context = Some(name.clone());
             super::up::write_kubeconfig(&path, &config)?;
-            println!("Switched to context \"{name}\".");
+            say!("Switched to context \"{name}\".");
         }
         What::SetContext { name, current } => {
             let name = match (name, current) {
@@ -82,7 +83,7 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
             let namespace = globals.namespace.clone().context("nothing to set: give --namespace")?;
             context(&mut config, &name)?.context.get_or_insert_default().namespace = Some(namespace);
             super::up::write_kubeconfig(&path, &config)?;
-            println!("Context \"{name}\" modified.");
+            say!("Context \"{name}\" modified.");
         }
     }
     Ok(())

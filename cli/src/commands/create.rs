@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::commands::apply::{DryRun, field_validation};
 use crate::fail::{self, SomeFailed};
 use crate::manifest::{Files, namespace_of};
+use crate::output::say;
 use crate::output::{Format, done, print_value};
 use crate::session::{JSON, Session, Url};
 
@@ -220,9 +221,9 @@ async fn create(how: &How, session: &Session, mut object: Value, validation: &st
         .with("dryRun", how.dry_run.query());
     let made = session.send(Method::POST, &url, JSON, &object).await?;
     match how.output {
-        Some(Format::Name) => done(&resource, &made, ""),
+        Some(Format::Name) => done(&resource, &made, "")?,
         Some(format) => print_value(&mut std::io::stdout().lock(), &made, format)?,
-        None => done(&resource, &made, &format!("created{}", how.dry_run.suffix())),
+        None => done(&resource, &made, &format!("created{}", how.dry_run.suffix()))?,
     }
     Ok(())
 }
@@ -235,6 +236,6 @@ async fn token(session: &Session, name: &str, duration: Option<&str>, audiences:
     let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
     let url = Url::path(format!("/api/v1/namespaces/{}/serviceaccounts", session.namespace)).child(name).child("token");
     let answer = session.send(Method::POST, &url, JSON, &body).await?;
-    println!("{}", answer["status"]["token"].as_str().context("the server gave no token")?);
+    say!("{}", answer["status"]["token"].as_str().context("the server gave no token")?);
     Ok(())
 }

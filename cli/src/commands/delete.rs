@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::fail::{self, SomeFailed};
 use crate::manifest::{name_of, namespace_of};
+use crate::output::say;
 use crate::resource::Resource;
 use crate::session::{JSON, Session, Url, is_not_found};
 use crate::target::Target;
@@ -71,7 +72,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         }
     }
     if objects.is_empty() {
-        println!("No resources found");
+        say!("No resources found");
     }
     let mut waiting = Vec::new();
     for (resource, namespace, name) in objects {
@@ -79,7 +80,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         match delete(&args, session, &url).await {
             Ok(uid) => {
                 let forced = if args.force { "force deleted" } else { "deleted" };
-                println!("{} \"{name}\" {forced}", resource.printed());
+                say!("{} \"{name}\" {forced}", resource.printed());
                 waiting.push((resource, url, uid));
             }
             Err(error) if args.ignore_not_found && is_not_found(&error) => {}

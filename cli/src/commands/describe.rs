@@ -1,18 +1,24 @@
 //! `orlop describe`: an object in detail, with its Events.
 //!
-//! What stands where follows kubectl for pods, nodes, deployments and services, the kinds that people describe; every other kind is printed
+//! What stands where follows kubectl, which has pages of their own for the kinds that people describe; every other kind is printed
 //! field by field, as kubectl does for kinds it does not know.
 
+mod data;
+mod network;
 mod node;
 mod pod;
+mod rights;
 mod workload;
+
+use std::io::Write;
 
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::manifest::{name_of, namespace_of};
-use crate::output::Table;
+use crate::output::{Table, say};
+use crate::resource::Resource;
 use crate::session::{JSON, Session, Url};
 use crate::target::Target;
 
@@ -32,13 +38,14 @@ pub struct Args {
 /// When an object is missing.
 pub async fn run(args: Args, session: &Session) -> Result<()> {
     let objects = args.target.objects(session).await?;
+    let resources = session.resources().await?;
     if objects.is_empty() {
         eprintln!("No resources found in {} namespace.", session.namespace);
     }
     let now = orlop_client::clock::now();
     for (at, (resource, object)) in objects.iter().enumerate() {
         if at > 0 {
-            println!("\n");
+            say!("\n");
         }
         let mut page = Page { now, lines: Vec::new() };
         match resource.kind.as_str() {
@@ -49,14 +56,42 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
                 node::describe(&mut page, object, pods["items"].as_array().map_or(&[], Vec::as_slice));
             }
             "Deployment" | "ReplicaSet" => workload::describe(&mut page, object),
+            "Service" => {
+                let of_it = format!("kubernetes.io/service-name={}", name_of(object));
+                let slices = beside(session, resources.named("endpointslices.discovery.k8s.io")?, object, of_it);
+                network::service(&mut page, object, &slices.await?);
+            }
+            "Endpoints" => network::endpoints(&mut page, object),
+            "EndpointSlice" => network::slice(&mut page, object),
+            "ConfigMap" => data::config_map(&mut page, object),
+            "Secret" => data::secret(&mut page, object),
+            "ServiceAccount" => {
+                let secrets = beside(session, resources.named("secrets")?, object, String::new()).await?;
+                data::service_account(&mut page, object, &secrets);
+            }
+            "Namespace" => data::namespace(&mut page, object),
+            "Role" | "ClusterRole" => rights::role(&mut page, object),
+            "RoleBinding" | "ClusterRoleBinding" => rights::binding(&mut page, object),
             _ => page.generic(object),
         }
-        if args.show_events {
+        if args.show_events && !WITHOUT_EVENTS.contains(&resource.kind.as_str()) {
             events(&mut page, session, object).await?;
         }
-        print!("{}", page.text());
+        write!(std::io::stdout().lock(), "{}", page.text())?;
     }
     Ok(())
+}
+
+/// Kinds whose pages end without Events, as kubectl's do.
+const WITHOUT_EVENTS: &[&str] =
+    &["Secret", "Namespace", "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "Event"];
+
+/// Objects of the first of these kinds in the namespace of `object`, with these labels.
+async fn beside(session: &Session, kinds: Vec<&Resource>, object: &Value, labels: String) -> Result<Vec<Value>> {
+    let Some(kind) = kinds.first() else { return Ok(Vec::new()) };
+    let url = Url::of(kind, namespace_of(object)).with("labelSelector", labels);
+    let mut found = session.get(&url, JSON).await?;
+    Ok(found["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
 }
 
 /// A page of `Name:  value` lines at some depth; values of one depth are aligned.
@@ -93,11 +128,21 @@ impl Page {
 
     /// A table below a heading; `<none>` without rows.
     fn table(&mut self, name: &str, header: &[&str], rows: Vec<Vec<String>>) {
+        self.table_at(0, name, header, rows);
+    }
+
+    /// The same, at some depth.
+    fn table_at(&mut self, depth: usize, name: &str, header: &[&str], rows: Vec<Vec<String>>) {
         if rows.is_empty() {
-            self.field(0, name, "<none>");
+            self.field(depth, name, "<none>");
             return;
         }
-        self.line(0, format!("{name}:"));
+        self.table_always(depth, name, header, rows);
+    }
+
+    /// A table whose columns are named also when it has no rows.
+    fn table_always(&mut self, depth: usize, name: &str, header: &[&str], rows: Vec<Vec<String>>) {
+        self.line(depth, format!("{name}:"));
         let underline = header.iter().map(|it| "-".repeat(it.len())).collect();
         let mut table = Table::new(header);
         table.push(underline);
@@ -105,7 +150,7 @@ impl Page {
         let mut text = Vec::new();
         if table.print(&mut text, true).is_ok() {
             for line in String::from_utf8_lossy(&text).lines() {
-                self.line(1, line);
+                self.line(depth + 1, line);
             }
         }
     }
@@ -145,15 +190,6 @@ impl Page {
         self.field(0, "Created", plain(&object["metadata"]["creationTimestamp"]));
         for (name, value) in object.as_object().into_iter().flatten() {
             if !["metadata", "apiVersion", "kind"].contains(&name.as_str()) {
-                // What a Secret holds is not shown, only how much.
-                if object["kind"] == "Secret" && name == "data" {
-                    self.line(0, "Data:");
-                    for (key, value) in value.as_object().into_iter().flatten() {
-                        let length = value.as_str().map_or(0, |it| it.trim_end_matches('=').len() * 3 / 4);
-                        self.field(1, key, format!("{length} bytes"));
-                    }
-                    continue;
-                }
                 self.tree(0, name, value);
             }
         }
@@ -218,6 +254,16 @@ fn plain(value: &Value) -> String {
         Value::String(it) => it.clone(),
         other => other.to_string(),
     }
+}
+
+/// The items of a list; none of what is no list.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// A text that says something.
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|it| !it.is_empty())
 }
 
 /// `hostIP` → `Host IP`, `nodeName` → `Node Name`.
@@ -286,14 +332,5 @@ mod tests {
         {
             assert_eq!(title(name), expected);
         }
-    }
-
-    #[test]
-    fn a_secret_is_not_shown() {
-        let mut page = Page { now: Timestamp::UNIX_EPOCH, lines: Vec::new() };
-        page.generic(&serde_json::json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "s"}, "data": {"key": "aGlkZGVu"}}));
-        let text = page.text();
-        assert!(text.contains("key:  6 bytes"), "{text}");
-        assert!(!text.contains("aGlkZGVu") && !text.contains("hidden"), "{text}");
     }
 }

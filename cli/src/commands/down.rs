@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use super::up;
 use crate::commands::node;
+use crate::output::say;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -40,12 +41,12 @@ pub async fn run(args: Args) -> Result<()> {
             let name = entry.file_name().to_string_lossy().into_owned();
             node::clean(&name, &entry.path()).await.with_context(|| format!("cleaning up the node {name}"))?;
             std::fs::remove_dir_all(entry.path())?;
-            println!("node \"{name}\" removed");
+            say!("node \"{name}\" removed");
         }
     }
     if args.purge {
         std::fs::remove_dir_all(&data_dir)?;
-        println!("{} removed", data_dir.display());
+        say!("{} removed", data_dir.display());
     }
     Ok(())
 }
@@ -71,6 +72,6 @@ async fn stop(data_dir: &std::path::Path) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    println!("cluster stopped");
+    say!("cluster stopped");
     Ok(())
 }

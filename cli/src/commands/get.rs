@@ -1,12 +1,13 @@
 //! `orlop get`: objects as the server's tables, or whole.
 
+mod watch;
+
 use std::io::{BufWriter, Write};
 
 use anyhow::{Result, bail};
-use futures::{AsyncBufReadExt, StreamExt};
-use http::{Request, header};
 use serde_json::{Value, json};
 
+use crate::fail::{SomeFailed, words};
 use crate::output::{Format, Shown, TABLE, Table, print_value};
 use crate::session::{JSON, Session, is_not_found};
 use crate::target::{Selection, Target};
@@ -49,7 +50,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
         let [selection] = &selections[..] else {
             bail!("you may only specify a single resource type or object with --watch")
         };
-        return watch(&args, session, selection).await;
+        return watch::run(&args, session, selection).await;
     }
     match args.output {
         Format::Table | Format::Wide => tables(&args, session, &selections).await,
@@ -68,6 +69,32 @@ async fn ask(args: &Args, session: &Session, selection: &Selection, accept: &str
     }
 }
 
+/// What could not be had of several things that were asked for: the others are printed all the same, as kubectl does.
+#[derive(Default)]
+struct Missing(Vec<anyhow::Error>);
+
+impl Missing {
+    /// The answer, if there is one. Only a named object may be missing: what fails otherwise fails for all.
+    fn or_note(&mut self, answer: Result<Option<Value>>, of: &Selection) -> Result<Option<Value>> {
+        match answer {
+            Err(error) if of.name.is_some() && is_not_found(&error) => {
+                self.0.push(error);
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Says what was missing, after all else was printed.
+    fn report(mut self) -> Result<()> {
+        if self.0.len() < 2 {
+            return self.0.pop().map_or(Ok(()), Err);
+        }
+        self.0.iter().for_each(|it| eprintln!("{}", words(it)));
+        Err(SomeFailed(self.0.len()).into())
+    }
+}
+
 fn shown(args: &Args, several: bool) -> Shown {
     Shown {
         wide: args.output == Format::Wide,
@@ -81,6 +108,7 @@ async fn tables(args: &Args, session: &Session, selections: &[Selection]) -> Res
     let mut out = BufWriter::new(std::io::stdout().lock());
     let several = selections.iter().any(|it| it.resource != selections[0].resource);
     let mut printed = false;
+    let mut missing = Missing::default();
     let mut at = 0;
     while at < selections.len() {
         // Objects of one kind share a table.
@@ -89,7 +117,8 @@ async fn tables(args: &Args, session: &Session, selections: &[Selection]) -> Res
             selections[at..].iter().position(|it| it.resource != *resource).map_or(selections.len(), |it| at + it);
         let (mut table, mut keys) = (Table::default(), Vec::new());
         for selection in &selections[at..end] {
-            let Some(answer) = ask(args, session, selection, TABLE).await? else { continue };
+            let answer = ask(args, session, selection, TABLE).await;
+            let Some(answer) = missing.or_note(answer, selection)? else { continue };
             if let Some(path) = &args.sort_by {
                 keys.extend(answer["rows"].as_array().into_iter().flatten().map(|row| sort_key(&row["object"], path)));
             }
@@ -109,22 +138,24 @@ async fn tables(args: &Args, session: &Session, selections: &[Selection]) -> Res
         table.print(&mut out, !args.no_headers)?;
     }
     out.flush()?;
-    if !printed && !args.ignore_not_found {
+    if !printed && !args.ignore_not_found && missing.0.is_empty() {
         if args.target.all_namespaces || selections.iter().all(|it| !it.resource.namespaced) {
             eprintln!("No resources found");
         } else {
             eprintln!("No resources found in {} namespace.", session.namespace);
         }
     }
-    Ok(())
+    missing.report()
 }
 
 async fn values(args: &Args, session: &Session, selections: &[Selection]) -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut items = Vec::new();
     let mut single = None;
+    let mut missing = Missing::default();
     for selection in selections {
-        let Some(mut answer) = ask(args, session, selection, JSON).await? else { continue };
+        let answer = ask(args, session, selection, JSON).await;
+        let Some(mut answer) = missing.or_note(answer, selection)? else { continue };
         if selection.name.is_some() {
             single = Some(answer.clone());
             items.push((selection, answer));
@@ -143,18 +174,20 @@ async fn values(args: &Args, session: &Session, selections: &[Selection]) -> Res
         for (selection, item) in &items {
             writeln!(out, "{}/{}", selection.resource.printed(), crate::manifest::name_of(item))?;
         }
-        return Ok(out.flush()?);
+        out.flush()?;
+        return missing.report();
     }
     match single {
         Some(object) if selections.len() == 1 => print_value(&mut out, &object, args.output)?,
-        _ if items.is_empty() && args.ignore_not_found => {}
+        _ if items.is_empty() && (args.ignore_not_found || !missing.0.is_empty()) => {}
         _ => {
             let items: Vec<Value> = items.into_iter().map(|(_, it)| it).collect();
             let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items});
             print_value(&mut out, &list, args.output)?;
         }
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    missing.report()
 }
 
 /// What to sort by: numbers as numbers, all else as text; what has no such field comes first.
@@ -174,81 +207,6 @@ fn sort_key(object: &Value, path: &str) -> SortKey {
         Some(Value::String(it)) => SortKey::Text(it.clone()),
         Some(other) if !other.is_null() => SortKey::Text(other.to_string()),
         _ => SortKey::None,
-    }
-}
-
-async fn watch(args: &Args, session: &Session, selection: &Selection) -> Result<()> {
-    let tables = matches!(args.output, Format::Table | Format::Wide);
-    let accept = if tables { TABLE } else { JSON };
-    // A watch of one object is a watch of the collection with its name.
-    let mut fields = args.target.field_selector.clone();
-    if let Some(name) = &selection.name {
-        fields = format!("metadata.name={name}");
-    }
-    let collection = Selection { name: None, ..selection.clone() };
-    let base = collection.url().with("labelSelector", &args.target.selector).with("fieldSelector", fields);
-    let start = session.get(&base, accept).await?;
-    if selection.name.is_some() && start[if tables { "rows" } else { "items" }].as_array().is_none_or(Vec::is_empty) {
-        // Ask for it by name, so that the error is the server's.
-        session.get(&selection.url(), JSON).await?;
-    }
-    let mut table = Table::default();
-    let mut header = !args.no_headers;
-    if !args.watch_only {
-        if tables {
-            table = Table::of(&start, &selection.resource, shown(args, false));
-            if !table.is_empty() {
-                table.print(&mut std::io::stdout().lock(), header)?;
-                header = false;
-            }
-        } else {
-            for item in start["items"].as_array().into_iter().flatten() {
-                print_object(args, selection, item)?;
-            }
-        }
-    }
-    let mut revision = start["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-    loop {
-        let url =
-            base.clone().with("watch", "true").with("resourceVersion", &revision).with("allowWatchBookmarks", "true");
-        let request = Request::get(url.text()).header(header::ACCEPT, accept).body(Vec::new())?;
-        let mut lines = session.client().request_stream(request).await?.lines();
-        let mut ended_with = None;
-        while let Some(line) = lines.next().await {
-            let event: Value = match line {
-                Ok(line) => serde_json::from_str(&line)?,
-                // The connection broke: the next watch begins where this one ended.
-                Err(error) => {
-                    ended_with = Some(error);
-                    break;
-                }
-            };
-            let object = &event["object"];
-            match event["type"].as_str().unwrap_or_default() {
-                "ERROR" => bail!("{}", object["message"].as_str().unwrap_or("the watch failed")),
-                "BOOKMARK" => {}
-                _ if tables => {
-                    let mut answer = object.clone();
-                    if answer["columnDefinitions"].is_null() {
-                        // Only the first table of a watch says which columns there are.
-                        answer["columnDefinitions"] = start["columnDefinitions"].clone();
-                    }
-                    table.append(Table::of(&answer, &selection.resource, shown(args, false)));
-                    table.print(&mut std::io::stdout().lock(), header)?;
-                    header = false;
-                }
-                _ => print_object(args, selection, object)?,
-            }
-            let seen = object["metadata"]["resourceVersion"].as_str();
-            let seen = seen.or_else(|| object["rows"][0]["object"]["metadata"]["resourceVersion"].as_str());
-            if let Some(seen) = seen.filter(|it| !it.is_empty()) {
-                seen.clone_into(&mut revision);
-            }
-        }
-        if ended_with.is_some() {
-            // The server went away; without a pause this would spin until it is back.
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        }
     }
 }
 

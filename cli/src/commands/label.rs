@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::manifest::{name_of, namespace_of};
+use crate::output::say;
 use crate::session::{MERGE_PATCH, Session};
 use crate::target::{Selection, Target};
 
@@ -50,9 +51,9 @@ pub(super) async fn change(mut args: Args, session: &Session, field: &str, done:
     for (resource, object) in args.target.objects(session).await? {
         let current = &object["metadata"][field];
         if args.list {
-            println!("Listing {field} for {}.{}/{}:", resource.kind, resource.group, name_of(&object));
+            say!("Listing {field} for {}.{}/{}:", resource.kind, resource.group, name_of(&object));
             for (key, value) in current.as_object().into_iter().flatten() {
-                println!(" {key}={}", value.as_str().unwrap_or_default());
+                say!(" {key}={}", value.as_str().unwrap_or_default());
             }
             continue;
         }
@@ -75,7 +76,7 @@ pub(super) async fn change(mut args: Args, session: &Session, field: &str, done:
             let patch = json!({"metadata": {field: values}});
             session.send(Method::PATCH, &url.with("fieldManager", "orlop-label"), MERGE_PATCH, &patch).await?;
         }
-        println!("{}/{} {said}", resource.printed(), name_of(&object));
+        say!("{}/{} {said}", resource.printed(), name_of(&object));
     }
     Ok(())
 }

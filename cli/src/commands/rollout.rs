@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::manifest::{name_of, namespace_of};
+use crate::output::say;
 use crate::output::{Table, done};
 use crate::resource::Resource;
 use crate::session::{JSON, MERGE_PATCH, STRATEGIC_PATCH, Session, Url};
@@ -94,7 +95,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
                 let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
                 let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
                 session.send(Method::PATCH, &url(&resource, &object), STRATEGIC_PATCH, &patch).await?;
-                done(&resource, &object, "restarted");
+                done(&resource, &object, "restarted")?;
             }
         }
     }
@@ -125,7 +126,7 @@ async fn pause(session: &Session, target: &Target, paused: bool) -> Result<()> {
         }
         let patch = json!({"spec": {"paused": paused}});
         session.send(Method::PATCH, &url(&resource, &object), MERGE_PATCH, &patch).await?;
-        done(&resource, &object, if paused { "paused" } else { "resumed" });
+        done(&resource, &object, if paused { "paused" } else { "resumed" })?;
     }
     Ok(())
 }
@@ -165,7 +166,7 @@ async fn status(session: &Session, resource: &Resource, object: &Value, watch: b
     loop {
         let (text, complete) = progress(&session.get(&url, JSON).await?)?;
         if text != said {
-            println!("{text}");
+            say!("{text}");
             said = text;
         }
         if complete || !watch {
@@ -205,7 +206,7 @@ async fn history(session: &Session, resource: &Resource, object: &Value, revisio
     let all = revisions(session, object).await?;
     if revision > 0 {
         let (_, set) = all.iter().find(|(it, _)| *it == revision).context("unable to find the specified revision")?;
-        println!("{}/{} with revision #{revision}", resource.printed(), name_of(object));
+        say!("{}/{} with revision #{revision}", resource.printed(), name_of(object));
         crate::output::print_value(
             &mut std::io::stdout().lock(),
             &set["spec"]["template"],
@@ -213,14 +214,14 @@ async fn history(session: &Session, resource: &Resource, object: &Value, revisio
         )?;
         return Ok(());
     }
-    println!("{}/{} ", resource.printed(), name_of(object));
+    say!("{}/{} ", resource.printed(), name_of(object));
     let mut table = Table::new(&["REVISION", "CHANGE-CAUSE"]);
     for (revision, set) in &all {
         let cause = set["metadata"]["annotations"][CAUSE].as_str().unwrap_or("<none>");
         table.push(vec![revision.to_string(), cause.to_owned()]);
     }
     table.print(&mut std::io::stdout().lock(), true)?;
-    println!();
+    say!("");
     Ok(())
 }
 
@@ -242,7 +243,7 @@ async fn undo(session: &Session, resource: &Resource, object: &Value, to: u64) -
         labels.remove("pod-template-hash");
     }
     if template == object["spec"]["template"] {
-        println!(
+        say!(
             "{}/{} skipped rollback (current template already matches revision {})",
             resource.printed(),
             name_of(object),
@@ -256,7 +257,7 @@ async fn undo(session: &Session, resource: &Resource, object: &Value, to: u64) -
         {"op": "replace", "path": "/spec/template", "value": template},
     ]);
     session.send(Method::PATCH, &url(resource, object), "application/json-patch+json", &patch).await?;
-    done(resource, object, "rolled back");
+    done(resource, object, "rolled back")?;
     Ok(())
 }
 

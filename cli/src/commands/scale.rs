@@ -41,7 +41,7 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
             patch["metadata"] = json!({"resourceVersion": scale["metadata"]["resourceVersion"]});
         }
         session.send(Method::PATCH, &url, MERGE_PATCH, &patch).await?;
-        done(&resource, &object, "scaled");
+        done(&resource, &object, "scaled")?;
     }
     Ok(())
 }

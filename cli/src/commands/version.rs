@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::output::say;
 use crate::session::{Globals, JSON, Session, Url};
 
 /// The flags.
@@ -17,10 +18,10 @@ pub struct Args {
 /// # Errors
 /// When the server does not answer.
 pub async fn run(args: Args, globals: &Globals) -> Result<()> {
-    println!("Client Version: v{}", env!("CARGO_PKG_VERSION"));
+    say!("Client Version: v{}", env!("CARGO_PKG_VERSION"));
     if !args.client {
         let version = Session::open(globals).await?.get(&Url::path("/version"), JSON).await?;
-        println!("Server Version: {}", version["gitVersion"].as_str().unwrap_or("unknown"));
+        say!("Server Version: {}", version["gitVersion"].as_str().unwrap_or("unknown"));
     }
     Ok(())
 }
