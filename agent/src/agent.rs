@@ -96,7 +96,11 @@ impl Agent {
         }
         let mut runtime = std::pin::pin!(listen(Arc::clone(&self.host), Arc::clone(&self.bells), shutdown.clone()));
         loop {
-            let last_renewal = *renewed.borrow();
+            // Seen with this: a renewal of before the fence must not lift it again.
+            let last_renewal = *renewed.borrow_and_update();
+            if self.fenced && fence_after.is_none_or(|it| last_renewal.elapsed() < it) {
+                self.unfence(&store).await;
+            }
             let fence_at = fence_after.filter(|_| !self.fenced).map(|it| last_renewal + it);
             let fence = async {
                 match fence_at {
@@ -108,7 +112,7 @@ impl Agent {
                 () = shutdown.cancelled() => break,
                 () = &mut runtime => {}
                 () = fence => self.fence(&renewed, fence_after),
-                _ = renewed.changed(), if self.fenced => self.unfence(&store).await,
+                _ = renewed.changed(), if self.fenced => {}
                 first = changes.next() => {
                     let mut batch = vec![first];
                     while let Some(it) = changes.try_next() {

@@ -46,6 +46,28 @@ pub struct HostPort {
     pub protocol: Protocol,
 }
 
+impl HostPort {
+    /// Sees that nobody on the host listens on the port: the rules that lead it to the pod would take his connections away.
+    ///
+    /// # Errors
+    /// [`NetworkError::PortInUse`]; what cannot be tried counts as free.
+    fn is_free(&self) -> Result<(), NetworkError> {
+        let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let at = (ip, self.host_port);
+        let (name, tried) = match self.protocol {
+            Protocol::Tcp => ("tcp4", std::net::TcpListener::bind(at).map(drop)),
+            Protocol::Udp => ("udp4", std::net::UdpSocket::bind(at).map(drop)),
+            Protocol::Sctp => return Ok(()),
+        };
+        match tried {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                Err(NetworkError::PortInUse { port: self.host_port, at: format!("{name} {ip}:{}", self.host_port) })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why the network did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -55,6 +77,9 @@ pub enum NetworkError {
     /// The configuration cannot work.
     #[error("{0}")]
     Config(String),
+    /// Somebody else on the host listens on a pod's host port.
+    #[error("cannot open hostport {port}: listen {at}: bind: address already in use")]
+    PortInUse { port: u16, at: String },
     /// The sandbox's process is gone, and its namespace with it.
     #[error("the sandbox's network namespace is gone (process {0})")]
     NamespaceGone(u32),
@@ -117,5 +142,24 @@ pub async fn tend(network: Arc<dyn PodNetwork>, shutdown: CancellationToken) {
             }
             last_failure = failure;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_not_free() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host_port = taken.local_addr().unwrap().port();
+        let port = HostPort { host_ip: None, host_port, container_port: 80, protocol: Protocol::Tcp };
+        let words = port.is_free().unwrap_err().to_string();
+        assert_eq!(
+            words,
+            format!("cannot open hostport {host_port}: listen tcp4 0.0.0.0:{host_port}: bind: address already in use")
+        );
+        drop(taken);
+        port.is_free().unwrap();
     }
 }

@@ -87,12 +87,16 @@ impl NodeKeeper {
     /// Waits until the node has a range of pod addresses; none when `shutdown` comes first.
     pub async fn pod_cidr(&self, mut node: Node, shutdown: &CancellationToken) -> Option<Ipv4Net> {
         let mut wait = CIDR_LOOK;
+        let mut told = false;
         loop {
             let cidr = node.spec.as_ref().and_then(|it| it.pod_cidr.as_deref()).filter(|it| !it.is_empty());
             match cidr.map(str::parse::<Ipv4Net>) {
                 Some(Ok(it)) => return Some(it),
                 Some(Err(error)) => tracing::warn!(%error, cidr, "the node's pod CIDR cannot be read"),
-                None => tracing::debug!(node = self.about.name, "waiting for a pod CIDR"),
+                None if !std::mem::replace(&mut told, true) => {
+                    tracing::info!(node = self.about.name, "waiting for the controllers to give the node a pod CIDR");
+                }
+                None => {}
             }
             tokio::select! {
                 () = shutdown.cancelled() => return None,

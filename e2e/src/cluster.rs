@@ -36,11 +36,20 @@ pub struct Options {
     pub nodes: usize,
     /// Nodes that one agent plays over the hollow runtime; 0 for real agents.
     pub hollow_nodes: usize,
+    /// Further flags of the agents.
+    pub agent_flags: &'static [&'static str],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { form: Form::Apart, store: "embedded".into(), runtime: "hollow", nodes: 1, hollow_nodes: 0 }
+        Options {
+            form: Form::Apart,
+            store: "embedded".into(),
+            runtime: "hollow",
+            nodes: 1,
+            hollow_nodes: 0,
+            agent_flags: &[],
+        }
     }
 }
 
@@ -144,7 +153,8 @@ impl Cluster {
         self.folder.as_ref().map_or(Path::new("/"), TempDir::path)
     }
 
-    fn data_dir(&self) -> PathBuf {
+    /// The control plane's data directory.
+    pub fn data_dir(&self) -> PathBuf {
         self.folder().join("data")
     }
 
@@ -203,7 +213,7 @@ impl Cluster {
                 it.args(["--runtime", self.options.runtime, "--port", "0", "--cluster-cidr", &self.cidr]);
                 // Reached by the host and the pods; a hollow node has neither bridge nor pods.
                 it.args(["--address", if self.options.runtime == "hollow" { "127.0.0.1" } else { "gateway" }]);
-                it.arg("--data-dir").arg(self.folder().join(part));
+                it.arg("--data-dir").arg(self.folder().join(part)).args(self.options.agent_flags);
                 if self.options.hollow_nodes > 0 {
                     it.args(["--hollow-nodes", &self.options.hollow_nodes.to_string(), "--node-name", "hollow"]);
                 } else {
@@ -264,7 +274,7 @@ impl Cluster {
         Ok(path)
     }
 
-    /// Starts a part that does not run: `up`, `apiserver`, `scheduler`, `controllers`, `agent-1`.
+    /// Starts a part that does not run: `up`, `apiserver`, `scheduler`, `controllers`, `agent-1`; `scheduler-2` is a second scheduler.
     ///
     /// # Errors
     /// When its program cannot be started.
@@ -298,7 +308,7 @@ impl Cluster {
     /// When the server ends or takes too long.
     pub fn wait_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + READY_LIMIT;
-        let probe = crate::client::Probe::new(self.port)?;
+        let probe = crate::client::Probe::new(self.port, &self.data_dir());
         let form = self.options.form;
         loop {
             if probe.ready() {

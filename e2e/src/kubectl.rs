@@ -73,6 +73,11 @@ impl Kubectl {
         &self.program
     }
 
+    /// Its kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// A command to be run by the caller.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("timeout");

@@ -27,6 +27,8 @@ pub struct Server {
     data: PathBuf,
     store: String,
     port: u16,
+    /// Flags beside those that every test's server has.
+    more: Vec<String>,
     child: Child,
 }
 
@@ -64,6 +66,8 @@ pub struct Answer {
     pub json: Value,
     /// The body, or what curl said.
     pub text: String,
+    /// What the server warns of (`Warning: 299 - "..."`), one text each.
+    pub warnings: Vec<String>,
 }
 
 impl Server {
@@ -72,10 +76,19 @@ impl Server {
     /// # Errors
     /// When it ends or does not become ready; its log is in the error.
     pub fn start(data: &Path, store: &str) -> Result<Server> {
+        Self::start_with(data, store, &[])
+    }
+
+    /// Starts a server with further flags and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(data: &Path, store: &str, more: &[&str]) -> Result<Server> {
+        let more: Vec<String> = more.iter().map(|it| (*it).to_owned()).collect();
         loop {
             let port = tool::free_port()?;
-            let child = Self::spawn(data, store, port)?;
-            let mut server = Server { data: data.to_owned(), store: store.to_owned(), port, child };
+            let child = Self::spawn(data, store, port, &more)?;
+            let mut server = Server { data: data.to_owned(), store: store.to_owned(), port, more: more.clone(), child };
             match server.wait_ready() {
                 Ok(()) => return Ok(server),
                 // Somebody else was quicker to listen there.
@@ -89,9 +102,10 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn(data: &Path, store: &str, port: u16) -> Result<Child> {
+    pub fn spawn(data: &Path, store: &str, port: u16, more: &[String]) -> Result<Child> {
         let mut command = Command::new(tool::ours("orlop-apiserver")?);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--store", store]).arg("--data-dir").arg(data);
+        command.args(more);
         // Beside the data directory: a full disk must not take the log with it.
         let logs = data.parent().context("the data directory has a parent")?;
         Child::start(&format!("apiserver-{port}"), logs, &mut command)
@@ -102,7 +116,7 @@ impl Server {
     /// # Errors
     /// When the process ends or takes too long.
     pub fn wait_ready(&mut self) -> Result<()> {
-        let probe = Probe::new(self.port)?;
+        let probe = Probe::new(self.port, &self.data);
         let outcome = wait::until("the API server is ready", READY_LIMIT, || {
             // Somebody else's server may answer on a port that was taken: ours says so in its log, and ends.
             if !self.child.runs() || (probe.ready() && self.child.log().contains("is ready")) {
@@ -138,7 +152,15 @@ impl Server {
     /// When it does not become ready.
     pub fn kill_and_restart(&mut self) -> Result<()> {
         self.child.kill();
-        self.child = Self::spawn(&self.data, &self.store, self.port)?;
+        self.restart()
+    }
+
+    /// Starts it again where it has ended, on the same port and data; waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn restart(&mut self) -> Result<()> {
+        self.child = Self::spawn(&self.data, &self.store, self.port, &self.more)?;
         self.wait_ready()
     }
 
@@ -164,6 +186,7 @@ impl Server {
         let mut command = Command::new(tool::machine("curl", "curl")?);
         command.args(["-sS", "--max-time", ANSWER_SECONDS, "-w", "\n%{http_code}", "-X", method]);
         command.arg("--cacert").arg(self.data.join("pki/ca.crt"));
+        command.arg("--dump-header").arg(folder.path().join("head"));
         let administrator;
         let certificate = match &request.credentials {
             Credentials::Administrator => {
@@ -196,7 +219,28 @@ impl Server {
         let (text, code) = all.rsplit_once('\n').unwrap_or(("", all.as_str()));
         let code = code.parse().unwrap_or(0);
         let text = if code == 0 { String::from_utf8_lossy(&output.stderr).into_owned() } else { text.to_owned() };
-        Ok(Answer { code, json: serde_json::from_str(&text).unwrap_or_default(), text })
+        let head = std::fs::read_to_string(folder.path().join("head")).unwrap_or_default();
+        let warnings =
+            head.lines().filter_map(|it| it.split_once(": ").filter(|it| it.0.eq_ignore_ascii_case("warning")));
+        let warnings = warnings.map(|it| it.1.trim().to_owned()).collect();
+        Ok(Answer { code, json: serde_json::from_str(&text).unwrap_or_default(), text, warnings })
+    }
+
+    /// A request that takes its time, with the administrator's certificate: a curl for the caller to run.
+    ///
+    /// # Errors
+    /// When there is no curl.
+    pub fn curl(&self, method: &str, path: &str) -> Result<Command> {
+        let beside = |name: &str| self.data.with_file_name(format!("curl-{}.{name}", self.port));
+        let (certificate, key) = self.administrator()?;
+        std::fs::write(beside("crt"), certificate)?;
+        std::fs::write(beside("key"), key)?;
+        let mut command = Command::new(tool::machine("curl", "curl")?);
+        command.args(["-sSN", "--max-time", ANSWER_SECONDS, "-X", method]);
+        command.arg("--cacert").arg(self.data.join("pki/ca.crt"));
+        command.arg("--cert").arg(beside("crt")).arg("--key").arg(beside("key"));
+        command.arg(format!("https://127.0.0.1:{}{path}", self.port));
+        Ok(command)
     }
 
     /// The administrator's certificate and key, in PEM.

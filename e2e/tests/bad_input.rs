@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use orlop_e2e::child::Child;
 use orlop_e2e::expect;
 use orlop_e2e::server::{Answer, Credentials, Request, Server};
 use orlop_e2e::{tool, wait};
@@ -82,9 +83,22 @@ fn bodies_are_refused_as_kubernetes_refuses_them() -> Result<()> {
     }
     // Warned of, and ignored, as the client asked.
     for (mode, at) in [("Warn", "w"), ("Ignore", "i")] {
-        let body = format!(r#"{{"metadata":{{"name":"{at}"}},"dota":{{}}}}"#);
+        let body = format!(r#"{{"metadata":{{"name":"{at}"}},"dota":{{}},"data":{{"a":"1","a":"2"}}}}"#);
         let answer = server.ask("POST", &format!("{CONFIG_MAPS}?fieldValidation={mode}"), &body)?;
         failures.extend(check(mode, &answer, 201, "", "").err().map(|it| format!("{it:#}")));
+        let mut warnings = answer.warnings.clone();
+        warnings.sort();
+        let expected: &[&str] = match mode {
+            "Warn" => &["299 - \"duplicate field \\\"data.a\\\"\"", "299 - \"unknown field \\\"dota\\\"\""],
+            _ => &[],
+        };
+        if warnings != expected {
+            failures.push(format!("{mode}: the warnings are {warnings:?}"));
+        }
+        // Of two the last counts, as Go's decoder has it; what is unknown is not kept.
+        if answer.json["data"]["a"] != "2" || !answer.json["dota"].is_null() {
+            failures.push(format!("{mode}: kept as {}", answer.json));
+        }
     }
     ensure!(failures.is_empty(), "{}\n{}", failures.join("\n"), server.child().tail());
     check("the server goes on", &server.ask("POST", CONFIG_MAPS, &name("good"))?, 201, "", "")
@@ -168,9 +182,9 @@ fn credentials_that_are_forged_or_expired_are_refused() -> Result<()> {
     check("a good certificate", &as_whom(&server, Credentials::Certificate(&good, &key))?, 200, "", "")?;
     for (what, certificate) in [("another CA's", &forged), ("an expired one", &expired)] {
         let answer = as_whom(&server, Credentials::Certificate(certificate, &key))?;
-        // Refused in the handshake, or by name; never let in.
-        ensure!(answer.code == 0 || answer.code == 401, "{what}: {answer:?}");
+        check(what, &answer, 401, "Unauthorized", "Unauthorized")?;
     }
+    bootstrap_tokens(&server)?;
     let request = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"expirationSeconds":600}}"#;
     let account = server.ask("POST", "/api/v1/namespaces/default/serviceaccounts", r#"{"metadata":{"name":"bot"}}"#)?;
     check("an account", &account, 201, "", "")?;
@@ -211,9 +225,43 @@ fn credentials_that_are_forged_or_expired_are_refused() -> Result<()> {
     Ok(())
 }
 
+/// Tokens by which new machines are let in: the right secret, in time, for that use, and nothing else.
+fn bootstrap_tokens(server: &Server) -> Result<()> {
+    let secrets = "/api/v1/namespaces/kube-system/secrets";
+    let token = |id: &str, expiration: &str, usage: &str| {
+        let body = serde_json::json!({
+            "metadata": {"name": format!("bootstrap-token-{id}")}, "type": "bootstrap.kubernetes.io/token",
+            "stringData": {"token-id": id, "token-secret": "0123456789abcdef", "expiration": expiration, usage: "true"}});
+        check(id, &server.ask("POST", secrets, &body.to_string())?, 201, "", "")
+    };
+    token("aaaaaa", "2090-01-01T00:00:00Z", "usage-bootstrap-authentication")?;
+    token("bbbbbb", "2020-01-01T00:00:00Z", "usage-bootstrap-authentication")?;
+    token("cccccc", "2090-01-01T00:00:00Z", "usage-bootstrap-signing")?;
+    let forbidden = "configmaps is forbidden: User \"system:bootstrap:aaaaaa\" cannot list resource \"configmaps\" *";
+    let good = as_whom(server, Credentials::Bearer("aaaaaa.0123456789abcdef"))?;
+    check("a good token", &good, 403, "Forbidden", forbidden)?;
+    for (what, token) in [
+        ("a wrong secret", "aaaaaa.0123456789abcdee"),
+        ("a secret of another length", "aaaaaa.0123456789abcde"),
+        ("no secret", "aaaaaa."),
+        ("another's id", "dddddd.0123456789abcdef"),
+        ("an expired token", "bbbbbb.0123456789abcdef"),
+        ("a token for another use", "cccccc.0123456789abcdef"),
+    ] {
+        check(what, &as_whom(server, Credentials::Bearer(token))?, 401, "Unauthorized", "Unauthorized")?;
+    }
+    check("it is taken back", &server.ask("DELETE", &format!("{secrets}/bootstrap-token-aaaaaa"), "")?, 200, "", "")?;
+    let gone = as_whom(server, Credentials::Bearer("aaaaaa.0123456789abcdef"))?;
+    check("a token that was taken back", &gone, 401, "Unauthorized", "Unauthorized")
+}
+
 /// What a process said that did not start, and its exit code.
 fn failed_start(data: &std::path::Path, port: u16) -> Result<(i32, String)> {
-    let mut child = Server::spawn(data, "embedded", port)?;
+    outcome(Server::spawn(data, "embedded", port, &[])?)
+}
+
+/// What a process says and with which code it ends.
+fn outcome(mut child: Child) -> Result<(i32, String)> {
     wait::until("the process ends", Duration::from_secs(30), || {
         ensure!(!child.runs(), "it runs: {}", child.tail());
         Ok(())
@@ -230,6 +278,29 @@ fn a_port_in_use_is_said() -> Result<()> {
     let (code, log) = failed_start(&folder.path().join("data"), port)?;
     ensure!(code == 3, "the exit code is {code}: {log}");
     ensure!(log.contains("in use") && log.contains(&port.to_string()), "it says {log}");
+
+    let mut up = Command::new(tool::ours("orlop")?);
+    up.args(["up", "--runtime", "hollow", "--store", "memory", "--listen", &format!("127.0.0.1:{port}")]);
+    up.arg("--data-dir").arg(folder.path().join("up")).env("HOME", folder.path());
+    let (code, log) = outcome(Child::start("up", folder.path(), &mut up)?)?;
+    ensure!(code == 1 && log.contains("error: the address ") && log.contains("in use"), "orlop up: {code}: {log}");
+
+    let server = Server::start(&folder.path().join("data"), "memory")?;
+    let mut agent = Command::new(tool::ours("orlop-agent")?);
+    agent.args(["--runtime", "hollow", "--node-name", "one", "--address", "127.0.0.1", "--port", &port.to_string()]);
+    agent.arg("--kubeconfig").arg(server.kubeconfig()).arg("--data-dir").arg(folder.path().join("agent"));
+    let agent = Child::start("agent", folder.path(), &mut agent)?;
+    // In the place of the controllers.
+    wait::until("the node has a range of addresses", Duration::from_secs(30), || {
+        let range = r#"{"spec":{"podCIDR":"10.63.1.0/24","podCIDRs":["10.63.1.0/24"]}}"#;
+        let (content_type, body) = ("application/merge-patch+json", range.as_bytes());
+        let answer =
+            server.request("PATCH", "/api/v1/nodes/one", &Request { content_type, body, ..Request::default() })?;
+        ensure!(answer.code == 200, "{answer:?}");
+        Ok(())
+    })?;
+    let (code, log) = outcome(agent)?;
+    ensure!(code != 0 && log.contains("in use") && log.contains(&port.to_string()), "the agent: {code}: {log}");
     Ok(())
 }
 

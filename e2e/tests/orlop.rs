@@ -35,11 +35,29 @@ fn the_command_does_what_users_know_from_kubectl() -> Result<()> {
         Ok(it)
     };
     type Part = (&'static str, fn(&Case) -> Result<()>);
-    let parts: [Part; 5] =
-        [("objects", objects), ("apply", apply), ("rollouts", rollouts), ("watching", watching), ("about", about)];
+    let parts: [Part; 6] = [
+        ("objects", objects),
+        ("reads", reads),
+        ("apply", apply),
+        ("rollouts", rollouts),
+        ("watching", watching),
+        ("about", about),
+    ];
     for (name, part) in parts {
         case(name).and_then(|it| part(&it)).with_context(|| format!("{name}\n{}", cluster.logs()))?;
     }
+    pages(&case("pages")?, &cluster.kubectl()?).with_context(|| cluster.logs())?;
+    let away = case("away")?;
+    let watched = watched(&away, || {
+        cluster.kill_and_restart("apiserver")?;
+        cluster.wait_ready()?;
+        away.run("create configmap w")?;
+        // The pause before a watch begins again grows to 5 s at most.
+        std::thread::sleep(Duration::from_secs(6));
+        away.run("delete configmap w").map(drop)
+    })?;
+    expect::check("w 0 *\nw 0 *", &watched.0).context("a watch goes on behind the restart of the server")?;
+    ensure!(watched.1.starts_with("warning: the watch was interrupted"), "it says so: {:?}", watched.1);
     let orlop = cluster.orlop()?;
     cluster.part("apiserver")?.kill();
     let away = orlop.output(&["get", "pods"], "")?;
@@ -143,19 +161,119 @@ fn rollouts(it: &Case) -> Result<()> {
     it.prints("delete deployment web", "deployment.apps \"web\" deleted*")
 }
 
-fn watching(it: &Case) -> Result<()> {
+/// Lines are printed sorted, as names, of those that there are; what is missing shows in the exit code.
+fn reads(it: &Case) -> Result<()> {
+    for (name, size) in [("b", 1), ("a", 3), ("c", 2)] {
+        it.run(&format!("create configmap {name} --from-literal=k={}", "x".repeat(size)))?;
+        it.run(&format!("label configmap {name} size={size}"))?;
+    }
+    it.comes_to("get cm kube-root-ca.crt -o name", "configmap/kube-root-ca.crt")?;
+    it.prints("get cm -l size --sort-by=.metadata.labels.size -o name", "configmap/b\nconfigmap/c\nconfigmap/a")?;
+    it.prints("get cm -l size --sort-by={.metadata.name} --no-headers", "a 1 *\nb 1 *\nc 1 *")?;
+    it.prints("get cm b a -o name", "configmap/b\nconfigmap/a")?;
+    it.prints("get cm/b sa/default -o name", "configmap/b\nserviceaccount/default")?;
+    it.prints(
+        "get cm --field-selector metadata.name!=kube-root-ca.crt -o name",
+        "configmap/a\nconfigmap/b\nconfigmap/c",
+    )?;
+    it.refused(
+        "get cm --field-selector nothing=x",
+        "",
+        "Error from server (BadRequest): *field label not supported: nothing",
+    )?;
+    it.refused("get nothings", "", "error: the server doesn't have a resource type \"nothings\"")?;
+    let some = it.kubectl.output(&it.arguments("get cm none a nowhere --no-headers"), "")?;
+    expect::check("a 1 *", &some.stdout)?;
+    let missing = "Error from server (NotFound): configmaps \"none\" not found\nError from server (NotFound): configmaps \"nowhere\" not found";
+    expect::check(missing, &some.stderr)?;
+    ensure!(some.code == 1, "{some:?}");
+    it.prints("get cm none a --ignore-not-found -o name", "configmap/a")?;
+    // A reader that has had enough is no reason to panic.
+    let line = format!(
+        "{} describe clusterroles --kubeconfig {} | head -1",
+        it.kubectl.program().display(),
+        it.kubectl.kubeconfig().display()
+    );
+    let piped = std::process::Command::new("bash").args(["-o", "pipefail", "-c", &line]).output()?;
+    ensure!(piped.status.success() && piped.stderr.is_empty(), "{piped:?}");
+    it.prints("delete configmap a b", "configmap \"a\" deleted*\nconfigmap \"b\" deleted*")?;
+    let output = it.kubectl.output(&it.arguments("delete configmap a c"), "")?;
+    expect::check("configmap \"c\" deleted*", &output.stdout)?;
+    ensure!(output.code == 1 && output.stderr.contains("configmaps \"a\" not found"), "{output:?}");
+    Ok(())
+}
+
+/// `describe` of every kind that kubectl has a page for says what kubectl says; of all other kinds, every field.
+fn pages(it: &Case, kubectl: &orlop_e2e::kubectl::Kubectl) -> Result<()> {
+    it.run_with("apply -f -", WEB)?;
+    it.run("rollout status deployment/web --timeout=60s")?;
+    let kubectl = Case { kubectl: kubectl.clone(), namespace: it.namespace.clone() };
+    for line in [
+        "expose deployment web --port=80 --target-port=8080 --type=NodePort",
+        "create configmap a --from-literal=key=value --from-literal=other=second",
+        "create secret generic s --from-literal=p=q",
+        "create role r --verb=get,list --resource=pods,deployments.apps,pods/log --resource-name=one",
+        "create rolebinding b --role=r --serviceaccount=pages:default --user=me --group=us",
+    ] {
+        kubectl.run(line)?;
+    }
+    kubectl.comes_to("get endpoints web --no-headers", "web *:8080,*:8080 *")?;
+    for line in [
+        "service web",
+        "service kubernetes -n default",
+        "endpoints web",
+        "endpointslices -l kubernetes.io/service-name=web",
+        "configmap a",
+        "secret s",
+        "serviceaccount default",
+        "namespace pages",
+        "role r",
+        "rolebinding b",
+        "clusterrole view",
+        "clusterrole system:discovery",
+        "clusterrolebinding cluster-admin",
+    ] {
+        let line = format!("describe {line}");
+        // Rules are of different lengths, and kubectl's columns are closer.
+        let plain = |text: String| text.replace('-', "");
+        expect::check(&plain(kubectl.run(&line)?), &plain(it.run(&line)?)).with_context(|| line.clone())?;
+    }
+    for (line, words) in [
+        ("replicaset -l app=web", "Replicas: 2 current / 2 desired"),
+        ("deployment web", "Normal ScalingReplicaSet * deployment-controller Scaled up replica set web-* *"),
+        ("pod -l app=web", "Normal Scheduled * default-scheduler Successfully assigned pages/web-* to hollow-*"),
+        ("node hollow-0", "Name: hollow-0"),
+        ("lease kube-scheduler -n kube-system", "Holder Identity: scheduler*"),
+        ("events", "Kind: Event"),
+    ] {
+        expect::check(&format!("...\n{words}\n..."), &it.run(&format!("describe {line}"))?).with_context(|| line)?;
+    }
+    it.refused("describe pod none", "", "Error from server (NotFound): pods \"none\" not found")?;
+
+    // Hollow pods have no logs, and both programs say why.
+    let listed = it.run("get pods -l app=web -o name")?;
+    let pod = listed.lines().next().context("there is a pod")?;
+    let why = "Error from server (BadRequest): the pods of node \"hollow-*\" are hollow: they run no processes and write no logs";
+    it.refused(&format!("logs {pod}"), "", why)?;
+    kubectl.refused(&format!("logs {pod}"), "", why)
+}
+
+/// What `get -w` of the ConfigMap `w` prints while something happens: to standard output, and to standard error.
+fn watched(it: &Case, happening: impl FnOnce() -> Result<()>) -> Result<(String, String)> {
     let mut command = it.kubectl.command(&it.arguments("get cm -w --no-headers --field-selector metadata.name=w"));
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     std::thread::sleep(Duration::from_secs(2));
-    let outcome = it.run("create configmap w").and_then(|_| it.run("delete configmap w"));
+    let outcome = happening();
     std::thread::sleep(Duration::from_secs(2));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM)?;
-    let mut text = String::new();
-    if let Some(mut stdout) = child.stdout.take() {
-        std::io::Read::read_to_string(&mut stdout, &mut text)?;
-    }
-    child.wait()?;
+    let output = child.wait_with_output()?;
     outcome?;
+    let text = |it: Vec<u8>| String::from_utf8_lossy(&it).into_owned();
+    Ok((text(output.stdout), text(output.stderr)))
+}
+
+fn watching(it: &Case) -> Result<()> {
+    let (text, _) = watched(it, || it.run("create configmap w").and_then(|_| it.run("delete configmap w")).map(drop))?;
     expect::check("w 0 *\nw 0 *", &text)
 }
 
@@ -166,9 +284,28 @@ fn about(it: &Case) -> Result<()> {
     )?;
     let version = it.run("version")?;
     ensure!(version.contains("v1.35"), "{version}");
-    ensure!(it.run("completion bash")?.contains("orlop"), "completion names the command");
+    completion(it)?;
     ensure!(!it.run("config current-context")?.trim().is_empty(), "there is a context");
     let lost = it.kubectl.output(&["get", "pods", "--kubeconfig", "/nowhere"], "")?;
     ensure!(lost.code == 1 && lost.stderr.starts_with("error: "), "no kubeconfig: {lost:?}");
     Ok(())
+}
+
+/// The scripts are the shells' own language, and bash's completes.
+fn completion(it: &Case) -> Result<()> {
+    for (shell, words) in [("bash", "complete -F _orlop"), ("zsh", "#compdef orlop"), ("fish", "complete -c orlop")] {
+        let script = it.run(&format!("completion {shell}"))?;
+        ensure!(script.contains(words) || script.contains("-F _orlop"), "{shell}: {script}");
+        ensure!(script.contains("rollout") && script.contains("field-selector"), "{shell} knows commands and flags");
+    }
+    let ask =
+        r#"source /dev/stdin; COMP_WORDS=(orlop ro); COMP_CWORD=1; _orlop orlop ro orlop; echo "${COMPREPLY[@]}""#;
+    let mut bash = std::process::Command::new("bash");
+    let mut bash = bash.args(["-c", ask]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = bash.stdin.take().context("a pipe was asked for")?;
+    std::io::Write::write_all(&mut stdin, it.run("completion bash")?.as_bytes())?;
+    drop(stdin);
+    let output = bash.wait_with_output()?;
+    ensure!(output.stdout == b"rollout\n", "bash completes `orlop ro` to {output:?}");
+    it.refused("completion tcsh", "", "error: invalid value 'tcsh' for '<SHELL>'\n...")
 }

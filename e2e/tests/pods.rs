@@ -10,6 +10,8 @@ mod environment;
 mod hooks;
 #[path = "pods/images.rs"]
 mod images;
+#[path = "pods/logins.rs"]
+mod logins;
 #[path = "pods/logs.rs"]
 mod logs;
 #[path = "pods/network.rs"]
@@ -33,6 +35,7 @@ const SCENARIOS: &[Scenario] = &[
     ("endings", endings::play),
     ("images", images::play),
     ("logs", logs::play),
+    ("logins", logins::play),
     ("probes", probes::play),
     ("volumes", volumes::play),
     ("hooks", hooks::play),

@@ -201,6 +201,8 @@ impl PodNetwork for BridgeNetwork {
         let pid =
             netns_pid.ok_or_else(|| NetworkError::Config("a sandbox without a process cannot be attached".into()))?;
         let namespace = Namespace::of_process(pid)?;
+        let known = self.book.lock().entries.get(pod_uid).map(|it| it.host_ports.clone()).unwrap_or_default();
+        host_ports.iter().filter(|it| !known.contains(it)).try_for_each(HostPort::is_free)?;
         let (address, ports_changed) = self.enter(pod_uid, host_ports)?;
         self.connect(pod_uid, &namespace, address).await?;
         // Also where they did not change: an earlier attempt may have noted them and failed to set them.

@@ -227,7 +227,11 @@ impl Page {
             // Aligned with the neighbours of the same depth.
             let block = |range: &mut dyn Iterator<Item = usize>| -> usize {
                 range
-                    .map_while(|it| self.lines.get(it).filter(|(other, _, _)| other >= depth))
+                    .map_while(|it| {
+                        self.lines
+                            .get(it)
+                            .filter(|(other, name, value)| other >= depth && !(name.is_empty() && value.is_empty()))
+                    })
                     .filter(|(other, _, value)| other == depth && !value.is_empty())
                     .map(|(_, name, _)| name.chars().count())
                     .max()

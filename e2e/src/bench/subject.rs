@@ -68,7 +68,7 @@ impl Served {
         let mut command = Command::new(tool::ours(program)?);
         arrange(&mut command, &folder.path().join("data"), &format!("127.0.0.1:{port}"));
         command.env("HOME", folder.path());
-        let probe = Probe::new(port)?;
+        let probe = Probe::new(port, &folder.path().join("data"));
         let started = Instant::now();
         let mut child = Child::start(program, folder.path(), &mut command)?;
         while !probe.ready() {

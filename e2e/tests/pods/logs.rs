@@ -13,7 +13,13 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     // Followed from its beginning to its end, which ends kubectl as well.
     scene.until("counting", "runs", |it| it["status"]["phase"] != "Pending")?;
     let began = Instant::now();
-    let text = scene.logs("counting", &["-f"])?;
+    let orlop = scene.cluster.orlop()?;
+    let (text, ours) = std::thread::scope(|scope| {
+        let ours = scope.spawn(|| orlop.run(&["-n", &scene.namespace, "logs", "counting", "-f"]));
+        (scene.logs("counting", &["-f"]), ours.join())
+    });
+    let (text, ours) = (text?, ours.map_err(|_| anyhow::anyhow!("a thread panicked"))??);
+    ensure!(ours == text, "orlop followed otherwise: {ours:?}");
     ensure!(text == "line 1\nline 2\nline 3\nline 4\nline 5\nline 6\n", "followed: {text:?}");
     ensure!(began.elapsed() < Duration::from_secs(30), "following went on for {:?}", began.elapsed());
 
@@ -67,6 +73,41 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     // Whatever this machine is busy with, the early line is 8 s older than the late one.
     let young = scene.logs("late", &["--since=8s"])?;
     ensure!(!young.contains("early"), "the last seconds said {young:?}");
+
+    // Our own command reads the same.
+    for line in [
+        "counting",
+        "counting --tail=2",
+        "counting --tail=0",
+        "counting --limit-bytes=10",
+        "counting --timestamps",
+        "counting -c main",
+        "two -c right",
+        "two right",
+        "two --all-containers --prefix",
+        "again --previous",
+        "again -p -c main",
+        "late --since=1h",
+        "late --since-time=2020-01-01T00:00:00Z",
+    ] {
+        let words: Vec<&str> = ["-n", &scene.namespace, "logs"].into_iter().chain(line.split(' ')).collect();
+        let (expected, found) = (scene.kubectl.run(&words)?, orlop.run(&words)?);
+        ensure!(found == expected, "logs {line}: kubectl {expected:?}, orlop {found:?}");
+    }
+    let young = orlop.run(&["-n", &scene.namespace, "logs", "late", "--since=1s"])?;
+    ensure!(!young.contains("early"), "orlop, the last second: {young:?}");
+    for (line, words) in [
+        ("two -c middle", "container middle is not valid for pod two"),
+        ("two -c left --previous", "previous terminated container \"left\" in pod \"two\" not found"),
+        ("waiting", "container \"main\" in pod \"waiting\" is waiting to start"),
+        ("absent", "Error from server (NotFound): pods \"absent\" not found"),
+        ("counting --since=soon", "error: invalid duration \"soon\""),
+    ] {
+        let all: Vec<&str> = ["-n", &scene.namespace, "logs"].into_iter().chain(line.split(' ')).collect();
+        let output = orlop.output(&all, "")?;
+        ensure!(output.code == 1 && output.stdout.is_empty(), "logs {line}: {output:?}");
+        expect_words(&output.stderr, &[words])?;
+    }
 
     // Nothing to read: told as Kubernetes tells it.
     let refused = scene.kubectl.fails(&["-n", &scene.namespace, "logs", "waiting"], "")?;

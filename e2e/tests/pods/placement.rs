@@ -9,7 +9,9 @@ use orlop_e2e::{load, tool, wait};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
     let port = tool::free_port()?;
-    let server = |name: &str| {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let taken_port = taken.local_addr()?.port();
+    let server = |name: &str, port: u16| {
         format!(
             r#"
 ---
@@ -26,7 +28,14 @@ spec:
 "#
         )
     };
-    scene.apply(&server("holder"))?;
+    scene.apply(&server("holder", port))?;
+    // Not a pod of ours but a process of the host has this one: it keeps it, and the pod says what it waits for.
+    scene.apply(&server("contender", taken_port))?;
+    let words =
+        format!("cannot open hostport {taken_port}: listen tcp4 0.0.0.0:{taken_port}: bind: address already in use");
+    scene.event("contender", "FailedCreatePodSandBox", &words)?;
+    expect_words(&scene.run(&["describe", "pod", "contender"])?, &[&words])?;
+    drop(taken);
     scene.ready("holder")?;
     let ask = || load::get(&format!("127.0.0.1:{port}"), "/alive", Duration::from_secs(2));
     ensure!(ask()?.body == "ok\n", "the host's port leads to the pod");
@@ -60,7 +69,7 @@ spec:
       command: [sh, -c, "echo $(cat /config/key); sleep 600"]
       volumeMounts: [{{ name: config, mountPath: /config }}]
 "#,
-        server("waiter")
+        server("waiter", port)
     ))?;
 
     // The scheduler's words, filter by filter.
@@ -82,6 +91,7 @@ spec:
     scene.run(&["delete", "pod", "holder"])?;
     scene.ready("waiter")?;
     wait::until("the port leads to the next pod", Duration::from_secs(10), || ask().map(drop))?;
+    scene.ready("contender")?;
     let node = scene.cluster.node_name("1");
     scene.run(&["label", "node", &node, "colour=red"])?;
     scene.ready("nowhere")?;

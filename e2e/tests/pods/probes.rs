@@ -54,10 +54,54 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     })?;
     ensure!(container(&pod, "nginx")["ready"] == false, "{}", pod["status"]);
     scene.event("unserved", "Unhealthy", "HTTP probe failed with statuscode: 404")?;
-    scene.event("unserved", "Unhealthy", "connect: connection refused").map(drop)
+    scene.event("unserved", "Unhealthy", "connect: connection refused")?;
+
+    // Over gRPC, to a real server of the standard health service.
+    scene.ready("spoken")?;
+    scene.event("spoken", "Unhealthy", "Startup probe failed")?;
+    scene.event("unspoken", "Unhealthy", "Readiness probe failed")?;
+    let pod = scene.pod("unspoken")?;
+    ensure!(container(&pod, "etcd")["ready"] == false, "it has no such service: {}", pod["status"]);
+    ensure!(container(&scene.pod("spoken")?, "etcd")["restartCount"] == 0, "liveness was content");
+    Ok(())
+}
+
+/// The host's own etcd in a container: it answers `grpc.health.v1.Health/Check` for itself (a service without a name), and knows no other.
+fn etcd(name: &str, delay_seconds: u8, probes: &str) -> String {
+    format!(
+        r#"
+---
+apiVersion: v1
+kind: Pod
+metadata: {{ name: {name} }}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{{ name: usr, hostPath: {{ path: /usr, type: Directory }} }}]
+  containers:
+    - name: etcd
+      image: {TOOLS}
+      command:
+        - sh
+        - -c
+        - >-
+          sleep {delay_seconds}; exec /usr/lib/$(uname -m)-linux-gnu/ld-linux-*.so.* /usr/bin/etcd --data-dir=/tmp/etcd
+          --listen-client-urls=http://0.0.0.0:2379 --advertise-client-urls=http://127.0.0.1:2379
+      volumeMounts: [{{ name: usr, mountPath: /usr, readOnly: true }}]
+{probes}
+"#
+    )
 }
 
 fn manifest() -> String {
+    let spoken = "      startupProbe: { grpc: { port: 2379 }, periodSeconds: 1, failureThreshold: 60 }\n      \
+                  livenessProbe: { grpc: { port: 2379 }, periodSeconds: 1 }\n      \
+                  readinessProbe: { grpc: { port: 2379 }, periodSeconds: 1 }";
+    let unspoken = "      readinessProbe: { grpc: { port: 2379, service: none.such }, periodSeconds: 1 }";
+    let real = servers();
+    [real, etcd("spoken", 3, spoken), etcd("unspoken", 0, unspoken)].concat()
+}
+
+fn servers() -> String {
     format!(
         r#"
 apiVersion: v1

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use orlop_e2e::image::TOOLS;
-use orlop_e2e::scene::{POD_LIMIT, Scene};
-use orlop_e2e::wait;
+use orlop_e2e::scene::{POD_LIMIT, Scene, expect_words};
+use orlop_e2e::{tool, wait};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
     let host = scene.cluster.folder().join("host-path");
@@ -40,6 +42,34 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     ensure!(texts == "first\nsecond\nhush\nfirst\n", "the files say {texts:?}");
     let fields = inside("writer", "cat /fields/labels /fields/name")?;
     ensure!(fields == "tier=\"back\"volumes", "the pod's fields say {fields:?}");
+
+    // Tokens: one for the API, and one for somebody else in particular. Both are the pod's, and good.
+    let claims = |path: &str| -> Result<(String, serde_json::Value)> {
+        let token = inside("writer", &format!("cat {path}"))?;
+        let middle = token.split('.').nth(1).context("a token has three parts")?;
+        Ok((token.clone(), serde_json::from_slice(&URL_SAFE_NO_PAD.decode(middle)?)?))
+    };
+    let (token, own) = claims("/var/run/secrets/kubernetes.io/serviceaccount/token")?;
+    let subject = format!("system:serviceaccount:{}:default", scene.namespace);
+    ensure!(own["sub"] == subject && own["kubernetes.io"]["pod"]["name"] == "volumes", "{own}");
+    let (_, other) = claims("/tokens/vault")?;
+    ensure!(other["aud"] == serde_json::json!(["vault"]) && other["sub"] == subject, "{other}");
+    let life = other["exp"].as_i64().unwrap_or_default() - other["iat"].as_i64().unwrap_or_default();
+    ensure!(life == 1200, "it was asked for 1200 s and lives {life} s");
+    ensure!(inside("writer", "stat -L -c '%a' /tokens/vault")? == "600\n", "a token is its owner's");
+    let beside = inside("writer", "cat /tokens/one; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace")?;
+    ensure!(beside == format!("first\n{}", scene.namespace), "beside the tokens: {beside:?}");
+    let ca = std::fs::read_to_string(scene.cluster.data_dir().join("pki/ca.crt"))?;
+    let inside_ca = inside("writer", "cat /var/run/secrets/kubernetes.io/serviceaccount/ca.crt")?;
+    ensure!(inside_ca.trim() == ca.trim(), "the CA is another");
+    let asked = tool::run(
+        std::process::Command::new(tool::machine("curl", "curl")?)
+            .args(["-sS", "-H", &format!("Authorization: Bearer {token}"), "--cacert"])
+            .arg(scene.cluster.data_dir().join("pki/ca.crt"))
+            .arg(format!("{}/api/v1/nodes", scene.cluster.url())),
+    )?;
+    // Known, and not allowed that: who is not known reads `Unauthorized`.
+    expect_words(&asked, &[&format!("User \\\"{subject}\\\" cannot list resource")])?;
 
     // They follow the API, under the eyes of a container that runs; a subPath stays as it was.
     scene.run(&["patch", "configmap", "files", "-p", r#"{"data": {"one": "changed\n"}}"#])?;
@@ -100,6 +130,17 @@ spec:
           - {{ key: two, path: b }}
     - {{ name: keys, secret: {{ secretName: keys, defaultMode: 0444 }} }}
     - {{ name: whole, configMap: {{ name: files }} }}
+    - name: tokens
+      projected:
+        sources:
+          - serviceAccountToken: {{ path: vault, audience: vault, expirationSeconds: 1200 }}
+          - configMap: {{ name: files, items: [{{ key: one, path: one }}] }}
+    - name: access
+      projected:
+        sources:
+          - serviceAccountToken: {{ path: token, expirationSeconds: 3607 }}
+          - configMap: {{ name: kube-root-ca.crt, items: [{{ key: ca.crt, path: ca.crt }}] }}
+          - downwardAPI: {{ items: [{{ path: namespace, fieldRef: {{ apiVersion: v1, fieldPath: metadata.namespace }} }}] }}
     - name: fields
       downwardAPI:
         items:
@@ -117,6 +158,8 @@ spec:
         - {{ name: keys, mountPath: /keys }}
         - {{ name: whole, mountPath: /sub, subPath: one }}
         - {{ name: fields, mountPath: /fields }}
+        - {{ name: tokens, mountPath: /tokens }}
+        - {{ name: access, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true }}
     - name: reader
       image: {TOOLS}
       command: [sleep, "600"]

@@ -88,7 +88,7 @@ mod tests {
             &serde_json::json!({"kind": "Secret", "metadata": {"name": "s"}, "data": {"key": "aGlkZGVu"}}),
         );
         let text = page.text();
-        assert!(text.contains("key:   6 bytes"), "{text}");
+        assert!(text.contains("key:  6 bytes"), "{text}");
         assert!(!text.contains("aGlkZGVu") && !text.contains("hidden"), "{text}");
     }
 }

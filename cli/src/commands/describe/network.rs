@@ -49,6 +49,9 @@ pub fn service(page: &mut Page, it: &Value, slices: &[Value]) {
 
 /// The ready addresses behind the port of a Service that has this name (or none).
 fn addresses(slices: &[Value], port: &Value) -> String {
+    if slices.is_empty() {
+        return "<none>".into();
+    }
     let mut all = Vec::new();
     for slice in slices {
         for behind in list(&slice["ports"]).filter(|it| text(&it["name"]) == text(port)) {
@@ -133,6 +136,7 @@ mod tests {
             let slice = serde_json::json!({"ports": [{"name": "", "port": 80}], "endpoints": all});
             assert_eq!(addresses(&[slice], &Value::Null), expected);
         };
+        assert_eq!(addresses(&[], &Value::Null), "<none>");
         check(0, "");
         check(2, "10.0.0.1:80,10.0.0.2:80");
         check(5, "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more...");
