@@ -243,7 +243,7 @@ fn pages(it: &Case, kubectl: &orlop_e2e::kubectl::Kubectl) -> Result<()> {
         ("deployment web", "Normal ScalingReplicaSet * deployment-controller Scaled up replica set web-* *"),
         ("pod -l app=web", "Normal Scheduled * default-scheduler Successfully assigned pages/web-* to hollow-*"),
         ("node hollow-0", "Name: hollow-0"),
-        ("lease kube-scheduler -n kube-system", "Holder Identity: scheduler*"),
+        ("lease kube-scheduler -n kube-system", "Holder Identity: *scheduler*"),
         ("events", "Kind: Event"),
     ] {
         expect::check(&format!("...\n{words}\n..."), &it.run(&format!("describe {line}"))?).with_context(|| line)?;

@@ -91,7 +91,15 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
         "late --since-time=2020-01-01T00:00:00Z",
     ] {
         let words: Vec<&str> = ["-n", &scene.namespace, "logs"].into_iter().chain(line.split(' ')).collect();
-        let (expected, found) = (scene.kubectl.run(&words)?, orlop.run(&words)?);
+        // kubectl reads several containers at once: whose lines come first is chance.
+        let sorted = |text: String| {
+            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            if line.contains("--all-containers") {
+                lines.sort();
+            }
+            lines
+        };
+        let (expected, found) = (sorted(scene.kubectl.run(&words)?), sorted(orlop.run(&words)?));
         ensure!(found == expected, "logs {line}: kubectl {expected:?}, orlop {found:?}");
     }
     let young = orlop.run(&["-n", &scene.namespace, "logs", "late", "--since=1s"])?;
