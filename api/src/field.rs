@@ -142,10 +142,9 @@ impl Errors {
         self.push(ErrorType::Invalid, path, Some(shown(&value)), detail);
     }
 
-    /// `Unsupported value: "x": supported values: "a", "b"`.
+    /// `Unsupported value: "x": supported values: "a", "b"`, in the order given: where Kubernetes sorts them, so does the caller.
     pub fn not_supported(&mut self, path: impl Into<Path>, value: impl serde::Serialize, supported: &[&str]) {
-        let mut values: Vec<String> = supported.iter().map(|it| format!("\"{it}\"")).collect();
-        values.sort();
+        let values: Vec<String> = supported.iter().map(|it| format!("\"{it}\"")).collect();
         let detail = if values.is_empty() { String::new() } else { format!("supported values: {}", values.join(", ")) };
         self.push(ErrorType::NotSupported, path, Some(shown(&value)), detail);
     }

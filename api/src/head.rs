@@ -127,8 +127,8 @@ impl Head {
     /// # Errors
     /// When `json` is no object with readable metadata.
     pub fn parse(json: &[u8], fields: &[Selectable]) -> Result<Head, HeadError> {
-        let mut values: Vec<Option<Box<str>>> = vec![None; fields.len()];
-        let wanted: Wanted<'_> = fields.iter().map(|it| it.path).enumerate().collect();
+        let wanted: Wanted<'_> = fields.iter().flat_map(places).enumerate().collect();
+        let mut values: Vec<Option<Box<str>>> = vec![None; wanted.len()];
         let mut raw = None;
         let mut decoder = serde_json::Deserializer::from_slice(json);
         decoder.deserialize_map(Part { wanted: &wanted, values: &mut values, metadata: Some(&mut raw) })?;
@@ -142,17 +142,30 @@ impl Head {
             part.deserialize(&mut serde_json::Deserializer::from_str(raw))?;
         }
         let owners = meta.owners.unwrap_or_default();
-        let values = values.into_iter().zip(fields).map(|(value, field)| value.unwrap_or_else(|| field.absent.into()));
+        let mut values = values.into_iter();
+        let fields = fields.iter().map(|field| {
+            let found = values.by_ref().take(field.from.len().max(1)).flatten();
+            // The rest of the places must be passed over too, for the next field's begin behind them.
+            let found =
+                found.fold(None, |first: Option<Box<str>>, next| first.filter(|it| !it.is_empty()).or(Some(next)));
+            found.unwrap_or_else(|| field.absent.into())
+        });
         Ok(Head {
             namespace: meta.namespace.into(),
             name: meta.name.into(),
             uid: meta.uid.into(),
             labels: meta.labels.unwrap_or_default(),
-            fields: values.collect(),
+            fields: fields.collect(),
             owners: owners.iter().map(|it| Owner { uid: (&*it.uid).into(), controller: it.controller }).collect(),
             deleting: meta.deletion.is_some(),
         })
     }
+}
+
+/// Where the value of a field may stand.
+fn places(field: &Selectable) -> impl Iterator<Item = &'static str> {
+    let own = field.from.is_empty().then_some(field.path);
+    own.into_iter().chain(field.from.iter().copied())
 }
 
 /// Fields that lie in an object: which of the list, and the path from the object on.
@@ -288,9 +301,9 @@ mod tests {
     #[test]
     fn reads_what_selectors_need() {
         let fields = [
-            Selectable { path: "spec.nodeName", absent: "" },
-            Selectable { path: "status.phase", absent: "" },
-            Selectable { path: "spec.hostNetwork", absent: "false" },
+            Selectable { path: "spec.nodeName", absent: "", from: &[] },
+            Selectable { path: "status.phase", absent: "", from: &[] },
+            Selectable { path: "spec.hostNetwork", absent: "false", from: &[] },
         ];
         let head = Head::parse(POD, &fields).unwrap();
         assert_eq!((&*head.namespace, &*head.name, &*head.uid), ("d", "a", "u"));
@@ -300,9 +313,23 @@ mod tests {
     }
 
     #[test]
+    fn takes_a_field_from_the_first_place_that_has_it() {
+        let check = |json: &str, expected: [&str; 2]| {
+            let from = &["source.component", "reportingComponent"];
+            let fields =
+                [Selectable { path: "source", absent: "", from }, Selectable { path: "reason", absent: "", from: &[] }];
+            let head = Head::parse(json.as_bytes(), &fields).unwrap();
+            assert_eq!(head.fields.iter().map(|it| &**it).collect::<Vec<_>>(), expected, "{json}");
+        };
+        check(r#"{"source":{"component":"kubelet"},"reportingComponent":"x","reason":"r"}"#, ["kubelet", "r"]);
+        check(r#"{"source":{"component":""},"reportingComponent":"x","reason":"r"}"#, ["x", "r"]);
+        check(r#"{"source":{},"reason":"r"}"#, ["", "r"]);
+    }
+
+    #[test]
     fn passes_over_what_it_does_not_need() {
         let check = |json: &str, path: &'static str, expected: Option<&str>| {
-            let head = Head::parse(json.as_bytes(), &[Selectable { path, absent: "-" }]).ok();
+            let head = Head::parse(json.as_bytes(), &[Selectable { path, absent: "-", from: &[] }]).ok();
             assert_eq!(head.as_ref().map(|it| &*it.fields[0]), expected, "{path} of {json}");
         };
         check(r#"{"involvedObject":{"kind":"Pod","name":"a\"b"}}"#, "involvedObject.name", Some("a\"b"));

@@ -12,6 +12,9 @@ use serde_json::Value;
 use crate::kind::Kind;
 use crate::status::{self, Status};
 
+pub mod syntax;
+mod types;
+
 /// What becomes of unknown and duplicate fields: `fieldValidation`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strictness {
@@ -25,18 +28,16 @@ pub enum Strictness {
 }
 
 impl Strictness {
-    /// Reads the query parameter `fieldValidation`; absent or empty means `Warn`.
-    ///
-    /// # Errors
-    /// `BadRequest` for other words.
-    pub fn parse(text: &str) -> status::Result<Self> {
+    /// The words of the query parameter `fieldValidation`, as refusals list them; empty means `Warn`.
+    pub const WORDS: &[&str] = &["", "Ignore", "Strict", "Warn"];
+
+    /// Reads the query parameter `fieldValidation`; none for words that it does not know.
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "" | "Warn" => Ok(Strictness::Warn),
-            "Ignore" => Ok(Strictness::Ignore),
-            "Strict" => Ok(Strictness::Strict),
-            other => Err(Status::bad_request(format!(
-                "invalid fieldValidation parameter: {other}: supported values: Ignore, Strict, Warn"
-            ))),
+            "" | "Warn" => Some(Strictness::Warn),
+            "Ignore" => Some(Strictness::Ignore),
+            "Strict" => Some(Strictness::Strict),
+            _ => None,
         }
     }
 }
@@ -56,8 +57,8 @@ pub fn decode<T: DeserializeOwned>(
     let mut problems = Vec::new();
     let mut decoder = serde_json::Deserializer::from_slice(bytes);
     let decoded = serde_ignored::deserialize(&mut decoder, |path| unknown(&mut problems, &path.to_string()))
-        .map_err(|error| undecodable(kind, &error))?;
-    decoder.end().map_err(|error| undecodable(kind, &error))?;
+        .map_err(|error| undecodable_text(kind, bytes, &error))?;
+    decoder.end().map_err(|error| undecodable_text(kind, bytes, &error))?;
     if strictness == Strictness::Ignore {
         return Ok((decoded, Vec::new()));
     }
@@ -75,8 +76,9 @@ pub fn decode_value<T: DeserializeOwned>(
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
     let mut problems = Vec::new();
-    let decoded = serde_ignored::deserialize(value, |path| unknown(&mut problems, &path.to_string()))
-        .map_err(|error| undecodable(kind, &error))?;
+    // By reference, so that the value is still there to be looked through where it does not fit.
+    let decoded = serde_ignored::deserialize(&value, |path| unknown(&mut problems, &path.to_string()))
+        .map_err(|error| undecodable(kind, types::complaint(kind, &value), &error))?;
     judged(kind, decoded, problems, strictness)
 }
 
@@ -100,9 +102,16 @@ fn judged<T>(
     }
 }
 
-fn undecodable(kind: &Kind, error: &serde_json::Error) -> Status {
+/// The refusal of a text, told in Go's words where they are known.
+fn undecodable_text(kind: &Kind, text: &[u8], error: &serde_json::Error) -> Status {
+    let found = syntax::complaint(text).or_else(|| types::complaint(kind, &serde_json::from_slice(text).ok()?));
+    undecodable(kind, found, error)
+}
+
+fn undecodable(kind: &Kind, found: Option<String>, error: &serde_json::Error) -> Status {
+    let found = found.unwrap_or_else(|| format!("json: {error}"));
     Status::bad_request(format!(
-        "{} in version \"{}\" cannot be handled as a {}: json: {error}",
+        "{} in version \"{}\" cannot be handled as a {}: {found}",
         kind.kind, kind.version, kind.kind
     ))
 }
@@ -225,6 +234,26 @@ mod tests {
             Ok(warnings) => assert_eq!(got.unwrap().1, warnings),
             Err(text) => assert_eq!(got.unwrap_err().message, text),
         }
+    }
+
+    #[test]
+    fn complains_in_the_words_of_go() {
+        let start = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: ";
+        for (json, text) in [
+            (r#"{"data":{"k":1}}"#, "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"),
+            (r#"{"data":{"k":"1"}"#, "unexpected end of JSON input"),
+            (
+                r#"{"metadata":{"name":7}}"#,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.name of type string",
+            ),
+        ] {
+            check(json, Strictness::Warn, Err(&format!("{start}{text}")));
+        }
+        let kind = kinds::KINDS.iter().find(|it| it.kind == "ConfigMap").unwrap();
+        let value = serde_json::json!({"immutable": "x"});
+        let error = decode_value::<ConfigMap>(kind, value, Strictness::Warn).unwrap_err();
+        let text = "json: cannot unmarshal string into Go struct field ConfigMap.immutable of type bool";
+        assert_eq!(error.message, format!("{start}{text}"));
     }
 
     #[test]

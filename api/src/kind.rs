@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::empty;
 use crate::field::Errors;
 use crate::head::{Head, HeadError};
 use crate::json::{self, Strictness};
@@ -80,6 +81,8 @@ pub struct Selectable {
     pub path: &'static str,
     /// The value of an object in which the field is not set: `""`, `"false"`, `"0"`.
     pub absent: &'static str,
+    /// Where the value stands if not at the path: the first of these that is set.
+    pub from: &'static [&'static str],
 }
 
 /// Everything that makes one kind different from another. The default of every item is "nothing special".
@@ -351,12 +354,12 @@ fn admit<T: Strategy>(kind: &Kind, write: Write<'_>) -> status::Result<Admitted>
         && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
         && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
         && !new.held();
-    Ok(Admitted {
-        name,
-        namespace: meta.namespace.clone().unwrap_or_default(),
-        releasable,
-        json: serde_json::to_vec(&new).map_err(Status::internal)?,
-        expected_revision,
-        warnings,
-    })
+    let namespace = meta.namespace.clone().unwrap_or_default();
+    let mut json = serde_json::to_vec(&new).map_err(Status::internal)?;
+    if empty::holds_any(&json) {
+        let kept = empty::pruned(kind, serde_json::to_value(&new).map_err(Status::internal)?);
+        // Through the type again, so that the fields have their one order.
+        json = serde_json::to_vec(&T::deserialize(kept).map_err(Status::internal)?).map_err(Status::internal)?;
+    }
+    Ok(Admitted { name, namespace, releasable, json, expected_revision, warnings })
 }

@@ -235,7 +235,7 @@ mod tests {
                 "spec.containers[0].volumeMounts[0].name: Not found: \"w\"",
                 "spec.containers[0].livenessProbe: Required value: must specify a handler type",
                 "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
-                "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+                "spec.restartPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"OnFailure\", \"Never\"",
             ],
         );
         create(

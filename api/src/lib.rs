@@ -7,6 +7,7 @@
 pub mod status;
 
 pub mod duration;
+mod empty;
 pub mod field;
 pub mod name;
 pub mod quantity;

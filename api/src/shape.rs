@@ -47,6 +47,8 @@ impl Field {
 #[derive(Clone, Debug, Default)]
 pub struct Type {
     fields: HashMap<Box<str>, Field>,
+    /// The fields that are always there.
+    required: Box<[Box<str>]>,
     /// Whether its objects are replaced as a whole.
     pub atomic: bool,
 }
@@ -55,6 +57,11 @@ impl Type {
     /// The field of this name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.get(name)
+    }
+
+    /// Whether the field is always there, if only empty.
+    pub fn requires(&self, name: &str) -> bool {
+        self.required.iter().any(|it| **it == *name)
     }
 }
 
@@ -107,7 +114,10 @@ impl Types {
             let shape = self.shape(of);
             fields.insert(field.as_str().into(), Field { shape, rule: list_types::rule_of(name, field) });
         }
-        self.types[id.0 as usize].fields = fields;
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        let required = required.filter_map(Value::as_str).map(Into::into).collect();
+        let of = &mut self.types[id.0 as usize];
+        (of.fields, of.required) = (fields, required);
     }
 
     fn shape(&mut self, schema: &Value) -> Shape {
@@ -123,6 +133,11 @@ impl Types {
             Some(values) if values.is_object() => Shape::Map(Box::new(self.shape(values))),
             _ => Shape::Scalar,
         }
+    }
+
+    /// All fields of all types, with their names.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Field)> {
+        self.types.iter().flat_map(|it| it.fields.iter()).map(|(name, field)| (&**name, field))
     }
 
     /// The type at `id`.

@@ -28,6 +28,9 @@ pub enum Reason {
     ServiceUnavailable,
     ServerTimeout,
     Timeout,
+    /// A failure for which Kubernetes has no word: the field is left out.
+    #[serde(rename = "")]
+    Unknown,
 }
 
 impl Reason {
@@ -46,7 +49,7 @@ impl Reason {
             Reason::UnsupportedMediaType => 415,
             Reason::Invalid => 422,
             Reason::TooManyRequests => 429,
-            Reason::InternalError | Reason::ServerTimeout => 500,
+            Reason::InternalError | Reason::ServerTimeout | Reason::Unknown => 500,
             Reason::ServiceUnavailable => 503,
             Reason::Timeout => 504,
         }
@@ -175,15 +178,19 @@ impl Status {
         Self::new(Reason::BadRequest, message)
     }
 
-    /// `Pod "web" is invalid: spec.containers: Required value`: one cause per field error, in their order.
+    /// `Pod "web" is invalid: spec.containers: Required value`: one cause per field error, in their order; the message says each text once.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &field::Errors) -> Self {
         let subject = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let message = match errors.list() {
-            [only] => format!("{subject} \"{name}\" is invalid: {only}"),
-            many => {
-                let texts: Vec<String> = many.iter().map(ToString::to_string).collect();
-                format!("{subject} \"{name}\" is invalid: [{}]", texts.join(", "))
+        let mut texts: Vec<String> = Vec::new();
+        for text in errors.list().iter().map(ToString::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
             }
+        }
+        let message = match texts.as_slice() {
+            [] => format!("{subject} \"{name}\" is invalid"),
+            [only] => format!("{subject} \"{name}\" is invalid: {only}"),
+            many => format!("{subject} \"{name}\" is invalid: [{}]", many.join(", ")),
         };
         let mut it = Self::about(Reason::Invalid, group, kind, name, message);
         if let Some(details) = it.details.as_mut() {
@@ -234,6 +241,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code(),
         });
+        if let (Reason::Unknown, Some(fields)) = (self.reason, out.as_object_mut()) {
+            fields.remove("reason");
+        }
         if let Some(details) = &self.details {
             out["details"] = serde_json::to_value(details).unwrap_or_default();
             if !details.continue_token.is_empty() {
@@ -263,5 +273,17 @@ mod tests {
         assert_eq!(json["code"], 422);
         assert_eq!(json["details"]["causes"][1]["reason"], "FieldValueInvalid");
         assert_eq!(json["details"]["causes"][1]["message"], "Invalid value: -1: must be greater than or equal to 0");
+    }
+
+    #[test]
+    fn says_each_text_once_and_no_reason_where_there_is_none() {
+        let mut errors = Errors::default();
+        errors.required("spec", "");
+        errors.required("spec", "");
+        let it = Status::invalid("", "Pod", "web", &errors);
+        assert_eq!(it.message, "Pod \"web\" is invalid: spec: Required value");
+        assert_eq!(it.to_json()["details"]["causes"].as_array().unwrap().len(), 2);
+        let it = Status::new(Reason::Unknown, "strconv.ParseUint: parsing \"x\": invalid syntax").to_json();
+        assert_eq!((it["code"].as_u64(), it.get("reason")), (Some(500), None));
     }
 }

@@ -101,7 +101,7 @@ fn validate_ports(slice: &EndpointSlice, errors: &mut Errors) {
         if !names.insert(label) {
             errors.duplicate(path().child("name"), label);
         }
-        checks::one_of(port.protocol.as_deref(), &["TCP", "UDP", "SCTP"], || path().child("protocol"), errors);
+        checks::one_of(port.protocol.as_deref(), &["SCTP", "TCP", "UDP"], || path().child("protocol"), errors);
         let app_protocol = port.app_protocol.as_deref();
         checks::none_or_named(app_protocol, name::qualified_name, || path().child("appProtocol"), errors);
     }

@@ -51,7 +51,7 @@ impl Strategy for Endpoints {
                     checks::none_or_named(Some(label), name::dns1123_label, || path().child("name"), errors);
                 }
                 checks::port_number(port.port, || path().child("port"), errors);
-                let protocols = &["TCP", "UDP", "SCTP"];
+                let protocols = &["SCTP", "TCP", "UDP"];
                 checks::one_of(port.protocol.as_deref(), protocols, || path().child("protocol"), errors);
             }
         }

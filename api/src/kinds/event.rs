@@ -11,17 +11,17 @@ use crate::table::Column;
 impl Strategy for Event {
     const NAMES: Names = Names { plural: "events", singular: "event", short: &["ev"], categories: &[] };
     const FIELDS: &'static [Selectable] = &[
-        Selectable { path: "involvedObject.kind", absent: "" },
-        Selectable { path: "involvedObject.namespace", absent: "" },
-        Selectable { path: "involvedObject.name", absent: "" },
-        Selectable { path: "involvedObject.uid", absent: "" },
-        Selectable { path: "involvedObject.apiVersion", absent: "" },
-        Selectable { path: "involvedObject.resourceVersion", absent: "" },
-        Selectable { path: "involvedObject.fieldPath", absent: "" },
-        Selectable { path: "reason", absent: "" },
-        Selectable { path: "reportingComponent", absent: "" },
-        Selectable { path: "source", absent: "" },
-        Selectable { path: "type", absent: "" },
+        Selectable { path: "involvedObject.kind", absent: "", from: &[] },
+        Selectable { path: "involvedObject.namespace", absent: "", from: &[] },
+        Selectable { path: "involvedObject.name", absent: "", from: &[] },
+        Selectable { path: "involvedObject.uid", absent: "", from: &[] },
+        Selectable { path: "involvedObject.apiVersion", absent: "", from: &[] },
+        Selectable { path: "involvedObject.resourceVersion", absent: "", from: &[] },
+        Selectable { path: "involvedObject.fieldPath", absent: "", from: &[] },
+        Selectable { path: "reason", absent: "", from: &[] },
+        Selectable { path: "reportingComponent", absent: "", from: &[] },
+        Selectable { path: "source", absent: "", from: &["source.component", "reportingComponent"] },
+        Selectable { path: "type", absent: "", from: &[] },
     ];
     const COLUMNS: &'static [Column] = COLUMNS;
     const CREATE_ON_UPDATE: bool = true;

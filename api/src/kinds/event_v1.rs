@@ -12,16 +12,16 @@ use crate::table::Column;
 impl Strategy for Event {
     const NAMES: Names = Names { plural: "events", singular: "event", short: &["ev"], categories: &[] };
     const FIELDS: &'static [Selectable] = &[
-        Selectable { path: "regarding.kind", absent: "" },
-        Selectable { path: "regarding.namespace", absent: "" },
-        Selectable { path: "regarding.name", absent: "" },
-        Selectable { path: "regarding.uid", absent: "" },
-        Selectable { path: "regarding.apiVersion", absent: "" },
-        Selectable { path: "regarding.resourceVersion", absent: "" },
-        Selectable { path: "regarding.fieldPath", absent: "" },
-        Selectable { path: "reason", absent: "" },
-        Selectable { path: "reportingController", absent: "" },
-        Selectable { path: "type", absent: "" },
+        Selectable { path: "regarding.kind", absent: "", from: &[] },
+        Selectable { path: "regarding.namespace", absent: "", from: &[] },
+        Selectable { path: "regarding.name", absent: "", from: &[] },
+        Selectable { path: "regarding.uid", absent: "", from: &[] },
+        Selectable { path: "regarding.apiVersion", absent: "", from: &[] },
+        Selectable { path: "regarding.resourceVersion", absent: "", from: &[] },
+        Selectable { path: "regarding.fieldPath", absent: "", from: &[] },
+        Selectable { path: "reason", absent: "", from: &[] },
+        Selectable { path: "reportingController", absent: "", from: &[] },
+        Selectable { path: "type", absent: "", from: &[] },
     ];
     const COLUMNS: &'static [Column] = COLUMNS;
     const CREATE_ON_UPDATE: bool = true;

@@ -16,7 +16,7 @@ impl Strategy for Namespace {
     const NAMES: Names = Names { plural: "namespaces", singular: "namespace", short: &["ns"], categories: &[] };
     const SCOPE: Scope = Scope::Cluster;
     const SUBS: &'static [Sub] = &[Sub::Finalize, Sub::Status];
-    const FIELDS: &'static [Selectable] = &[Selectable { path: "status.phase", absent: "" }];
+    const FIELDS: &'static [Selectable] = &[Selectable { path: "status.phase", absent: "", from: &[] }];
     const COLUMNS: &'static [Column] = &[cells::text("Status", |it| cells::cell(&it["status"]["phase"])), AGE];
     const NAME_RULE: NameRule = NameRule::Label;
 

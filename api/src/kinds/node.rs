@@ -20,7 +20,7 @@ impl Strategy for Node {
     const NAMES: Names = Names { plural: "nodes", singular: "node", short: &["no"], categories: &[] };
     const SCOPE: Scope = Scope::Cluster;
     const SUBS: &'static [Sub] = &[Sub::Status];
-    const FIELDS: &'static [Selectable] = &[Selectable { path: "spec.unschedulable", absent: "false" }];
+    const FIELDS: &'static [Selectable] = &[Selectable { path: "spec.unschedulable", absent: "false", from: &[] }];
     const STORED_AS: Option<&'static str> = Some("minions");
     const COLUMNS: &'static [Column] = &[
         cells::text("Status", status),
@@ -101,7 +101,7 @@ fn validate_spec(spec: &NodeSpec, old: Option<&NodeSpec>, errors: &mut Errors) {
         let path = || path.child("taints").index(index);
         checks::named(&taint.key, name::qualified_name, || path().child("key"), errors);
         checks::none_or_named(taint.value.as_deref(), name::label_value, || path().child("value"), errors);
-        let effects = &["NoExecute", "NoSchedule", "PreferNoSchedule"];
+        let effects = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
         checks::one_of(Some(&taint.effect), effects, || path().child("effect"), errors);
         if taints[..index].iter().any(|it| (&it.key, &it.effect) == (&taint.key, &taint.effect)) {
             errors.duplicate(path(), taint);

@@ -18,15 +18,15 @@ impl Strategy for Pod {
     const RETURNS_DELETED: bool = true;
     const SUBS: &'static [Sub] = &[Sub::Binding, Sub::Log, Sub::Status];
     const FIELDS: &'static [Selectable] = &[
-        Selectable { path: "spec.nodeName", absent: "" },
-        Selectable { path: "spec.restartPolicy", absent: "" },
-        Selectable { path: "spec.schedulerName", absent: "" },
-        Selectable { path: "spec.serviceAccountName", absent: "" },
-        Selectable { path: "spec.hostNetwork", absent: "false" },
-        Selectable { path: "status.phase", absent: "" },
-        Selectable { path: "status.podIP", absent: "" },
-        Selectable { path: "status.podIPs", absent: "" },
-        Selectable { path: "status.nominatedNodeName", absent: "" },
+        Selectable { path: "spec.nodeName", absent: "", from: &[] },
+        Selectable { path: "spec.restartPolicy", absent: "", from: &[] },
+        Selectable { path: "spec.schedulerName", absent: "", from: &[] },
+        Selectable { path: "spec.serviceAccountName", absent: "", from: &[] },
+        Selectable { path: "spec.hostNetwork", absent: "false", from: &[] },
+        Selectable { path: "status.phase", absent: "", from: &[] },
+        Selectable { path: "status.podIP", absent: "", from: &[] },
+        Selectable { path: "status.podIPs", absent: "", from: &[] },
+        Selectable { path: "status.nominatedNodeName", absent: "", from: &[] },
     ];
     const COLUMNS: &'static [Column] = columns::COLUMNS;
 

@@ -13,7 +13,7 @@ use crate::table::Column;
 impl Strategy for ReplicaSet {
     const NAMES: Names = Names { plural: "replicasets", singular: "replicaset", short: &["rs"], categories: &["all"] };
     const SUBS: &'static [Sub] = &[Sub::Scale, Sub::Status];
-    const FIELDS: &'static [Selectable] = &[Selectable { path: "status.replicas", absent: "0" }];
+    const FIELDS: &'static [Selectable] = &[Selectable { path: "status.replicas", absent: "0", from: &[] }];
     const COLUMNS: &'static [Column] = &[
         cells::integer("Desired", |it| cells::number(&it["spec"]["replicas"])),
         cells::integer("Current", |it| cells::number(&it["status"]["replicas"])),

@@ -22,8 +22,10 @@ impl Strategy for Service {
     const NAMES: Names = Names { plural: "services", singular: "service", short: &["svc"], categories: &["all"] };
     const RETURNS_DELETED: bool = true;
     const SUBS: &'static [Sub] = &[Sub::Status];
-    const FIELDS: &'static [Selectable] =
-        &[Selectable { path: "spec.clusterIP", absent: "" }, Selectable { path: "spec.type", absent: "" }];
+    const FIELDS: &'static [Selectable] = &[
+        Selectable { path: "spec.clusterIP", absent: "", from: &[] },
+        Selectable { path: "spec.type", absent: "", from: &[] },
+    ];
     const COLUMNS: &'static [Column] = columns::COLUMNS;
     const NAME_RULE: NameRule = NameRule::Label1035;
     const STORED_AS: Option<&'static str> = Some("services/specs");

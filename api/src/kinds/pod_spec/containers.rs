@@ -14,7 +14,7 @@ use crate::kinds::checks;
 use crate::name;
 
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
-const PROTOCOLS: &[&str] = &["TCP", "UDP", "SCTP"];
+const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 /// Notes every mistake in the containers and init containers of a pod whose specification stands at `path`.
 pub(super) fn validate_all(spec: &PodSpec, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
@@ -34,7 +34,7 @@ pub(super) fn validate_all(spec: &PodSpec, volumes: &Volumes<'_>, path: &Path, e
         if container.restart_policy.is_some() && container.restart_policy_rules.is_none() {
             checks::none_or_one_of(
                 container.restart_policy.as_deref(),
-                &["Always", "OnFailure", "Never"],
+                &["Always", "Never", "OnFailure"],
                 || path.child("restartPolicy"),
                 errors,
             );

@@ -9,7 +9,7 @@ use crate::kinds::checks;
 use crate::meta;
 use crate::name;
 
-const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
 /// The largest uid, gid, and number of seconds of a deadline: 2^31 - 1.
 const ID_LIMIT: i64 = i32::MAX as i64;
 

@@ -1,5 +1,7 @@
 //! What `kubectl get services` shows: addresses inside and outside, and ports.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::kinds::cells::{self, AGE, NONE, list, str_of, str_or};
@@ -21,11 +23,12 @@ fn external_ip(it: &Value) -> Cell {
         "ClusterIP" | "NodePort" if ips.is_empty() => NONE.to_owned(),
         "ClusterIP" | "NodePort" => ips.join(","),
         "LoadBalancer" => {
-            let given = list(&it["status"]["loadBalancer"]["ingress"])
+            let given: BTreeSet<&str> = list(&it["status"]["loadBalancer"]["ingress"])
                 .iter()
                 .map(|it| str_or(&it["ip"], str_of(&it["hostname"])))
-                .filter(|it| !it.is_empty());
-            let all: Vec<&str> = given.chain(ips).collect();
+                .filter(|it| !it.is_empty())
+                .collect();
+            let all: Vec<&str> = given.into_iter().chain(ips).collect();
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }
         "ExternalName" => str_of(&spec["externalName"]).to_owned(),
@@ -66,8 +69,8 @@ mod tests {
         );
         check(json!({"spec": {"type": "LoadBalancer"}}), ["LoadBalancer", "<none>", "<pending>", "<none>"]);
         check(
-            json!({"spec": {"type": "LoadBalancer", "externalIPs": ["1.2.3.4"]}, "status": {"loadBalancer": {"ingress": [{"hostname": "lb"}]}}}),
-            ["LoadBalancer", "<none>", "lb,1.2.3.4", "<none>"],
+            json!({"spec": {"type": "LoadBalancer", "externalIPs": ["1.2.3.4"]}, "status": {"loadBalancer": {"ingress": [{"hostname": "lb"}, {"ip": "9.9.9.9"}, {"hostname": "lb"}]}}}),
+            ["LoadBalancer", "<none>", "9.9.9.9,lb,1.2.3.4", "<none>"],
         );
         check(
             json!({"spec": {"type": "ExternalName", "externalName": "db.example"}}),

@@ -84,7 +84,7 @@ fn validate_ports(ports: &[ServicePort], kind: &str, path: &Path, errors: &mut E
         }
         checks::port_number(port.port, || at().child("port"), errors);
         let protocol = port.protocol.as_deref();
-        checks::one_of(protocol, &["TCP", "UDP", "SCTP"], || at().child("protocol"), errors);
+        checks::one_of(protocol, &["SCTP", "TCP", "UDP"], || at().child("protocol"), errors);
         match &port.target_port {
             Some(IntOrString::Int(number)) => checks::port_number(*number, || at().child("targetPort"), errors),
             Some(IntOrString::String(text)) => {
