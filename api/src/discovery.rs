@@ -1,6 +1,6 @@
 //! Discovery: which groups, versions and resources the server has.
 //!
-//! In: the list of kinds. Out: the documents below `/api` and `/apis`, in the plain form (a document per group version) and the aggregated
+//! In: the list of kinds, beside which the reviews always stand. Out: the documents below `/api` and `/apis`, in the plain form (a document per group version) and the aggregated
 //! one (`apidiscovery.k8s.io`, v2 and v2beta1: everything at once). Nothing here knows which of them a client asked for.
 
 use base64::Engine;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::kind::{Kind, Scope, Sub};
+use crate::review::{REVIEWS, Review};
 
 /// A kind of a subresource that is not the kind of its resource: group, version, kind.
 type Gvk = (&'static str, &'static str, &'static str);
@@ -72,10 +73,11 @@ pub fn storage_version_hash(kind: &Kind) -> String {
 /// The groups in their order, each with its versions, the preferred first. The core group is "".
 pub fn groups(kinds: &[Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
-    for kind in kinds {
-        match out.iter_mut().find(|(group, _)| *group == kind.group) {
-            None => out.push((kind.group, vec![kind.version])),
-            Some((_, versions)) if !versions.contains(&kind.version) => versions.push(kind.version),
+    let of_kinds = kinds.iter().map(|it| (it.group, it.version));
+    for (group, version) in of_kinds.chain(REVIEWS.iter().map(|it| (it.group, it.version))) {
+        match out.iter_mut().find(|(it, _)| *it == group) {
+            None => out.push((group, vec![version])),
+            Some((_, versions)) if !versions.contains(&version) => versions.push(version),
             Some(_) => {}
         }
     }
@@ -121,8 +123,18 @@ fn group_entry(group: &str, versions: &[&str]) -> Value {
 pub fn api_resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<Value> {
     let mut of: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
     of.sort_by_key(|it| it.names.plural);
-    let first = of.first()?;
-    let mut resources = Vec::new();
+    let mut resources: Vec<Value> = reviews(group, version)
+        .map(|it| {
+            json!({
+                "name": it.plural, "singularName": it.singular, "namespaced": it.scope == Scope::Namespaced,
+                "kind": it.kind, "verbs": ["create"],
+            })
+        })
+        .collect();
+    if of.is_empty() && resources.is_empty() {
+        return None;
+    }
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     for kind in &of {
         let mut entry = json!({
             "name": kind.names.plural, "singularName": kind.names.singular, "namespaced": kind.namespaced(), "kind": kind.kind,
@@ -146,8 +158,13 @@ pub fn api_resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<V
         }
     }
     Some(json!({
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": resources,
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources,
     }))
+}
+
+/// The reviews of a group version.
+fn reviews(group: &str, version: &str) -> impl Iterator<Item = &'static Review> {
+    REVIEWS.iter().filter(move |it| it.group == group && it.version == version)
 }
 
 /// The aggregated form of `/api` (`core`) or `/apis`: an `APIGroupDiscoveryList` of `apidiscovery.k8s.io/<api_version>`, `v2` or `v2beta1`.
@@ -169,13 +186,23 @@ pub fn aggregated(kinds: &[Kind], core: bool, api_version: &str) -> Value {
 fn aggregated_version(kinds: &[Kind], group: &str, version: &str) -> Value {
     let mut of: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
     of.sort_by_key(|it| it.names.plural);
+    let scope = |it: Scope| match it {
+        Scope::Cluster => "Cluster",
+        Scope::Namespaced => "Namespaced",
+    };
+    let of_reviews = reviews(group, version).map(|it| {
+        json!({
+            "resource": it.plural, "singularResource": it.singular, "verbs": ["create"], "scope": scope(it.scope),
+            "responseKind": {"group": it.group, "version": it.version, "kind": it.kind},
+        })
+    });
     let resources: Vec<Value> = of
         .into_iter()
         .map(|kind| {
             let own = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
             let mut entry = json!({
                 "resource": kind.names.plural, "responseKind": own, "singularResource": kind.names.singular, "verbs": verbs(kind),
-                "scope": match kind.scope { Scope::Cluster => "Cluster", Scope::Namespaced => "Namespaced" },
+                "scope": scope(kind.scope),
             });
             for (name, words) in [("shortNames", kind.names.short), ("categories", kind.names.categories)] {
                 if !words.is_empty() {
@@ -197,6 +224,7 @@ fn aggregated_version(kinds: &[Kind], group: &str, version: &str) -> Value {
             }
             entry
         })
+        .chain(of_reviews)
         .collect();
     json!({"version": version, "resources": resources, "freshness": "Current"})
 }
@@ -249,6 +277,29 @@ mod tests {
             .flat_map(|it| it["versions"].as_array().unwrap())
             .map(|it| it["resources"].as_array().unwrap().len())
             .sum();
-        assert_eq!(listed, KINDS.len());
+        assert_eq!(listed, KINDS.len() + REVIEWS.len());
+    }
+
+    #[test]
+    fn lists_reviews_beside_the_kinds() {
+        let list = api_resource_list(KINDS, "authorization.k8s.io", "v1").unwrap();
+        check(&list, "/groupVersion", json!("authorization.k8s.io/v1"));
+        check(
+            &list,
+            "/resources/0",
+            json!({"name": "localsubjectaccessreviews", "singularName": "localsubjectaccessreview", "namespaced": true,
+                "kind": "LocalSubjectAccessReview", "verbs": ["create"]}),
+        );
+        let names = |group| {
+            let list = api_resource_list(KINDS, group, "v1").unwrap();
+            list["resources"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names("authentication.k8s.io"), ["selfsubjectreviews", "tokenreviews"]);
+        assert_eq!(names("authorization.k8s.io").len(), 4);
     }
 }

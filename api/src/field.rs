@@ -149,6 +149,14 @@ impl Errors {
         self.push(ErrorType::NotSupported, path, Some(shown(&value)), detail);
     }
 
+    /// As [`Errors::not_supported`], of a value whose text is given as the message shows it.
+    pub fn not_supported_text(&mut self, path: impl Into<Path>, text: String, supported: &[&str]) {
+        self.not_supported(path, "", supported);
+        if let Some(error) = self.0.last_mut() {
+            error.value = Some(text);
+        }
+    }
+
     /// `Duplicate value: <value>`.
     pub fn duplicate(&mut self, path: impl Into<Path>, value: impl serde::Serialize) {
         self.push(ErrorType::Duplicate, path, Some(shown(&value)), "");

@@ -19,6 +19,7 @@ pub mod meta;
 pub mod json;
 pub mod kind;
 pub mod kinds;
+pub mod review;
 
 pub mod list_types;
 pub mod patch;

@@ -3,6 +3,9 @@
 //! A kind names its [`Column`]s; a cell is computed from the object's JSON. Cells that depend on the time of the look hold the moment they
 //! count from, so that a [`Row`] is made once per revision and rendered for every reader straight into the response's bytes.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -12,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::duration;
 use crate::head::HeadError;
 use crate::kind::Kind;
+use crate::kinds::KINDS;
 use crate::status::{self, Status};
 
 /// One cell of a table.
@@ -35,7 +39,17 @@ pub struct Column {
     pub kind: &'static str,
     /// 0 shows it always, 1 with `-o wide` only.
     pub priority: i32,
+    /// What it shows: a text, or with a dot first (`.status.podIP`) the field whose description it has.
+    pub description: &'static str,
     pub cell: fn(&Value) -> Cell,
+}
+
+impl Column {
+    /// The same column with a description.
+    pub const fn doc(mut self, description: &'static str) -> Column {
+        self.description = description;
+        self
+    }
 }
 
 /// What a table's rows carry beside their cells: the parameter `includeObject`.
@@ -186,17 +200,49 @@ impl ListMeta<'_> {
     }
 }
 
-/// The description of the first column, as Kubernetes has it.
-const NAME_DESCRIPTION: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+/// The encoded `columnDefinitions` of a kind's tables: made at first use, because descriptions come from the kind's schema, and kept.
+pub fn column_definitions(kind: &Kind) -> Arc<str> {
+    type Key = (&'static str, &'static str, &'static str, usize);
+    static MADE: LazyLock<RwLock<HashMap<Key, Arc<str>>>> = LazyLock::new(RwLock::default);
+    // The columns themselves belong to the key, for a custom kind may get others.
+    let key = (kind.group, kind.version, kind.kind, kind.columns.as_ptr() as usize);
+    let made = MADE.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+    made.unwrap_or_else(|| {
+        let made: Arc<str> = definitions(kind).to_string().into();
+        MADE.write().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
+        made
+    })
+}
 
-/// The `columnDefinitions` of a kind's tables.
-pub fn column_definitions(kind: &Kind) -> Value {
-    let definition = |name: &str, of: &str, priority: i32| {
-        let (format, description) = if name == "Name" { ("name", NAME_DESCRIPTION) } else { ("", "") };
+fn definitions(kind: &Kind) -> Value {
+    // What is stored as another kind has that kind's descriptions, as its fields are that kind's by another name.
+    let other =
+        kind.conversion.is_some().then(|| KINDS.iter().find(|it| it.kind == kind.kind && it.conversion.is_none()));
+    let schema = (other.flatten().unwrap_or(kind).schema)();
+    let definition = |name: &str, of: &str, priority: i32, description: &str| {
+        let format = if name == "Name" { "name" } else { "" };
+        let description = match description.strip_prefix('.') {
+            Some(path) => description_of(schema.as_value(), path).unwrap_or_default(),
+            None => description,
+        };
         serde_json::json!({"name": name, "type": of, "format": format, "description": description, "priority": priority})
     };
-    let first = kind.name_comes_first().then(|| definition("Name", "string", 0));
-    first.into_iter().chain(kind.columns.iter().map(|it| definition(it.name, it.kind, it.priority))).collect()
+    let first = kind.name_comes_first().then(|| definition("Name", "string", 0, ".metadata.name"));
+    let columns = kind.columns.iter().map(|it| definition(it.name, it.kind, it.priority, it.description));
+    first.into_iter().chain(columns).collect()
+}
+
+/// What the schema says of a field.
+fn description_of<'s>(schema: &'s Value, path: &str) -> Option<&'s str> {
+    let mut at = schema;
+    for field in path.split('.') {
+        let reference = at.get("$ref").or_else(|| at.pointer("/allOf/0/$ref")).and_then(Value::as_str);
+        if let Some(name) = reference.and_then(|it| it.rsplit('/').next()) {
+            at = schema.get("$defs")?.get(name)?;
+        }
+        at = at.get("properties")?.get(field)?;
+    }
+    at.get("description")?.as_str()
 }
 
 /// Begins an encoded table. The rows follow, by [`Row::write_row`] with commas between them, then [`end`]. The tables of a watch
@@ -206,7 +252,7 @@ pub fn begin(out: &mut Vec<u8>, kind: &Kind, list: &ListMeta<'_>, with_columns: 
     list.write(out);
     out.extend_from_slice(b",\"columnDefinitions\":");
     if with_columns {
-        out.extend_from_slice(column_definitions(kind).to_string().as_bytes());
+        out.extend_from_slice(column_definitions(kind).as_bytes());
     } else {
         out.extend_from_slice(b"null");
     }
@@ -241,21 +287,28 @@ pub fn partial(json: &[u8]) -> Result<Bytes, HeadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::KINDS;
 
     const COLUMNS: &[Column] = &[
-        Column { name: "Ready", kind: "string", priority: 0, cell: |it| Cell::Text(it["ready"].to_string()) },
+        Column {
+            name: "Ready",
+            kind: "string",
+            priority: 0,
+            description: "",
+            cell: |it| Cell::Text(it["ready"].to_string()),
+        },
         Column {
             name: "Restarts",
             kind: "string",
             priority: 0,
+            description: "",
             cell: |_| Cell::TextAgo("3".into(), Timestamp::UNIX_EPOCH),
         },
-        Column { name: "Count", kind: "integer", priority: 1, cell: |_| Cell::Number(7) },
+        Column { name: "Count", kind: "integer", priority: 1, description: "", cell: |_| Cell::Number(7) },
         Column {
             name: "Age",
             kind: "string",
             priority: 0,
+            description: "",
             cell: |it| Cell::Since(it["at"].as_str().and_then(|it| it.parse().ok())),
         },
     ];
@@ -297,11 +350,25 @@ mod tests {
             let mut cells = Vec::new();
             Row::of(kind, &object).write_cells(&mut cells, Timestamp::UNIX_EPOCH);
             let cells: Vec<Value> = serde_json::from_slice(&cells).unwrap();
-            let columns = column_definitions(kind);
+            let columns: Value = serde_json::from_str(&column_definitions(kind)).unwrap();
             assert_eq!(cells.len(), columns.as_array().unwrap().len(), "{kind:?}");
             let name = columns.as_array().unwrap().iter().position(|it| it["format"] == "name").unwrap();
             assert_eq!(cells[name], "a", "{kind:?}");
         }
+    }
+
+    #[test]
+    fn every_column_says_what_it_shows() {
+        for kind in KINDS {
+            let columns: Vec<Value> = serde_json::from_str(&column_definitions(kind)).unwrap();
+            for column in &columns {
+                assert!(column["description"].as_str().is_some_and(|it| it.len() > 10), "{kind:?}: {column}");
+            }
+        }
+        let pods = KINDS.iter().find(|it| it.kind == "Pod").unwrap();
+        let definitions: Value = serde_json::from_str(&column_definitions(pods)).unwrap();
+        let ip = definitions[5]["description"].as_str().unwrap();
+        assert!(ip.starts_with("podIP address allocated to the pod."), "{ip}");
     }
 
     #[test]

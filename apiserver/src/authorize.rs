@@ -11,7 +11,7 @@ use orlop_api::head::Head;
 use orlop_api::kind::Kind;
 use parking_lot::RwLock;
 
-use crate::stage::{Attributes, Authorizer, Decision, Identity};
+use crate::stage::{Attributes, Authorizer, Decision, Identity, Rules};
 use node::Graph;
 use rbac::Index;
 
@@ -108,6 +108,14 @@ impl Authorizer for Policy {
         }
         reasons.retain(|it| !it.is_empty());
         Decision::NoOpinion(reasons.join("\n"))
+    }
+
+    fn rules(&self, identity: &Identity, namespace: &str) -> Rules {
+        let incomplete = match node_name(identity) {
+            Some(_) => "node authorizer does not support user rule resolution",
+            None => "",
+        };
+        Rules { rules: self.rules_of(identity, namespace), incomplete: incomplete.to_owned() }
     }
 }
 

@@ -206,6 +206,7 @@ impl<'a> Writer<'a> {
             if let Some(expected) = &approved.object().expected_revision
                 && *expected != old.revision.to_string()
             {
+                is_number(expected)?;
                 if !standing.fresh {
                     standing = self.look_up(&key).await?;
                     continue;
@@ -393,6 +394,17 @@ impl<'a> Writer<'a> {
         let (kind, warnings) = (self.kind, admitted.warnings);
         Ok(Written { kind, key, revision: revision.0, json, warnings, created, deleted })
     }
+}
+
+/// Refuses what can be no resource version, with the status that Kubernetes has for it.
+fn is_number(revision: &str) -> status::Result<()> {
+    if revision.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    let digits = revision.bytes().all(|it| it.is_ascii_digit());
+    let why = if digits { "value out of range" } else { "invalid syntax" };
+    let text = format!("strconv.ParseUint: parsing {revision:?}: {why}");
+    Err(Status::new(status::Reason::Unknown, text))
 }
 
 /// Whether the object brings its own name.

@@ -105,11 +105,12 @@ impl Inner {
             let served = self.plain.serve(&self.core, &self.fairness, &self.metrics, request);
             return in_time(self.limits, served).await;
         }
+        request.options.check(request.verb)?;
         let seat = self.fairness.seat(it)?;
         let serve = async {
             let body = if request.verb.reads() { Bytes::new() } else { read(body, self.limits.body_bytes).await? };
-            if let Some(kind) = reviews::kind_of(request) {
-                return reviews::serve(it, kind, &*self.authorizer, &body);
+            if let Some(review) = reviews::asked(request) {
+                return reviews::serve(it, review, &*self.authenticator, &*self.authorizer, &body);
             }
             verbs::serve(&self.core, it, body).await
         };

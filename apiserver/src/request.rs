@@ -107,12 +107,12 @@ impl Request {
     /// Reads the head of a request.
     ///
     /// # Errors
-    /// `BadRequest` for options that have no meaning, `NotAcceptable` for forms nobody can give, `MethodNotAllowed`.
+    /// `BadRequest` for selectors that cannot be read, `NotAcceptable` for forms nobody can give, `MethodNotAllowed`.
     pub fn parse(head: http::request::Parts) -> status::Result<Self> {
         let query = head.uri.query().unwrap_or_default().to_owned();
         let full = head.uri.path().to_owned();
         let path = Path::parse(&full)?;
-        let mut options = Options::parse(&query)?;
+        let mut options = Options::parse(&query);
         let accept = Accept::parse(&head.headers);
         let Some(path) = path else {
             return Ok(Request {

@@ -16,6 +16,7 @@ use orlop_api::kind::{Admitted, Body, Kind, Part, Sub, Write};
 use orlop_api::status::{self, Reason, Status};
 use serde_json::Value;
 
+use crate::authorize::rbac::Rule;
 use crate::request::Request;
 
 /// Who asks.
@@ -104,10 +105,23 @@ pub enum Decision {
     NoOpinion(String),
 }
 
+/// What someone may do, as far as rules say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    pub rules: Vec<Rule>,
+    /// Why there may be more than the rules say; empty if there is not.
+    pub incomplete: String,
+}
+
 /// Decides who may do what.
 pub trait Authorizer: Send + Sync {
     /// Decides from what is in memory: it never waits.
     fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// The rules by which someone may do things in a namespace, as far as this authorizer goes by rules.
+    fn rules(&self, _identity: &Identity, _namespace: &str) -> Rules {
+        Rules::default()
+    }
 }
 
 /// What a write does to an object.
@@ -136,6 +150,15 @@ pub struct Admission<'a> {
 pub trait Plugin: Send + Sync {
     /// As Kubernetes names it: `NamespaceLifecycle`.
     fn name(&self) -> &'static str;
+
+    /// Refuses writes for where and by whom they are made, before anyone looks at the object: in Kubernetes these plugins run with those that
+    /// change objects, so that their refusals come before a kind's.
+    ///
+    /// # Errors
+    /// The refusal, as the client reads it.
+    async fn admit(&self, _write: &Admission<'_>) -> status::Result<()> {
+        Ok(())
+    }
 
     /// Whether [`Plugin::mutate`] wants to see such writes. Only then is the object decoded for it.
     fn mutates(&self, _write: &Admission<'_>) -> bool {
@@ -329,6 +352,16 @@ pub async fn approve(
     about: &Admission<'_>,
     mut write: Write<'_>,
 ) -> status::Result<Approved> {
+    for plugin in plugins {
+        if let Err(refusal) = plugin.admit(about).await {
+            // A refusal names the object, whose name may stand in its body only.
+            let name = if about.name.is_empty() { name_in(&write.new) } else { String::new() };
+            if name.is_empty() {
+                return Err(refusal);
+            }
+            return Err(plugin.admit(&Admission { name: &name, ..about.clone() }).await.err().unwrap_or(refusal));
+        }
+    }
     let mutating: Vec<&Arc<dyn Plugin>> = plugins.iter().filter(|it| it.mutates(about)).collect();
     // Strict field validation needs the client's own text; a value that plugins changed has lost its duplicates.
     let mut warnings = Vec::new();
@@ -355,10 +388,21 @@ pub async fn approve(
     let mut admitted = about.kind.admit(write)?;
     warnings.append(&mut admitted.warnings);
     admitted.warnings = warnings;
+    // By now also a generated name is known.
+    let named = Admission { name: &admitted.name, ..about.clone() };
     for plugin in plugins {
-        plugin.validate(about, Some(&admitted.json), old).await?;
+        plugin.validate(&named, Some(&admitted.json), old).await?;
     }
     Ok(Approved { admitted })
+}
+
+/// The name that a body gives its object.
+fn name_in(body: &Body<'_>) -> String {
+    let name = |value: &Value| value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    match body {
+        Body::Value(value) => name(value),
+        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_or_else(|_| String::new(), |it| name(&it)),
+    }
 }
 
 /// The fields that stand twice in a body, as warnings or as the refusal that `Strict` asks for.
@@ -389,6 +433,7 @@ pub async fn approve_deletion(
     old: Option<&[u8]>,
 ) -> status::Result<ApprovedDeletion> {
     for plugin in plugins {
+        plugin.admit(about).await?;
         plugin.validate(about, None, old).await?;
     }
     Ok(ApprovedDeletion(()))

@@ -88,14 +88,14 @@ async fn bad_input_gets_kubernetes_answers() {
     refused(&cluster.get("/api/v1/nothings").await, 404, "NotFound", "could not find the requested resource");
     refused(&cluster.get("/nothing").await, 404, "NotFound", "could not find the requested resource");
     refused(&cluster.put(MAPS, &map("a")).await, 405, "MethodNotAllowed", "does not allow this method");
-    refused(&cluster.get(&format!("{MAPS}?limit=x")).await, 400, "BadRequest", "limit");
+    refused(&cluster.get(&format!("{MAPS}?limit=x")).await, 400, "BadRequest", "strconv.ParseInt: parsing \"x\"");
     refused(&cluster.get(&format!("{MAPS}?continue=x")).await, 400, "BadRequest", "continue key is not valid");
     refused(&cluster.get(&format!("{MAPS}?labelSelector=a%20b")).await, 400, "BadRequest", "");
     refused(
         &cluster.get(&format!("{MAPS}?fieldSelector=x=y")).await,
         400,
         "BadRequest",
-        "field label not supported: x",
+        "\"x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
     );
     refused(&cluster.post(MAPS, &json!({ "kind": "Pod", "apiVersion": "v1" })).await, 400, "BadRequest", "ConfigMap");
     refused(&cluster.post(MAPS, &map("Not A Name")).await, 422, "Invalid", "metadata.name");
@@ -298,4 +298,63 @@ async fn fenced_writes_need_their_lease() {
     assert_eq!(held.code, StatusCode::CREATED);
     refused(&cluster.fenced(MAPS, &map("b"), "default/l/me/2").await, 409, "Conflict", "fenced");
     refused(&cluster.fenced(MAPS, &map("b"), "default/l/you/3").await, 409, "Conflict", "fenced");
+}
+
+#[tokio::test]
+async fn mistakes_are_told_as_kubernetes_tells_them() {
+    let cluster = Cluster::start().await;
+    let asked = cluster.post(&format!("{MAPS}?fieldValidation=Hard"), &map("a")).await;
+    let why = "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Hard\"";
+    refused(&asked, 422, "Invalid", why);
+    // The namespace is looked at before the object is.
+    let nowhere = "/api/v1/namespaces/nowhere/configmaps";
+    refused(&cluster.post(nowhere, &map("Bad Name")).await, 404, "NotFound", "namespaces \"nowhere\" not found");
+    cluster.post(MAPS, &map("a")).await;
+    let mut wrong = map("a");
+    wrong["metadata"]["resourceVersion"] = "abc".into();
+    let put = cluster.put(&format!("{MAPS}/a"), &wrong).await;
+    assert_eq!(put.code.as_u16(), 500, "{}", put.json);
+    assert_eq!(put.json["message"], "strconv.ParseUint: parsing \"abc\": invalid syntax");
+    assert!(put.json.get("reason").is_none());
+    let typed = cluster.post(MAPS, &json!({"metadata": {"name": "b"}, "data": {"a": 1}})).await;
+    let why = "json: cannot unmarshal number into Go struct field ConfigMap.data of type string";
+    refused(&typed, 400, "BadRequest", why);
+    let unknown = cluster.get(&format!("{MAPS}?fieldSelector=data.a%3D1")).await;
+    refused(&unknown, 400, "BadRequest", "\"data.a\" is not a known field selector: only \"metadata.name\"");
+    // What Go leaves out when it is empty is not kept empty.
+    let node = json!({"metadata": {"name": "n", "labels": {}}, "spec": {"taints": []}});
+    let node = cluster.post("/api/v1/nodes", &node).await;
+    assert_eq!(
+        (node.code.as_u16(), node.json["spec"].get("taints"), node.json["metadata"].get("labels")),
+        (201, None, None)
+    );
+}
+
+#[tokio::test]
+async fn reviews_are_listed_and_answered() {
+    let cluster = Cluster::start().await;
+    let list = cluster.get("/apis/authentication.k8s.io/v1").await;
+    assert_eq!(list.json["resources"][1]["name"], "tokenreviews");
+    let who = cluster.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await;
+    assert_eq!((who.code.as_u16(), &who.json["kind"]), (201, &json!("SelfSubjectReview")));
+    assert_eq!(who.json["status"]["userInfo"]["username"], "kubernetes-admin");
+    let token = json!({"spec": {"token": "nobody's"}});
+    let token = cluster.post("/apis/authentication.k8s.io/v1/tokenreviews", &token).await;
+    assert!(token.json["status"]["error"].as_str().unwrap().starts_with("[invalid bearer token, "), "{}", token.json);
+    let base = "/apis/authorization.k8s.io/v1";
+    let rules = json!({"spec": {"namespace": "default"}});
+    let rules = cluster.post(&format!("{base}/selfsubjectrulesreviews"), &rules).await;
+    let all = json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
+    assert!(rules.json["status"]["resourceRules"].as_array().unwrap().contains(&all), "{}", rules.json);
+    assert_eq!(rules.json["status"]["incomplete"], false);
+    let none = cluster.post(&format!("{base}/selfsubjectrulesreviews"), &json!({})).await;
+    refused(&none, 400, "BadRequest", "no namespace on request");
+    let may = json!({"spec": {"user": "ann", "resourceAttributes": {"namespace": "default", "verb": "get", "resource": "pods"}}});
+    let local = cluster.post(&format!("{base}/namespaces/default/localsubjectaccessreviews"), &may).await;
+    assert_eq!((local.code.as_u16(), &local.json["status"]["allowed"]), (201, &json!(false)));
+    let elsewhere = cluster.post(&format!("{base}/namespaces/x/localsubjectaccessreviews"), &may).await;
+    refused(&elsewhere, 422, "Invalid", "must match metadata.namespace");
+    assert_eq!(cluster.get(&format!("{base}/subjectaccessreviews")).await.code.as_u16(), 405);
+    let explained = cluster.get("/openapi/v3/apis/authorization.k8s.io/v1").await;
+    assert!(explained.json["components"]["schemas"]["io.k8s.api.authorization.v1.SubjectAccessReview"].is_object());
 }

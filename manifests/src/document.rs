@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 mod node;
+mod words;
 
 use node::Node;
 
@@ -135,6 +136,14 @@ fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
 }
 
 fn yaml(part: &str) -> Result<Value, serde_saphyr::Error> {
+    let value = parsed(part, false)?;
+    if !words::occur_in(part) {
+        return Ok(value);
+    }
+    parsed(part, true).map(|strict| words::restored(value, strict))
+}
+
+fn parsed(part: &str, strict_booleans: bool) -> Result<Value, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_LIMIT,
@@ -146,6 +155,7 @@ fn yaml(part: &str) -> Result<Value, serde_saphyr::Error> {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIAS_NODES_LIMIT },
         duplicate_keys: DuplicateKeyPolicy::Error,
         legacy_octal_numbers: true,
+        strict_booleans: strict_booleans,
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options::<Node>(part, options).map(|it| it.0)
@@ -269,6 +279,19 @@ mod tests {
         check("1_000: 1\na: 1_000\n1e7: x\n", &[(1, json!({"1000": 1, "a": 1000, "1e+07": "x"}))]);
         check("a: 2.0\nb: -1.50\nc: 1e300\n", &[(1, json!({"a": 2, "b": -1.5, "c": 1e300}))]);
         check_error(b"~: 1\n", "error parsing f.yaml:1:");
+    }
+
+    #[test]
+    fn words_in_mixed_case_are_texts() {
+        check(
+            "a: [yEs, yes, 'yes', oN, ON, Off, oFF, nO, \"nO\", YEs]\n",
+            &[(1, json!({"a": ["yEs", true, "yes", "oN", true, false, "oFF", "nO", "nO", "YEs"]}))],
+        );
+        check(
+            "yEs: 1\noff: {oFf: no, x: [{nO: yES}]}\n'on': 2\n",
+            &[(1, json!({"yEs": 1, "false": {"oFf": false, "x": [{"nO": "yES"}]}, "on": 2}))],
+        );
+        check("a: b\n---\nnOn: iOn\n", &[(1, json!({"a": "b"})), (2, json!({"nOn": "iOn"}))]);
     }
 
     #[test]

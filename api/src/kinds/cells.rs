@@ -15,21 +15,21 @@ pub const NONE: &str = "<none>";
 const LISTED_LIMIT: usize = 3;
 
 /// The column that most kinds end with.
-pub const AGE: Column = text("Age", age);
+pub const AGE: Column = text("Age", age).doc(".metadata.creationTimestamp");
 
 /// A column of text that is always shown.
 pub const fn text(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "string", priority: 0, cell }
+    Column { name, kind: "string", priority: 0, description: "", cell }
 }
 
 /// A column of whole numbers that is always shown.
 pub const fn integer(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "integer", priority: 0, cell }
+    Column { name, kind: "integer", priority: 0, description: "", cell }
 }
 
 /// A column that only `-o wide` shows.
 pub const fn wide(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "string", priority: 1, cell }
+    Column { name, kind: "string", priority: 1, description: "", cell }
 }
 
 /// How long ago the object was created.

@@ -12,7 +12,7 @@ impl Strategy for ClusterRoleBinding {
     const NAMES: Names =
         Names { plural: "clusterrolebindings", singular: "clusterrolebinding", short: &[], categories: &[] };
     const SCOPE: Scope = Scope::Cluster;
-    const COLUMNS: &'static [Column] = rbac::BINDING_COLUMNS;
+    const COLUMNS: &'static [Column] = rbac::CLUSTER_BINDING_COLUMNS;
     const NAME_RULE: NameRule = NameRule::PathSegment;
     const CREATE_ON_UPDATE: bool = true;
 

@@ -10,8 +10,11 @@ use crate::table::{Cell, Column};
 
 impl Strategy for ConfigMap {
     const NAMES: Names = Names { plural: "configmaps", singular: "configmap", short: &["cm"], categories: &[] };
-    const COLUMNS: &'static [Column] =
-        &[cells::text("Data", |it| Cell::Number(cells::count(&it["data"]) + cells::count(&it["binaryData"]))), AGE];
+    const COLUMNS: &'static [Column] = &[
+        cells::text("Data", |it| Cell::Number(cells::count(&it["data"]) + cells::count(&it["binaryData"])))
+            .doc(".data"),
+        AGE,
+    ];
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
         checks::data_keys(self.data.iter().flatten().map(|(key, _)| key), "data", errors);

@@ -18,13 +18,14 @@ impl Strategy for Deployment {
         Names { plural: "deployments", singular: "deployment", short: &["deploy"], categories: &["all"] };
     const SUBS: &'static [Sub] = &[Sub::Scale, Sub::Status];
     const COLUMNS: &'static [Column] = &[
-        cells::text("Ready", ready),
-        cells::text("Up-to-date", |it| cells::number(&it["status"]["updatedReplicas"])),
-        cells::text("Available", |it| cells::number(&it["status"]["availableReplicas"])),
+        cells::text("Ready", ready).doc("Number of the pod with ready state"),
+        cells::text("Up-to-date", |it| cells::number(&it["status"]["updatedReplicas"])).doc(".status.updatedReplicas"),
+        cells::text("Available", |it| cells::number(&it["status"]["availableReplicas"]))
+            .doc(".status.availableReplicas"),
         AGE,
-        cells::wide("Containers", cells::template_containers),
-        cells::wide("Images", cells::template_images),
-        cells::wide("Selector", cells::label_selector),
+        cells::wide("Containers", cells::template_containers).doc("Names of each container in the template."),
+        cells::wide("Images", cells::template_images).doc("Images referenced by each container in the template."),
+        cells::wide("Selector", cells::label_selector).doc(".spec.selector"),
     ];
 
     fn default(&mut self) {

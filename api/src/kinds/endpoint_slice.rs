@@ -22,9 +22,9 @@ const ADDRESSES_LIMIT: usize = 100;
 impl Strategy for EndpointSlice {
     const NAMES: Names = Names { plural: "endpointslices", singular: "endpointslice", short: &[], categories: &[] };
     const COLUMNS: &'static [Column] = &[
-        cells::text("AddressType", |it| cells::cell(&it["addressType"])),
-        cells::text("Ports", ports),
-        cells::text("Endpoints", endpoints),
+        cells::text("AddressType", |it| cells::cell(&it["addressType"])).doc(".addressType"),
+        cells::text("Ports", ports).doc(".ports"),
+        cells::text("Endpoints", endpoints).doc(".endpoints"),
         AGE,
     ];
 

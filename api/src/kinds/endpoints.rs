@@ -13,7 +13,7 @@ use crate::table::{Cell, Column};
 impl Strategy for Endpoints {
     const NAMES: Names = Names { plural: "endpoints", singular: "endpoints", short: &["ep"], categories: &[] };
     const STORED_AS: Option<&'static str> = Some("services/endpoints");
-    const COLUMNS: &'static [Column] = &[cells::text("Endpoints", addresses), AGE];
+    const COLUMNS: &'static [Column] = &[cells::text("Endpoints", addresses).doc(".subsets"), AGE];
     const CREATE_ON_UPDATE: bool = true;
 
     fn default(&mut self) {

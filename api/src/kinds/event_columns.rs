@@ -8,16 +8,17 @@ use crate::table::{Cell, Column};
 
 /// Names itself: see [`crate::kind::Strategy::COLUMNS`].
 pub const COLUMNS: &[Column] = &[
-    cells::text("Last Seen", |it| Cell::Since(last_seen(it))),
-    cells::text("Type", |it| cells::cell(&it["type"])),
-    cells::text("Reason", |it| cells::cell(&it["reason"])),
-    cells::text("Object", object),
-    cells::wide("Subobject", |it| cells::cell(&of(it, "involvedObject", "regarding")["fieldPath"])),
-    cells::wide("Source", source),
-    cells::text("Message", |it| Cell::Text(str_of(of(it, "message", "note")).trim().to_owned())),
-    cells::wide("First Seen", |it| Cell::Since(first_seen(it))),
-    cells::wide("Count", count),
-    cells::wide("Name", |it| cells::cell(&it["metadata"]["name"])),
+    cells::text("Last Seen", |it| Cell::Since(last_seen(it))).doc(".lastTimestamp"),
+    cells::text("Type", |it| cells::cell(&it["type"])).doc(".type"),
+    cells::text("Reason", |it| cells::cell(&it["reason"])).doc(".reason"),
+    cells::text("Object", object).doc(".involvedObject"),
+    cells::wide("Subobject", |it| cells::cell(&of(it, "involvedObject", "regarding")["fieldPath"]))
+        .doc(".involvedObject.fieldPath"),
+    cells::wide("Source", source).doc(".source"),
+    cells::text("Message", |it| Cell::Text(str_of(of(it, "message", "note")).trim().to_owned())).doc(".message"),
+    cells::wide("First Seen", |it| Cell::Since(first_seen(it))).doc(".firstTimestamp"),
+    cells::wide("Count", count).doc(".count"),
+    cells::wide("Name", |it| cells::cell(&it["metadata"]["name"])).doc(".metadata.name"),
 ];
 
 /// The core group's field, or the one that stands for it in `events.k8s.io`.

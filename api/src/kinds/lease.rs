@@ -10,7 +10,8 @@ use crate::table::Column;
 
 impl Strategy for Lease {
     const NAMES: Names = Names { plural: "leases", singular: "lease", short: &[], categories: &[] };
-    const COLUMNS: &'static [Column] = &[cells::text("Holder", |it| cells::cell(&it["spec"]["holderIdentity"])), AGE];
+    const COLUMNS: &'static [Column] =
+        &[cells::text("Holder", |it| cells::cell(&it["spec"]["holderIdentity"])).doc(".spec.holderIdentity"), AGE];
     // Two who do not know of each other must not both renew.
     const UNCONDITIONAL_UPDATE: bool = false;
     const CREATE_ON_UPDATE: bool = true;

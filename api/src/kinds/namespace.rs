@@ -17,7 +17,8 @@ impl Strategy for Namespace {
     const SCOPE: Scope = Scope::Cluster;
     const SUBS: &'static [Sub] = &[Sub::Finalize, Sub::Status];
     const FIELDS: &'static [Selectable] = &[Selectable { path: "status.phase", absent: "", from: &[] }];
-    const COLUMNS: &'static [Column] = &[cells::text("Status", |it| cells::cell(&it["status"]["phase"])), AGE];
+    const COLUMNS: &'static [Column] =
+        &[cells::text("Status", |it| cells::cell(&it["status"]["phase"])).doc("The status of the namespace"), AGE];
     const NAME_RULE: NameRule = NameRule::Label;
 
     fn prepare(&mut self, part: Part, old: Option<&Self>) {

@@ -23,15 +23,17 @@ impl Strategy for Node {
     const FIELDS: &'static [Selectable] = &[Selectable { path: "spec.unschedulable", absent: "false", from: &[] }];
     const STORED_AS: Option<&'static str> = Some("minions");
     const COLUMNS: &'static [Column] = &[
-        cells::text("Status", status),
-        cells::text("Roles", roles),
+        cells::text("Status", status).doc("The status of the node"),
+        cells::text("Roles", roles).doc("The roles of the node"),
         AGE,
-        cells::text("Version", |it| cells::cell(&it["status"]["nodeInfo"]["kubeletVersion"])),
-        cells::wide("Internal-IP", |it| address(it, "InternalIP")),
-        cells::wide("External-IP", |it| address(it, "ExternalIP")),
-        cells::wide("OS-Image", |it| info(it, "osImage")),
-        cells::wide("Kernel-Version", |it| info(it, "kernelVersion")),
-        cells::wide("Container-Runtime", |it| info(it, "containerRuntimeVersion")),
+        cells::text("Version", |it| cells::cell(&it["status"]["nodeInfo"]["kubeletVersion"]))
+            .doc(".status.nodeInfo.kubeletVersion"),
+        cells::wide("Internal-IP", |it| address(it, "InternalIP")).doc(".status.addresses"),
+        cells::wide("External-IP", |it| address(it, "ExternalIP")).doc(".status.addresses"),
+        cells::wide("OS-Image", |it| info(it, "osImage")).doc(".status.nodeInfo.osImage"),
+        cells::wide("Kernel-Version", |it| info(it, "kernelVersion")).doc(".status.nodeInfo.kernelVersion"),
+        cells::wide("Container-Runtime", |it| info(it, "containerRuntimeVersion"))
+            .doc(".status.nodeInfo.containerRuntimeVersion"),
     ];
 
     fn default(&mut self) {

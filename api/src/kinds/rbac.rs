@@ -19,20 +19,36 @@ pub const ROLE_COLUMNS: &[Column] = &[Column {
     name: "Created At",
     kind: "date",
     priority: 0,
+    description: ".metadata.creationTimestamp",
     cell: |it| cells::cell(&it["metadata"]["creationTimestamp"]),
 }];
 
-/// The columns of bindings.
-pub const BINDING_COLUMNS: &[Column] = &[
-    cells::text("Role", |it| {
-        let role = &it["roleRef"];
-        Cell::Text(format!("{}/{}", str_of(&role["kind"]), str_of(&role["name"])))
-    }),
-    AGE,
-    cells::wide("Users", |it| subjects(it, "User")),
-    cells::wide("Groups", |it| subjects(it, "Group")),
-    cells::wide("ServiceAccounts", |it| subjects(it, "ServiceAccount")),
-];
+/// The columns of a binding; the last three have descriptions that name its kind.
+const fn binding_columns(users: &'static str, groups: &'static str, accounts: &'static str) -> [Column; 5] {
+    [
+        cells::text("Role", role).doc(".roleRef"),
+        AGE,
+        cells::wide("Users", |it| subjects(it, "User")).doc(users),
+        cells::wide("Groups", |it| subjects(it, "Group")).doc(groups),
+        cells::wide("ServiceAccounts", |it| subjects(it, "ServiceAccount")).doc(accounts),
+    ]
+}
+
+/// The columns of RoleBindings.
+pub const BINDING_COLUMNS: &[Column] =
+    &binding_columns("Users in the roleBinding", "Groups in the roleBinding", "ServiceAccounts in the roleBinding");
+
+/// The columns of ClusterRoleBindings.
+pub const CLUSTER_BINDING_COLUMNS: &[Column] = &binding_columns(
+    "Users in the clusterRoleBinding",
+    "Groups in the clusterRoleBinding",
+    "ServiceAccounts in the clusterRoleBinding",
+);
+
+fn role(it: &Value) -> Cell {
+    let role = &it["roleRef"];
+    Cell::Text(format!("{}/{}", str_of(&role["kind"]), str_of(&role["name"])))
+}
 
 fn subjects(it: &Value, kind: &str) -> Cell {
     let names: Vec<String> = list(&it["subjects"])

@@ -15,13 +15,13 @@ impl Strategy for ReplicaSet {
     const SUBS: &'static [Sub] = &[Sub::Scale, Sub::Status];
     const FIELDS: &'static [Selectable] = &[Selectable { path: "status.replicas", absent: "0", from: &[] }];
     const COLUMNS: &'static [Column] = &[
-        cells::integer("Desired", |it| cells::number(&it["spec"]["replicas"])),
-        cells::integer("Current", |it| cells::number(&it["status"]["replicas"])),
-        cells::integer("Ready", |it| cells::number(&it["status"]["readyReplicas"])),
+        cells::integer("Desired", |it| cells::number(&it["spec"]["replicas"])).doc(".spec.replicas"),
+        cells::integer("Current", |it| cells::number(&it["status"]["replicas"])).doc(".status.replicas"),
+        cells::integer("Ready", |it| cells::number(&it["status"]["readyReplicas"])).doc(".status.readyReplicas"),
         AGE,
-        cells::wide("Containers", cells::template_containers),
-        cells::wide("Images", cells::template_images),
-        cells::wide("Selector", cells::label_selector),
+        cells::wide("Containers", cells::template_containers).doc("Names of each container in the template."),
+        cells::wide("Images", cells::template_images).doc("Images referenced by each container in the template."),
+        cells::wide("Selector", cells::label_selector).doc(".spec.selector"),
     ];
 
     fn default(&mut self) {

@@ -13,8 +13,8 @@ impl Strategy for Secret {
     const NAMES: Names = Names { plural: "secrets", singular: "secret", short: &[], categories: &[] };
     const FIELDS: &'static [Selectable] = &[Selectable { path: "type", absent: "", from: &[] }];
     const COLUMNS: &'static [Column] = &[
-        cells::text("Type", |it| cells::cell(&it["type"])),
-        cells::text("Data", |it| Cell::Number(cells::count(&it["data"]))),
+        cells::text("Type", |it| cells::cell(&it["type"])).doc(".type"),
+        cells::text("Data", |it| Cell::Number(cells::count(&it["data"]))).doc(".data"),
         AGE,
     ];
 

@@ -12,5 +12,5 @@ impl Strategy for ServiceAccount {
     const RETURNS_DELETED: bool = true;
     const SUBS: &'static [Sub] = &[Sub::Token];
     const COLUMNS: &'static [Column] =
-        &[cells::text("Secrets", |it| Cell::Number(list(&it["secrets"]).len() as i64)), AGE];
+        &[cells::text("Secrets", |it| Cell::Number(list(&it["secrets"]).len() as i64)).doc(".secrets"), AGE];
 }

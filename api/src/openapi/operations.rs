@@ -3,6 +3,7 @@
 use super::schema::{self, BINDING, DELETE_OPTIONS, SCALE, STATUS, TOKEN_REQUEST};
 use crate::discovery;
 use crate::kind::{Kind, Scope, Sub};
+use crate::review::Review;
 
 /// A parameter of the query.
 #[derive(Clone, Copy, Debug)]
@@ -200,6 +201,27 @@ pub fn of(kind: &Kind) -> Vec<Operation> {
         build.sub(*sub, &item, &mut out);
     }
     out
+}
+
+/// The one operation on a review.
+pub fn of_review(review: &Review) -> Operation {
+    let (below, scope) = match review.scope {
+        Scope::Namespaced => ("/namespaces/{namespace}", "Namespaced"),
+        Scope::Cluster => ("", ""),
+    };
+    let schema = schema::name_of_review(review);
+    Operation {
+        path: format!("/apis/{}{below}/{}", review.api_version(), review.plural),
+        method: "post",
+        action: "post",
+        id: format!("create{}{}{scope}{}", group_word(review.group), capital(review.version), review.kind),
+        description: format!("create a {}", review.kind),
+        gvk: (review.group, review.version, review.kind),
+        parameters: writing(),
+        body: Body::Object(schema.clone()),
+        answer: Some(schema),
+        creates: true,
+    }
 }
 
 fn writing() -> Vec<Parameter> {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::kind::{Kind, Sub};
 use crate::list_types::{self, KEY_DEFAULTS, List};
+use crate::review::Review;
 
 /// Which version of OpenAPI a schema is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,14 @@ pub fn name_of(kind: &Kind) -> String {
     format!("io.k8s.api.{package}.{}.{}", kind.version, kind.kind)
 }
 
+/// The name of a review's schema: `io.k8s.api.authorization.v1.SubjectAccessReview`.
+pub fn name_of_review(review: &Review) -> String {
+    let package = review.group.split('.').next().unwrap_or(review.group);
+    format!("io.k8s.api.{package}.{}.{}", review.version, review.kind)
+}
+
 /// All schemas that these kinds and their operations need, by name.
-pub fn schemas(kinds: &[&Kind], form: Form) -> BTreeMap<String, Value> {
+pub fn schemas(kinds: &[&Kind], reviews: &[&Review], form: Form) -> BTreeMap<String, Value> {
     let mut sources = BTreeMap::new();
     let mut collect = |schema: schemars::Schema| {
         let mut schema = schema.to_value();
@@ -70,6 +77,9 @@ pub fn schemas(kinds: &[&Kind], form: Form) -> BTreeMap<String, Value> {
     };
     collect(schemars::schema_for!(Status));
     collect(schemars::schema_for!(DeleteOptions));
+    for review in reviews {
+        collect((review.schema)());
+    }
     for kind in kinds {
         collect((kind.schema)());
         for sub in kind.subs {
@@ -92,6 +102,9 @@ pub fn schemas(kinds: &[&Kind], form: Form) -> BTreeMap<String, Value> {
     mark(&mut out, SCALE, ("autoscaling", "v1", "Scale"));
     mark(&mut out, BINDING, ("", "v1", "Binding"));
     mark(&mut out, TOKEN_REQUEST, ("authentication.k8s.io", "v1", "TokenRequest"));
+    for review in reviews {
+        mark(&mut out, &name_of_review(review), (review.group, review.version, review.kind));
+    }
     for kind in kinds {
         mark(&mut out, &name_of(kind), (kind.group, kind.version, kind.kind));
         let list = list_of(kind, out.get(&name_of(kind)).unwrap_or(&Value::Null), form);

@@ -7,12 +7,15 @@ use super::schema::{self, Form, PATCH};
 use super::v3::tag;
 use crate::kind::Kind;
 use crate::patch::PatchType;
+use crate::review::{REVIEWS, Review};
 
 /// The document of all kinds.
 pub fn document(kinds: &[Kind]) -> Value {
     let kinds: Vec<&Kind> = kinds.iter().collect();
+    let reviews: Vec<&Review> = REVIEWS.iter().collect();
     let mut paths: Map<String, Value> = Map::new();
-    for operation in kinds.iter().flat_map(|it| operations::of(it)) {
+    let of_reviews = reviews.iter().map(|it| operations::of_review(it));
+    for operation in kinds.iter().flat_map(|it| operations::of(it)).chain(of_reviews) {
         let item = paths.entry(operation.path.clone()).or_insert_with(|| path_item(&operation.path));
         item[operation.method] = written(&operation);
     }
@@ -20,7 +23,7 @@ pub fn document(kinds: &[Kind]) -> Value {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "definitions": schema::schemas(&kinds, Form::V2),
+        "definitions": schema::schemas(&kinds, &reviews, Form::V2),
     })
 }
 

@@ -6,6 +6,7 @@ use super::operations::{self, Body, Operation, PRETTY, Parameter};
 use super::schema::{self, Form, PATCH};
 use crate::kind::Kind;
 use crate::patch::PatchType;
+use crate::review::{REVIEWS, Review};
 
 /// The media types of objects in answers and, but for patches, in requests.
 const MEDIA_TYPES: [&str; 2] = ["application/json", "application/yaml"];
@@ -13,8 +14,10 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", "application/yaml"];
 /// The document of one group version.
 pub fn document(kinds: &[Kind], group: &str, version: &str) -> Value {
     let kinds: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
+    let reviews: Vec<&Review> = REVIEWS.iter().filter(|it| it.group == group && it.version == version).collect();
     let mut paths: Map<String, Value> = Map::new();
-    for operation in kinds.iter().flat_map(|it| operations::of(it)) {
+    let of_reviews = reviews.iter().map(|it| operations::of_review(it));
+    for operation in kinds.iter().flat_map(|it| operations::of(it)).chain(of_reviews) {
         let item = paths.entry(operation.path.clone()).or_insert_with(|| path_item(&operation.path));
         item[operation.method] = written(&operation);
     }
@@ -22,7 +25,7 @@ pub fn document(kinds: &[Kind], group: &str, version: &str) -> Value {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "components": {"schemas": schema::schemas(&kinds, Form::V3)},
+        "components": {"schemas": schema::schemas(&kinds, &reviews, Form::V3)},
     })
 }
 

@@ -155,6 +155,7 @@ mod tests {
     use super::*;
     use crate::kinds::KINDS;
     use crate::openapi::schema;
+    use crate::review::REVIEWS;
 
     /// The names of the table's messages in OpenAPI.
     fn named() -> BTreeMap<String, &'static Message> {
@@ -204,7 +205,7 @@ mod tests {
         let names = named();
         let kinds: Vec<_> = KINDS.iter().collect();
         let mut seen = 0;
-        for (name, schema) in schema::schemas(&kinds, schema::Form::V2) {
+        for (name, schema) in schema::schemas(&kinds, &REVIEWS.iter().collect::<Vec<_>>(), schema::Form::V2) {
             let Some(properties) = schema["properties"].as_object() else { continue };
             // What only answers have.
             if name.ends_with("List") || name.ends_with("ListMeta") || name.contains(".Status") {

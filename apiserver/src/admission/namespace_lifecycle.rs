@@ -31,7 +31,7 @@ impl Plugin for NamespaceLifecycle {
         "NamespaceLifecycle"
     }
 
-    async fn validate(&self, write: &Admission<'_>, _: Option<&[u8]>, _: Option<&[u8]>) -> status::Result<()> {
+    async fn admit(&self, write: &Admission<'_>) -> status::Result<()> {
         if is(write.kind, "", "Namespace") {
             if write.operation == Operation::Delete && write.sub.is_none() && IMMORTAL.contains(&write.name) {
                 return Err(forbidden(write, "this namespace may not be deleted"));

@@ -53,7 +53,7 @@ async fn namespaces_must_be_there_and_stay() {
     let who = Identity::new("ann", &[]);
     let check = async |operation, kind: &str, namespace: &str, name: &str, expected: Option<(u16, &str)>| {
         let write = write(&who, operation, ("", kind), namespace, name);
-        match (plugin.validate(&write, None, None).await, expected) {
+        match (plugin.admit(&write).await, expected) {
             (Ok(()), None) => None,
             (Err(refusal), Some((code, text))) => {
                 assert_eq!((refusal.code(), refusal.message.as_str()), (code, text));

@@ -1,13 +1,16 @@
 //! The options of a request: what its query says.
 //!
-//! In: the raw query. Out: [`Options`], or the `Status` of an option without meaning. Options that a verb does not know are
-//! ignored by it, as Kubernetes does. Those of a deletion can stand in its body instead, which the delete verb reads.
+//! In: the raw query. Out: [`Options`]. What has no meaning is noted, and refused by [`Options::check`] where the verb reads that option;
+//! options that a verb does not know are ignored by it, as Kubernetes does. Those of a deletion can stand in its body instead, which the
+//! delete verb reads.
 
 use std::time::Duration;
 
+use orlop_api::field;
 use orlop_api::json::Strictness;
 use orlop_api::status::{self, Status};
-use orlop_api::{field, status::Reason};
+
+use super::Verb;
 
 /// How a resource version is to be understood by a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,9 @@ pub enum Propagation {
 }
 
 impl Propagation {
+    /// The words, as refusals list them.
+    pub const WORDS: &[&str] = &["Foreground", "Background", "Orphan", "nil"];
+
     /// Reads `propagationPolicy`; none for other words.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -55,115 +61,158 @@ pub struct Options {
     pub dry_run: bool,
     pub field_manager: String,
     pub strictness: Strictness,
-    pub force: bool,
+    /// Whether an apply takes over fields of others; as given, for no other patch may name it.
+    pub force: Option<bool>,
     pub pretty: bool,
     pub propagation: Option<Propagation>,
     pub grace_period_seconds: Option<i64>,
     pub orphan_dependents: Option<bool>,
     /// `includeObject` of Tables: `None`, `Metadata` (if empty) or `Object`.
     pub include_object: String,
+    /// Options whose values have no meaning, with those values; mostly there is none.
+    wrong: Vec<(&'static str, String)>,
 }
 
 impl Options {
     /// Reads a query.
-    ///
-    /// # Errors
-    /// `BadRequest` for what cannot be read, `Invalid` for what Kubernetes calls so.
-    pub fn parse(query: &str) -> status::Result<Self> {
+    pub fn parse(query: &str) -> Self {
         let mut out = Options::default();
         if query.is_empty() {
-            return Ok(out);
+            return out;
         }
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "labelSelector" => out.label_selector = value.into_owned(),
                 "fieldSelector" => out.field_selector = value.into_owned(),
-                "limit" => out.limit = usize::try_from(integer(&name, &value)?).unwrap_or(0),
+                "limit" => out.limit = out.integer("limit", &value).and_then(|it| it.try_into().ok()).unwrap_or(0),
                 "continue" => out.continued = value.into_owned(),
                 "resourceVersion" => out.resource_version = value.into_owned(),
-                "resourceVersionMatch" => out.version_match = version_match(&value)?,
-                "timeoutSeconds" => {
-                    let seconds = u64::try_from(integer(&name, &value)?).unwrap_or(0);
-                    out.timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
+                "resourceVersionMatch" => {
+                    out.version_match = match &*value {
+                        "NotOlderThan" => Some(Match::NotOlderThan),
+                        "Exact" => Some(Match::Exact),
+                        _ => out.none_but_empty("resourceVersionMatch", &value),
+                    }
                 }
-                "allowWatchBookmarks" => out.bookmarks = boolean(&name, &value)?,
-                "watch" => out.watch = boolean(&name, &value)?,
-                "sendInitialEvents" => out.send_initial_events = Some(boolean(&name, &value)?),
-                "dryRun" => out.dry_run = dry_run(&value)?,
-                "fieldManager" => out.field_manager = field_manager(&value)?,
-                "fieldValidation" => out.strictness = Strictness::parse(&value)?,
-                "force" => out.force = boolean(&name, &value)?,
+                "timeoutSeconds" => {
+                    let seconds = out.integer("timeoutSeconds", &value).and_then(|it| u64::try_from(it).ok());
+                    out.timeout = seconds.filter(|it| *it > 0).map(Duration::from_secs);
+                }
+                "allowWatchBookmarks" => out.bookmarks = boolean(&value),
+                "watch" => out.watch = boolean(&value),
+                "sendInitialEvents" => out.send_initial_events = Some(boolean(&value)),
+                "dryRun" => {
+                    out.dry_run |= &*value == "All";
+                    if !matches!(&*value, "All" | "") {
+                        out.wrong.push(("dryRun", value.into_owned()));
+                    }
+                }
+                "fieldManager" => out.field_manager = value.into_owned(),
+                "fieldValidation" => match Strictness::parse(&value) {
+                    Some(strictness) => out.strictness = strictness,
+                    None => out.wrong.push(("fieldValidation", value.into_owned())),
+                },
+                "force" => out.force = Some(boolean(&value)),
                 // Kubernetes reads anything but these as a wish for it.
                 "pretty" => out.pretty = !matches!(&*value, "false" | "0"),
-                "propagationPolicy" => out.propagation = Some(propagation(&value)?),
-                "gracePeriodSeconds" => out.grace_period_seconds = Some(integer(&name, &value)?),
-                "orphanDependents" => out.orphan_dependents = Some(boolean(&name, &value)?),
+                "propagationPolicy" => {
+                    out.propagation = Propagation::parse(&value);
+                    if out.propagation.is_none() {
+                        out.wrong.push(("propagationPolicy", value.into_owned()));
+                    }
+                }
+                "gracePeriodSeconds" => out.grace_period_seconds = out.integer("gracePeriodSeconds", &value),
+                "orphanDependents" => out.orphan_dependents = Some(boolean(&value)),
                 "includeObject" => out.include_object = value.into_owned(),
                 _ => {}
             }
         }
-        Ok(out)
+        out
     }
-}
 
-fn boolean(name: &str, text: &str) -> status::Result<bool> {
-    match text {
-        // A parameter without a value is set.
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(Status::bad_request(format!("invalid value {text:?} for query parameter {name}: must be a boolean"))),
-    }
-}
-
-fn integer(name: &str, text: &str) -> status::Result<i64> {
-    if text.is_empty() {
-        return Ok(0);
-    }
-    text.parse().map_err(|_| {
-        Status::bad_request(format!("invalid value {text:?} for query parameter {name}: must be an integer"))
-    })
-}
-
-fn version_match(text: &str) -> status::Result<Option<Match>> {
-    match text {
-        "" => Ok(None),
-        "NotOlderThan" => Ok(Some(Match::NotOlderThan)),
-        "Exact" => Ok(Some(Match::Exact)),
-        _ => {
-            let mut errors = field::Errors::default();
-            errors.not_supported("resourceVersionMatch", text, &["Exact", "NotOlderThan"]);
-            Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
+    fn integer(&mut self, name: &'static str, text: &str) -> Option<i64> {
+        let read = text.parse().ok();
+        if read.is_none() && !text.is_empty() {
+            self.wrong.push((name, text.to_owned()));
         }
+        read
+    }
+
+    fn none_but_empty<T>(&mut self, name: &'static str, text: &str) -> Option<T> {
+        if !text.is_empty() {
+            self.wrong.push((name, text.to_owned()));
+        }
+        None
+    }
+
+    /// Refuses what a verb reads and cannot understand.
+    ///
+    /// # Errors
+    /// `BadRequest` for what is no number, `Invalid` for words that the option does not have.
+    pub fn check(&self, verb: Verb) -> status::Result<()> {
+        let (kind, reads): (&str, &[&str]) = match verb {
+            Verb::Create => ("CreateOptions", WRITE),
+            Verb::Update => ("UpdateOptions", WRITE),
+            Verb::Patch => ("PatchOptions", WRITE),
+            Verb::Delete => ("DeleteOptions", DELETE),
+            Verb::DeleteCollection => ("DeleteOptions", DELETE_MANY),
+            Verb::List | Verb::Watch => ("ListOptions", LIST),
+            _ => return Ok(()),
+        };
+        let manager = if reads == WRITE { self.field_manager.as_str() } else { "" };
+        let printable = manager.bytes().all(|it| (b' '..=b'~').contains(&it));
+        if self.wrong.is_empty() && manager.len() <= FIELD_MANAGER_BYTES_MAX && printable {
+            return Ok(());
+        }
+        let mut errors = field::Errors::default();
+        if manager.len() > FIELD_MANAGER_BYTES_MAX {
+            errors.too_long("fieldManager", FIELD_MANAGER_BYTES_MAX);
+        }
+        for (at, it) in manager.char_indices().filter(|(_, it)| it.is_control()) {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(it));
+            errors.invalid("fieldManager", manager, why);
+        }
+        for name in reads {
+            let mut given = self.wrong.iter().filter(|(it, _)| it == name).map(|(_, value)| value.as_str());
+            let Some(value) = given.next() else { continue };
+            match *name {
+                // A list of one, as Go prints it.
+                "dryRun" => errors.not_supported_text("dryRun", format!("[]string{{{value:?}}}"), &["All"]),
+                "fieldValidation" => errors.not_supported("fieldValidation", value, Strictness::WORDS),
+                "propagationPolicy" => errors.not_supported("propagationPolicy", value, Propagation::WORDS),
+                "resourceVersionMatch" if verb == Verb::Watch => {
+                    errors.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch");
+                }
+                "resourceVersionMatch" => {
+                    errors.not_supported("resourceVersionMatch", value, &["Exact", "NotOlderThan", ""]);
+                }
+                _ => {
+                    let why = match value.trim_start_matches(['+', '-']).bytes().all(|it| it.is_ascii_digit()) {
+                        true => "value out of range",
+                        false => "invalid syntax",
+                    };
+                    return Err(Status::bad_request(format!("strconv.ParseInt: parsing {value:?}: {why}")));
+                }
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", &errors)) }
     }
 }
 
-fn dry_run(text: &str) -> status::Result<bool> {
-    match text {
-        "" => Ok(false),
-        "All" => Ok(true),
-        _ => Err(Status::new(Reason::BadRequest, format!("invalid dryRun value {text:?}: supported values: \"All\""))),
-    }
+/// The options that verbs read and may find without meaning, in the order in which Kubernetes looks at them.
+const WRITE: &[&str] = &["dryRun", "fieldValidation"];
+const DELETE: &[&str] = &["gracePeriodSeconds", "propagationPolicy", "dryRun"];
+const DELETE_MANY: &[&str] =
+    &["gracePeriodSeconds", "limit", "timeoutSeconds", "propagationPolicy", "dryRun", "resourceVersionMatch"];
+const LIST: &[&str] = &["limit", "timeoutSeconds", "resourceVersionMatch"];
+
+/// Only these mean no; a parameter without a value is set.
+fn boolean(text: &str) -> bool {
+    text != "0" && !text.eq_ignore_ascii_case("false")
 }
 
 /// The longest name of a field manager, in bytes (`k8s.io/apimachinery/pkg/apis/meta/v1/validation`).
 const FIELD_MANAGER_BYTES_MAX: usize = 128;
-
-fn field_manager(text: &str) -> status::Result<String> {
-    if text.len() > FIELD_MANAGER_BYTES_MAX {
-        let mut errors = field::Errors::default();
-        errors.too_long("fieldManager", FIELD_MANAGER_BYTES_MAX);
-        return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
-    }
-    Ok(text.to_owned())
-}
-
-fn propagation(text: &str) -> status::Result<Propagation> {
-    Propagation::parse(text).ok_or_else(|| {
-        let mut errors = field::Errors::default();
-        errors.not_supported("propagationPolicy", text, &["Background", "Foreground", "Orphan"]);
-        Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors)
-    })
-}
 
 #[cfg(test)]
 mod tests {
@@ -173,8 +222,7 @@ mod tests {
     fn a_query_becomes_options() {
         let it = Options::parse(
             "labelSelector=app%3Dweb&limit=500&watch&timeoutSeconds=5&dryRun=All&fieldValidation=Strict&pretty=false",
-        )
-        .unwrap();
+        );
         assert_eq!(it.label_selector, "app=web");
         assert_eq!((it.limit, it.watch, it.timeout), (500, true, Some(Duration::from_secs(5))));
         assert!(it.dry_run && !it.pretty);
@@ -182,17 +230,63 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(query: &str, code: u16) {
-        assert_eq!(Options::parse(query).unwrap_err().code(), code, "{query}");
+    fn check(verb: Verb, query: &str, expected: Option<(u16, &str)>) {
+        let got = Options::parse(query).check(verb).err().map(|it| (it.code(), it.message));
+        assert_eq!(got.as_ref().map(|(code, text)| (*code, text.as_str())), expected, "{query}");
     }
 
     #[test]
-    fn words_without_meaning_are_refused() {
-        check("limit=many", 400);
-        check("watch=perhaps", 400);
-        check("dryRun=Some", 400);
-        check("fieldValidation=Hard", 400);
-        check("resourceVersionMatch=Roughly", 422);
-        check("propagationPolicy=Sideways", 422);
+    fn words_without_meaning_are_refused_by_who_reads_them() {
+        use Verb::*;
+        let long = format!("fieldManager={}", "x".repeat(129));
+        for (verb, query, code, text) in [
+            (List, "limit=many", 400, "strconv.ParseInt: parsing \"many\": invalid syntax"),
+            (
+                List,
+                "limit=99999999999999999999",
+                400,
+                "strconv.ParseInt: parsing \"99999999999999999999\": value out of range",
+            ),
+            (
+                Create,
+                "dryRun=Some",
+                422,
+                "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: []string{\"Some\"}: supported values: \"All\"",
+            ),
+            (
+                Update,
+                "fieldValidation=Hard",
+                422,
+                "UpdateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Hard\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
+            ),
+            (
+                Patch,
+                long.as_str(),
+                422,
+                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Too long: may not be more than 128 bytes",
+            ),
+            (
+                Create,
+                "fieldManager=a%07",
+                422,
+                "CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\u0007\": invalid character U+0007 (at position 1)",
+            ),
+            (
+                List,
+                "resourceVersionMatch=Roughly",
+                422,
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \"Roughly\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+            ),
+            (
+                Delete,
+                "propagationPolicy=Sideways",
+                422,
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Sideways\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+            ),
+        ] {
+            check(verb, query, Some((code, text)));
+            check(Get, query, None);
+        }
+        assert!(Options::parse("watch=perhaps").watch && !Options::parse("watch=FALSE").watch);
     }
 }

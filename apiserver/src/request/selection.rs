@@ -27,9 +27,17 @@ impl Selection {
             fields: if fields.is_empty() { field::Selector::default() } else { field::Selector::parse(fields)? },
         };
         for it in out.fields.requirements() {
-            let known = it.path == "metadata.name" || (it.path == "metadata.namespace" && kind.namespaced());
+            let known = it.path == "metadata.name" || it.path == "metadata.namespace";
             if !known && !kind.fields.iter().any(|field| field.path == it.path) {
-                return Err(Status::bad_request(format!("field label not supported: {}", it.path)));
+                return Err(Status::bad_request(match kind.fields {
+                    [] => {
+                        let path = &it.path;
+                        format!(
+                            "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                        )
+                    }
+                    _ => format!("field label not supported: {}", it.path),
+                }));
             }
         }
         Ok(out)

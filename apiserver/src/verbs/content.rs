@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use http::header::CONTENT_TYPE;
+use orlop_api::json::syntax;
 use orlop_api::kind::{Body, Kind};
+use orlop_api::kinds::KINDS;
 use orlop_api::protobuf;
 use orlop_api::status::{self, Details, Reason, Status};
 use serde::Deserialize;
@@ -13,6 +15,17 @@ use crate::request::Request;
 
 /// The deepest nesting of a YAML body, serde_json's own limit for JSON.
 const DEPTH_MAX: usize = 128;
+
+/// Where Kubernetes' list of kinds stands, as its messages name it.
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+
+/// The Go package of the types into which Kubernetes converts objects of a version: `core` for `v1`, `apps` for `apps/v1`.
+fn internal_package(api_version: &str) -> &str {
+    match api_version.split_once('/') {
+        None => "core",
+        Some((group, _)) => group.split('.').next().unwrap_or(group),
+    }
+}
 
 /// The forms in which objects are read.
 const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
@@ -40,6 +53,43 @@ pub fn object<'a>(request: &Request, kind: &Kind, body: &'a [u8]) -> status::Res
     object_of(request, kind.kind, &kind.api_version(), body)
 }
 
+/// How many bytes of a body that makes no sense its refusal shows.
+const SHOWN_BYTES_MAX: usize = 30;
+
+/// The refusal of a body of which not even version and kind can be read, in Go's words where they are known.
+fn unrecognized(kind: &str, body: &[u8], otherwise: &str) -> Status {
+    let word = |value: &Value| match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => "null",
+    };
+    let complaint = syntax::complaint(body).or_else(|| {
+        let value: Value = serde_json::from_slice(body).ok()?;
+        if !value.is_object() {
+            let of = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+            return Some(format!("json: cannot unmarshal {} into Go value of type {of}", word(&value)));
+        }
+        let wrong = ["apiVersion", "kind"].into_iter().find(|it| !value[it].is_string() && !value[it].is_null())?;
+        Some(format!("json: cannot unmarshal {} into Go struct field .{wrong} of type string", word(&value[wrong])))
+    });
+    let shown = &body[..body.len().min(SHOWN_BYTES_MAX)];
+    let mut shown = match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        Some(_) => shown.iter().map(|it| format!("{it:02x}")).collect(),
+    };
+    if body.len() > SHOWN_BYTES_MAX {
+        shown.push_str(" ...");
+    }
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {} ({shown})",
+        complaint.as_deref().unwrap_or(otherwise)
+    ))
+}
+
 /// As [`object`], of any kind by name.
 ///
 /// # Errors
@@ -47,11 +97,14 @@ pub fn object<'a>(request: &Request, kind: &Kind, body: &'a [u8]) -> status::Res
 pub fn object_of<'a>(request: &Request, kind: &str, api_version: &str, body: &'a [u8]) -> status::Result<Body<'a>> {
     match media_type(request) {
         "application/json" => {
-            let types: TypeMeta<'_> = serde_json::from_slice(body).map_err(|error| {
-                Status::bad_request(format!(
-                    "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {error}"
-                ))
-            })?;
+            // serde takes a list for a struct too.
+            let is_list = body.trim_ascii_start().first() == Some(&b'[');
+            let types: Result<TypeMeta<'_>, _> = serde_json::from_slice(body);
+            let types = match types {
+                Ok(types) if !is_list => types,
+                Ok(_) => return Err(unrecognized(kind, body, "")),
+                Err(error) => return Err(unrecognized(kind, body, &error.to_string())),
+            };
             types.check(kind, api_version)?;
             Ok(Body::Bytes(body))
         }
@@ -75,8 +128,9 @@ pub fn object_of<'a>(request: &Request, kind: &str, api_version: &str, body: &'a
 /// As [`object`], but for other kinds.
 pub fn value_of(request: &Request, kind: &str, api_version: &str, body: &[u8]) -> status::Result<Value> {
     match media_type(request) {
-        "application/json" => serde_json::from_slice(body)
-            .map_err(|error| Status::bad_request(format!("unable to decode the body as {kind}: json: {error}"))),
+        "application/json" => {
+            serde_json::from_slice(body).map_err(|error| unrecognized(kind, body, &error.to_string()))
+        }
         "application/yaml" => yaml(body),
         protobuf::MEDIA_TYPE => decoded(kind, api_version, body),
         _ => Err(unsupported(ACCEPTED)),
@@ -129,17 +183,100 @@ impl<'a> TypeMeta<'a> {
     }
 
     fn check(&self, kind: &str, api_version: &str) -> status::Result<()> {
-        if let Some(given) = self.kind.as_deref().filter(|it| !it.is_empty() && *it != kind) {
-            let given_version = self.api_version.as_deref().unwrap_or_default();
-            return Err(Status::bad_request(format!(
-                "{given} in version \"{given_version}\" cannot be handled as a {kind}: the object provided is unrecognized (must be of type {kind})"
-            )));
+        let given = self.kind.as_deref().filter(|it| !it.is_empty()).unwrap_or(kind);
+        let given_version = self.api_version.as_deref().filter(|it| !it.is_empty()).unwrap_or(api_version);
+        if given == kind && given_version == api_version {
+            return Ok(());
         }
-        if let Some(given) = self.api_version.as_deref().filter(|it| !it.is_empty() && *it != api_version) {
-            return Err(Status::bad_request(format!(
-                "the API version in the data ({given}) does not match the expected API version ({api_version})"
-            )));
+        let (group, version) = given_version.rsplit_once('/').unwrap_or(("", given_version));
+        let known = |it: &&Kind| it.kind == given && it.version == version && it.group == group;
+        // Both forms of events are one kind within.
+        let one_within = given == kind && KINDS.iter().filter(|it| it.kind == given).count() > 1;
+        Err(Status::bad_request(match KINDS.iter().find(known) {
+            Some(_) if one_within => format!(
+                "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
+            ),
+            Some(it) => format!(
+                "{given} in version {version:?} cannot be handled as a {kind}: converting ({}.{given}) to ({}.{kind}): unknown conversion",
+                it.version,
+                internal_package(api_version)
+            ),
+            None => format!(
+                "{given} in version {version:?} cannot be handled as a {kind}: no kind {given:?} is registered for version {given_version:?} in scheme {SCHEME:?}"
+            ),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: &str, api_version: &str, body: &str, expected: Option<&str>) {
+        let head = http::Request::builder().method("POST").uri("/api/v1/namespaces/d/pods").body(()).unwrap();
+        let request = Request::parse(head.into_parts().0).unwrap();
+        let got = object_of(&request, kind, api_version, body.as_bytes()).err().map(|it| it.message);
+        assert_eq!(got.as_deref(), expected, "{body}");
+    }
+
+    #[test]
+    fn bodies_of_no_or_another_kind_are_refused_in_kubernetes_words() {
+        check("Pod", "v1", "{}", None);
+        check("Pod", "v1", r#"{"kind":"Pod","apiVersion":"v1"}"#, None);
+        let start =
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: ";
+        for (body, text) in [
+            ("", "unexpected end of JSON input (<empty>)"),
+            ("hello", "invalid character 'h' looking for beginning of value (68656c6c6f)"),
+            (
+                "{\"metadata\": {\"name\": \"webs\"} x",
+                "invalid character 'x' after object key:value pair ({\"metadata\": {\"name\": \"webs\"}  ...)",
+            ),
+            (
+                "{\"kind\": 7}",
+                "json: cannot unmarshal number into Go struct field .kind of type string ({\"kind\": 7})",
+            ),
+            (
+                "[]",
+                "json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } (5b5d)",
+            ),
+        ] {
+            check("Pod", "v1", body, Some(&format!("{start}{text}")));
         }
-        Ok(())
+        for (kind, api_version, body, text) in [
+            (
+                "Pod",
+                "v1",
+                r#"{"kind":"Service","apiVersion":"v1"}"#,
+                "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion",
+            ),
+            (
+                "Deployment",
+                "apps/v1",
+                r#"{"kind":"Pod","apiVersion":"v1"}"#,
+                "Pod in version \"v1\" cannot be handled as a Deployment: converting (v1.Pod) to (apps.Deployment): unknown conversion",
+            ),
+            (
+                "Pod",
+                "v1",
+                r#"{"kind":"pod"}"#,
+                "pod in version \"v1\" cannot be handled as a Pod: no kind \"pod\" is registered for version \"v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            ),
+            (
+                "Deployment",
+                "apps/v1",
+                r#"{"kind":"Deployment","apiVersion":"apps/v7"}"#,
+                "Deployment in version \"v7\" cannot be handled as a Deployment: no kind \"Deployment\" is registered for version \"apps/v7\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            ),
+            (
+                "Event",
+                "v1",
+                r#"{"kind":"Event","apiVersion":"events.k8s.io/v1"}"#,
+                "the API version in the data (events.k8s.io/v1) does not match the expected API version (v1)",
+            ),
+        ] {
+            check(kind, api_version, body, Some(text));
+        }
     }
 }

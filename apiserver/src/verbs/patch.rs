@@ -55,10 +55,10 @@ impl<'b> Patch<'b> {
                 let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
                 let manager = request.options.field_manager.clone();
                 let config = content::yaml(body)?;
-                Read::Apply { config, manager, subresource, now, force: request.options.force }
+                Read::Apply { config, manager, subresource, now, force: request.options.force.unwrap_or(false) }
             }
         };
-        if request.options.force && !matches!(patch, Read::Apply { .. }) {
+        if request.options.force.is_some() && !matches!(patch, Read::Apply { .. }) {
             let mut errors = orlop_api::field::Errors::default();
             errors.forbidden("force", "may not be specified for non-apply patch");
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));

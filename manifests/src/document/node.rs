@@ -2,7 +2,7 @@
 //!
 //! In: what the parser has found in a scalar. Out: a [`Value`]. Differs from serde_json's own reading in two things: keys are scalars too,
 //! so that the key `on` is `"true"` and `0644` is `"420"`, and a float without a fraction is an integer, as Go writes it in JSON.
-//! One difference is left: the parser takes words of mixed case (`yEs`, `oN`) for booleans too, which Go leaves as texts.
+//! Words in mixed case are dealt with in [`super::words`].
 //! Source: `sigs.k8s.io/yaml` (`convertToJSONableObject`) over go-yaml v2 (`resolve.go`).
 
 use std::fmt;

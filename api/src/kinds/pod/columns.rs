@@ -13,14 +13,14 @@ pub(super) const COLUMNS: &[Column] = &[
     cells::text("Ready", |it| {
         let seen = look(it);
         Cell::Text(format!("{}/{}", seen.ready, seen.total))
-    }),
-    cells::text("Status", |it| Cell::Text(look(it).reason)),
-    cells::text("Restarts", restarts),
+    }).doc("The aggregate readiness state of this pod for accepting traffic."),
+    cells::text("Status", |it| Cell::Text(look(it).reason)).doc("The aggregate status of the containers in this pod."),
+    cells::text("Restarts", restarts).doc("The number of times the containers in this pod have been restarted and when the last container in this pod has restarted."),
     AGE,
-    cells::wide("IP", |it| cells::cell_or_none(&it["status"]["podIPs"][0]["ip"])),
-    cells::wide("Node", |it| cells::cell_or_none(&it["spec"]["nodeName"])),
-    cells::wide("Nominated Node", |it| cells::cell_or_none(&it["status"]["nominatedNodeName"])),
-    cells::wide("Readiness Gates", readiness_gates),
+    cells::wide("IP", |it| cells::cell_or_none(&it["status"]["podIPs"][0]["ip"])).doc(".status.podIP"),
+    cells::wide("Node", |it| cells::cell_or_none(&it["spec"]["nodeName"])).doc(".spec.nodeName"),
+    cells::wide("Nominated Node", |it| cells::cell_or_none(&it["status"]["nominatedNodeName"])).doc(".status.nominatedNodeName"),
+    cells::wide("Readiness Gates", readiness_gates).doc(".spec.readinessGates"),
 ];
 
 /// What a look at all containers' states gives.

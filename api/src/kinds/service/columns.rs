@@ -8,12 +8,12 @@ use crate::kinds::cells::{self, AGE, NONE, list, str_of, str_or};
 use crate::table::{Cell, Column};
 
 pub(super) const COLUMNS: &[Column] = &[
-    cells::text("Type", |it| cells::cell(&it["spec"]["type"])),
-    cells::text("Cluster-IP", |it| cells::cell_or_none(&it["spec"]["clusterIPs"][0])),
-    cells::text("External-IP", external_ip),
-    cells::text("Port(s)", ports),
+    cells::text("Type", |it| cells::cell(&it["spec"]["type"])).doc(".spec.type"),
+    cells::text("Cluster-IP", |it| cells::cell_or_none(&it["spec"]["clusterIPs"][0])).doc(".spec.clusterIP"),
+    cells::text("External-IP", external_ip).doc(".spec.externalIPs"),
+    cells::text("Port(s)", ports).doc(".spec.ports"),
     AGE,
-    cells::wide("Selector", |it| Cell::Text(cells::labels(&it["spec"]["selector"]))),
+    cells::wide("Selector", |it| Cell::Text(cells::labels(&it["spec"]["selector"]))).doc(".spec.selector"),
 ];
 
 fn external_ip(it: &Value) -> Cell {

@@ -61,11 +61,12 @@ impl Options {
         let propagation = raw.propagation_policy.as_deref().filter(|it| !it.is_empty());
         let parsed = propagation.and_then(Propagation::parse);
         if let (Some(given), None) = (propagation, parsed) {
-            errors.not_supported("propagationPolicy", given, &["Background", "Foreground", "Orphan"]);
+            errors.not_supported("propagationPolicy", given, Propagation::WORDS);
         }
         let dry_run = raw.dry_run.unwrap_or_default();
-        if let Some(given) = dry_run.iter().find(|it| *it != "All") {
-            errors.not_supported("dryRun", given, &["All"]);
+        if dry_run.iter().any(|it| it != "All") {
+            let given: Vec<String> = dry_run.iter().map(|it| format!("{it:?}")).collect();
+            errors.not_supported_text("dryRun", format!("[]string{{{}}}", given.join(", ")), &["All"]);
         }
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
