@@ -253,7 +253,7 @@ fn reads(it: &Case) -> Result<()> {
     it.prints("get cm a b", "NAME DATA AGE\na 0 *\nb 1 *")?;
     it.comes_to("get cm --sort-by=.metadata.name --no-headers", "a 0 *\nb 1 *\nkube-root-ca.crt 1 *")?;
     it.prints("get cm --field-selector metadata.name=b -o name", "configmap/b")?;
-    it.refused("get cm --field-selector spec.none=b", "", "*field label not supported: spec.none*")?;
+    it.refused("get cm --field-selector spec.none=b", "", "*\"spec.none\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"*")?;
     it.prints("get deploy -l app=web -o wide", "NAME READY UP-TO-DATE AVAILABLE AGE CONTAINERS IMAGES SELECTOR\nweb 2/2 2 2 * web registry.local/web:1 app=web")?;
     it.prints("get deploy -l app!=web", "")?;
     it.prints("get rs", "NAME DESIRED CURRENT READY AGE\nweb-* 2 2 2 *")?;
