@@ -1,5 +1,7 @@
 //! The compiled-in roles and bindings are those of Kubernetes' bootstrap policy, rule by rule: `policy.txt` lists them in short.
 
+#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
+
 use orlop_manifests::builtin;
 use serde_json::{Value, json};
 
