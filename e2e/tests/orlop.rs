@@ -179,7 +179,7 @@ fn reads(it: &Case) -> Result<()> {
     it.refused(
         "get cm --field-selector nothing=x",
         "",
-        "Error from server (BadRequest): *field label not supported: nothing",
+        "Error from server (BadRequest): *\"nothing\" is not a known field selector: only *",
     )?;
     it.refused("get nothings", "", "error: the server doesn't have a resource type \"nothings\"")?;
     let some = it.kubectl.output(&it.arguments("get cm none a nowhere --no-headers"), "")?;
