@@ -12,10 +12,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::Api;
 use orlop_client::informer::Change;
-use orlop_client::write::WRITE_TIMEOUT;
-use orlop_client::{Informer, clock, random};
+use orlop_client::write::{Action, Refused, Resource};
+use orlop_client::{Informer, Key, clock, random};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ const REQUESTS: usize = 32;
 /// The size of a hollow node: kubemark's.
 const CPU: i64 = 32;
 const MEMORY_BYTES: i64 = 256 << 30;
-const PODS: i64 = 110;
+const PODS_MOST: i64 = 110;
 /// The least pause before a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often a write is tried before the next change of the pod has to bring it up again.
@@ -74,6 +74,8 @@ struct SlimStatus {
 }
 
 orlop_client::view!(Slim: Pod);
+
+const PODS: Resource = Resource { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true };
 
 /// Runs `count` hollow nodes until `shutdown`.
 pub async fn run(config: &Config, count: usize, client: kube::Client, shutdown: CancellationToken) {
@@ -141,7 +143,7 @@ async fn register_all(config: &Config, members: &mut Vec<Member>, client: &kube:
         let about = About {
             name: it.lease.node.clone(),
             address: address(it.number),
-            capacity: Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS },
+            capacity: Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS_MOST },
             data_dir: config.data_dir.clone(),
             port: None,
             hollow: true,
@@ -195,7 +197,7 @@ async fn run_pods(
         let (client, shutdown) = (client.clone(), shutdown.clone());
         let (node, pod_ip) = (names.get(&pod.spec.node_name).copied().unwrap_or_default(), addresses.of(&pod));
         async move {
-            let _ = shutdown.run_until_cancelled(settle(client, &pod, address(node), pod_ip)).await;
+            let _ = shutdown.run_until_cancelled(settle(&client, &pod, address(node), pod_ip)).await;
         }
     });
     let until = shutdown.clone();
@@ -246,31 +248,30 @@ impl Addresses {
 }
 
 /// Brings one pod to where it belongs: gone where it is being deleted, running where it is not yet.
-async fn settle(client: kube::Client, pod: &Slim, host: IpAddr, pod_ip: IpAddr) {
+async fn settle(client: &kube::Client, pod: &Slim, host: IpAddr, pod_ip: IpAddr) {
     let meta = &pod.metadata;
-    let name = meta.name.as_deref().unwrap_or_default();
-    let api: Api<Pod> = Api::namespaced(client, meta.namespace.as_deref().unwrap_or_default());
     let deleting = meta.deletion_timestamp.is_some();
     if !deleting && pod.status.phase != "Pending" && !pod.status.phase.is_empty() {
         return;
     }
+    let key = Key::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    let uid = meta.uid.clone().unwrap_or_default();
     for attempt in 0..ATTEMPTS {
-        let done = if deleting {
-            let preconditions = Some(Preconditions { uid: meta.uid.clone(), resource_version: None });
-            let params = DeleteParams { grace_period_seconds: Some(0), preconditions, ..DeleteParams::default() };
-            tokio::time::timeout(WRITE_TIMEOUT, api.delete(name, &params)).await.map(|it| it.map(drop))
+        let (key, uid, revision) = (key.clone(), uid.clone(), None);
+        let action = if deleting {
+            Action::Delete { resource: PODS, key, uid, revision, grace_seconds: Some(0), propagation: None }
         } else {
-            let patch = Patch::Merge(running(pod, host, pod_ip));
-            let params = PatchParams::default();
-            // The answer is not needed: only its code is looked at, and 10,000 pods are not parsed.
-            tokio::time::timeout(WRITE_TIMEOUT, api.patch_status(name, &params, &patch)).await.map(|it| it.map(drop))
+            let patch = running(pod, host, pod_ip);
+            Action::Patch { resource: PODS, key, sub: Some("status"), uid, revision, patch }
         };
-        match done {
-            Ok(Ok(())) => return,
-            // Gone, or changed: the change comes by watch.
-            Ok(Err(kube::Error::Api(it))) if matches!(it.code, 404 | 409) => return,
-            Ok(Err(error)) => tracing::debug!(%error, name, attempt, "a hollow pod could not be written"),
-            Err(_) => tracing::debug!(name, attempt, "the API server does not answer"),
+        match action.apply(client).await {
+            Err(Refused::Later(why)) => tracing::debug!(why, %action, attempt, "a hollow pod could not be written"),
+            // Done; or gone, or changed: the change comes by watch.
+            Ok(_) | Err(Refused::NotFound(_) | Refused::Conflict(_)) => return,
+            Err(refused) => {
+                tracing::warn!(%refused, %action, "a hollow pod was refused");
+                return;
+            }
         }
         tokio::time::sleep(random::jitter(RETRY * 2u32.pow(attempt), 0.5)).await;
     }
@@ -297,7 +298,6 @@ fn running(pod: &Slim, host: IpAddr, pod_ip: IpAddr) -> Value {
         })
         .collect();
     json!({
-        "metadata": { "uid": pod.metadata.uid },
         "status": {
             "phase": "Running", "startTime": now, "hostIP": host, "hostIPs": [{ "ip": host }], "podIP": pod_ip,
             "podIPs": [{ "ip": pod_ip }], "conditions": conditions, "containerStatuses": statuses,

@@ -9,6 +9,10 @@ use orlop_controllers::config::COMPONENT;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// Thousands of small views and requests a second: the C library's allocator takes twice the time and gives less back.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Makes the world as the cluster's objects describe it.
 #[derive(Parser)]
 #[command(name = "orlop-controllers", version)]

@@ -117,7 +117,11 @@ pub fn run(args: &Args) -> Result<()> {
     };
     if let Some(target) = foreign {
         let subject = Subject::foreign(target, args.pid.clone());
-        attempt("the server's API", api(&subject, &scale, &wanted, &mut memory::table(), None));
+        let mut memories = memory::table();
+        attempt("the server's API", api(&subject, &scale, &wanted, &mut memories, None));
+        if !memories.rows.is_empty() {
+            show(&memories);
+        }
     } else {
         let mut memories = memory::table();
         if wanted(Part::Start) {

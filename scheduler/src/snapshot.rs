@@ -4,6 +4,7 @@
 //! says so, so that the next decision counts it. Every change costs its own size and nothing more: no decision ever lists all pods.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use k8s_openapi::api::core::v1::Taint;
 
@@ -16,6 +17,29 @@ pub const UNSCHEDULABLE_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// The label that says in which zone a node stands.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// Takes a [`SpreadKey`], which is a hash already, as it is: a decision looks it up on every node.
+#[derive(Clone, Debug, Default)]
+pub struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
+/// How many pods have each spread key.
+pub type Spread = HashMap<SpreadKey, u32, BuildHasherDefault<Hashed>>;
 
 /// One node, with what is taken on it.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +60,7 @@ pub struct Node {
     /// Sizes in bytes of the images it has, by normalized name.
     pub images: HashMap<Box<str>, i64>,
     /// How many of its pods have each spread key.
-    pub spread: HashMap<SpreadKey, u32>,
+    pub spread: Spread,
     pub zone: Box<str>,
 }
 
@@ -270,7 +294,7 @@ impl Cluster {
     }
 }
 
-fn lower<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K, by: u32) {
+fn lower<K: std::hash::Hash + Eq, S: BuildHasher>(counts: &mut HashMap<K, u32, S>, key: K, by: u32) {
     if let std::collections::hash_map::Entry::Occupied(mut entry) = counts.entry(key) {
         *entry.get_mut() = entry.get().saturating_sub(by);
         if *entry.get() == 0 {
