@@ -162,6 +162,16 @@ impl Errors {
         self.push(ErrorType::Duplicate, path, Some(shown(&value)), "");
     }
 
+    /// As [`Errors::invalid`], of a value whose JSON is given: Kubernetes shows some values in its internal form, which no type here has.
+    pub fn invalid_text(&mut self, path: impl Into<Path>, text: String, detail: impl Into<String>) {
+        self.push(ErrorType::Invalid, path, Some(text), detail);
+    }
+
+    /// As [`Errors::duplicate`], of a value whose JSON is given, with an explanation or "".
+    pub fn duplicate_text(&mut self, path: impl Into<Path>, text: String, detail: impl Into<String>) {
+        self.push(ErrorType::Duplicate, path, Some(text), detail);
+    }
+
     /// `Forbidden: <detail>`.
     pub fn forbidden(&mut self, path: impl Into<Path>, detail: impl Into<String>) {
         self.push(ErrorType::Forbidden, path, None, detail);

@@ -271,8 +271,8 @@ mod tests {
             None,
             json!({"spec": {"replicas": -1, "template": {"metadata": {"labels": {"app": "b"}}}, "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}}}),
             &[
-                "spec.template.metadata.labels: Invalid value: {\"app\":\"b\"}: `selector` does not match template `labels`",
                 "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"b\"}: `selector` does not match template `labels`",
                 "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0",
             ],
         );
@@ -303,9 +303,9 @@ mod tests {
             &[
                 "spec.ports[0].name: Required value",
                 "spec.ports[1].name: Required value",
-                "spec.ports[1]: Duplicate value: {\"AppProtocol\":null,\"Name\":\"\",\"NodePort\":0,\"Port\":80,\"Protocol\":\"TCP\",\"TargetPort\":0}",
-                "spec.ports[1].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
                 "spec.clusterIPs[0]: Invalid value: \"10.96.0\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                "spec.ports[1].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
+                "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\"TargetPort\":0,\"NodePort\":0}",
             ],
         );
     }
@@ -338,7 +338,7 @@ mod tests {
             Some(Part::Main),
             json!({"roleRef": {"name": "edit"}}),
             &[
-                "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":\"edit\"}: cannot change roleRef",
+                "roleRef: Invalid value: {\"APIGroup\":\"rbac.authorization.k8s.io\",\"Kind\":\"ClusterRole\",\"Name\":\"edit\"}: cannot change roleRef",
             ],
         );
         check(
@@ -347,6 +347,7 @@ mod tests {
             json!({"endpoints": [{"addresses": ["10.0.0.300"]}, {"addresses": ["127.0.0.1"]}]}),
             &[
                 "endpoints[0].addresses[0]: Invalid value: \"10.0.0.300\": must be a valid IPv4 address",
+                "endpoints[0].addresses[0]: Invalid value: \"10.0.0.300\": must be a valid IP address",
                 "endpoints[1].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
             ],
         );

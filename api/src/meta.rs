@@ -10,7 +10,7 @@ use crate::status::{self, Status};
 
 mod validate;
 
-pub use validate::{ANNOTATIONS_LIMIT_BYTES, validate, validate_annotations, validate_labels};
+pub use validate::{ANNOTATIONS_LIMIT_BYTES, validate, validate_annotations, validate_finalizer, validate_labels};
 
 /// What the request and the server contribute to an object's metadata.
 #[derive(Clone, Debug)]

@@ -22,6 +22,7 @@ pub const PORT_NAME_LIMIT_BYTES: usize = 15;
 const LABEL_FORM: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const LABEL_1035_FORM: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_FORM: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const UNDERSCORE_SUBDOMAIN_FORM: &str = "[a-z0-9_]([-_a-z0-9]*[a-z0-9])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9])?)*";
 const WILDCARD_SUBDOMAIN_FORM: &str = "\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const QUALIFIED_FORM: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const LABEL_VALUE_FORM: &str = "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?";
@@ -135,6 +136,27 @@ pub fn dns1123_subdomain(text: &str) -> Complaints {
         found.push(form_missed(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
             SUBDOMAIN_FORM,
+            &["example.com"],
+        ));
+    }
+    found
+}
+
+/// As [`dns1123_subdomain`], with underscores, which the search paths of resolvers may have.
+pub fn dns1123_subdomain_with_underscore(text: &str) -> Complaints {
+    let mut found = Vec::new();
+    if text.len() > SUBDOMAIN_LIMIT_BYTES {
+        found.push(too_long(SUBDOMAIN_LIMIT_BYTES));
+    }
+    let is_label = |it: &str| {
+        let (Some(first), Some(last)) = (it.bytes().next(), it.bytes().last()) else { return false };
+        let inner = |it: u8| is_lower_alphanumeric(it) || it == b'_';
+        inner(first) && is_lower_alphanumeric(last) && it.bytes().all(|it| inner(it) || it == b'-')
+    };
+    if !text.split('.').all(is_label) {
+        found.push(form_missed(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            UNDERSCORE_SUBDOMAIN_FORM,
             &["example.com"],
         ));
     }

@@ -12,6 +12,20 @@ pub fn one_of(value: Option<&str>, supported: &[&str], path: impl FnOnce() -> Pa
     }
 }
 
+/// As [`one_of`], with an explanation for what is empty.
+pub fn one_of_explained(
+    value: &str,
+    supported: &[&str],
+    why_required: &str,
+    path: impl FnOnce() -> Path,
+    errors: &mut Errors,
+) {
+    match value {
+        "" => errors.required(path(), why_required),
+        value => none_or_one_of(Some(value), supported, path, errors),
+    }
+}
+
 /// If set, `value` must be one of `supported`.
 pub fn none_or_one_of(value: Option<&str>, supported: &[&str], path: impl FnOnce() -> Path, errors: &mut Errors) {
     if let Some(value) = value.filter(|it| !supported.contains(it)) {
@@ -76,8 +90,11 @@ pub fn ip(text: &str, path: impl FnOnce() -> Path, errors: &mut Errors) {
     }
 }
 
-/// `ip` must be one that a packet can be sent to on a network.
-pub fn not_special(ip: std::net::IpAddr, path: impl FnOnce() -> Path, errors: &mut Errors) {
+/// `text` must be an IP address that a packet can be sent to on a network.
+pub fn not_special(text: &str, path: impl FnOnce() -> Path, errors: &mut Errors) {
+    let Ok(ip) = text.parse::<std::net::IpAddr>() else {
+        return errors.invalid(path(), text, "must be a valid IP address");
+    };
     let link_local = match ip {
         std::net::IpAddr::V4(ip) => ip.is_link_local(),
         std::net::IpAddr::V6(ip) => ip.is_unicast_link_local(),
@@ -86,18 +103,28 @@ pub fn not_special(ip: std::net::IpAddr, path: impl FnOnce() -> Path, errors: &m
         std::net::IpAddr::V4(ip) => ip.octets()[..3] == [224, 0, 0],
         std::net::IpAddr::V6(ip) => ip.segments()[0] & 0xff0f == 0xff02,
     };
-    let why = if ip.is_unspecified() {
-        "may not be unspecified (0.0.0.0 or ::)"
+    if ip.is_unspecified() {
+        errors.invalid(path(), text, format!("may not be unspecified ({text})"));
     } else if ip.is_loopback() {
-        "may not be in the loopback range (127.0.0.0/8, ::1/128)"
+        errors.invalid(path(), text, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
     } else if link_local {
-        "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+        errors.invalid(path(), text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
     } else if link_local_multicast {
-        "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
-    } else {
-        return;
-    };
-    errors.invalid(path(), ip.to_string(), why);
+        errors.invalid(path(), text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+    }
+}
+
+/// `text` must be a range of addresses.
+pub fn cidr(text: &str, path: impl FnOnce() -> Path, errors: &mut Errors) {
+    if text.parse::<ipnet::IpNet>().is_err() {
+        errors.invalid(path(), text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    }
+}
+
+/// Whether there is at most one address of each family.
+pub fn one_of_each_family(addresses: &[std::net::IpAddr]) -> bool {
+    let newer = addresses.iter().filter(|it| it.is_ipv6()).count();
+    newer <= 1 && addresses.len() - newer <= 1
 }
 
 /// What has been marked immutable stays so, with its data.

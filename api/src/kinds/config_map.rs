@@ -17,21 +17,21 @@ impl Strategy for ConfigMap {
     ];
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
-        checks::data_keys(self.data.iter().flatten().map(|(key, _)| key), "data", errors);
-        checks::data_keys(self.binary_data.iter().flatten().map(|(key, _)| key), "binaryData", errors);
+        if let Some(old) = old {
+            let changed = [("data", self.data != old.data), ("binaryData", self.binary_data != old.binary_data)];
+            checks::sealed(old.immutable, self.immutable, &changed, errors);
+        }
         for key in self.data.iter().flatten().map(|(key, _)| key) {
+            checks::data_keys(std::iter::once(key), "data", errors);
             if self.binary_data.as_ref().is_some_and(|it| it.contains_key(key)) {
                 errors.invalid(Path::new("data").key(key), key, "duplicate of key present in binaryData");
             }
         }
+        checks::data_keys(self.binary_data.iter().flatten().map(|(key, _)| key), "binaryData", errors);
         let texts: usize = self.data.iter().flatten().map(|(_, value)| value.len()).sum();
         let bytes: usize = self.binary_data.iter().flatten().map(|(_, value)| value.0.len()).sum();
         if texts + bytes > DATA_LIMIT_BYTES {
             errors.too_long("", DATA_LIMIT_BYTES);
-        }
-        if let Some(old) = old {
-            let changed = [("data", self.data != old.data), ("binaryData", self.binary_data != old.binary_data)];
-            checks::sealed(old.immutable, self.immutable, &changed, errors);
         }
     }
 }

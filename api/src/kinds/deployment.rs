@@ -1,6 +1,6 @@
 //! `Deployment`: so many pods of one template, and how to get from one template to the next.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
@@ -67,8 +67,10 @@ impl Strategy for Deployment {
                     ("updatedReplicas", status.updated_replicas),
                     ("readyReplicas", status.ready_replicas),
                     ("availableReplicas", status.available_replicas),
+                    ("unavailableReplicas", status.unavailable_replicas),
                 ];
-                workload::validate_counts(status.replicas, &parts, errors);
+                workload::validate_counts(status.replicas, &parts, status.observed_generation, errors);
+                validate_collisions(status, old.and_then(|it| it.status.as_ref()), errors);
             }
             return;
         }
@@ -77,17 +79,17 @@ impl Strategy for Deployment {
             return;
         }
         let path = Path::new("spec");
+        checks::not_negative(spec.replicas.map(i64::from), || path.child("replicas"), errors);
         workload::validate(&spec.selector, Some(&spec.template), &path, errors);
+        if let Some(strategy) = &spec.strategy {
+            validate_strategy(strategy, &path.child("strategy"), errors);
+        }
         for (field, number) in [
-            ("replicas", spec.replicas),
             ("minReadySeconds", spec.min_ready_seconds),
             ("revisionHistoryLimit", spec.revision_history_limit),
             ("progressDeadlineSeconds", spec.progress_deadline_seconds),
         ] {
             checks::not_negative(number.map(i64::from), || path.child(field), errors);
-        }
-        if let Some(strategy) = &spec.strategy {
-            validate_strategy(strategy, &path.child("strategy"), errors);
         }
         if let Some(deadline) = spec.progress_deadline_seconds
             && deadline <= spec.min_ready_seconds.unwrap_or(0)
@@ -96,6 +98,21 @@ impl Strategy for Deployment {
         }
         if let Some(before) = before {
             checks::immutable(&spec.selector, &before.selector, path.child("selector"), errors);
+        }
+    }
+}
+
+/// The count of names that were taken only rises: names are made of it.
+fn validate_collisions(new: &DeploymentStatus, old: Option<&DeploymentStatus>, errors: &mut Errors) {
+    let path = || Path::from("status.collisionCount");
+    checks::not_negative(new.collision_count.map(i64::from), path, errors);
+    if let Some(before) = old.and_then(|it| it.collision_count)
+        && new.collision_count.is_none_or(|it| it < before)
+    {
+        let why = "cannot be decremented";
+        match new.collision_count {
+            Some(count) => errors.invalid(path(), count, why),
+            None => errors.invalid(path(), "null", why),
         }
     }
 }
@@ -110,7 +127,16 @@ fn validate_strategy(it: &DeploymentStrategy, path: &Path, errors: &mut Errors) 
             errors.required(path.child("rollingUpdate"), "this should be defaulted and never be nil");
         }
         ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &path.child("rollingUpdate"), errors),
-        (other, _) => errors.not_supported(path.child("type"), other, &["Recreate", "RollingUpdate"]),
+        (other, _) => {
+            // The strategy as Kubernetes shows it; what it says of rolling goes nowhere but into this text.
+            let rolling = it
+                .rolling_update
+                .as_ref()
+                .map(|it| serde_json::json!({ "MaxUnavailable": it.max_unavailable, "MaxSurge": it.max_surge }));
+            let rolling = serde_json::to_string(&rolling).unwrap_or_default();
+            let shown = format!("{{\"Type\":{other:?},\"RollingUpdate\":{rolling}}}");
+            errors.not_supported_text(path.clone(), shown, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 

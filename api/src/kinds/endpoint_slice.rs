@@ -1,14 +1,15 @@
 //! `EndpointSlice`: up to a thousand addresses behind a service, all of one family, with the ports they share.
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use serde_json::Value;
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, HashSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells::{self, AGE, list, str_of};
 use crate::kinds::checks;
+use crate::meta;
 use crate::name;
 use crate::table::{Cell, Column};
 
@@ -18,6 +19,7 @@ const UNSET: &str = "<unset>";
 const ENDPOINTS_LIMIT: usize = 1_000;
 const PORTS_LIMIT: usize = 20_000;
 const ADDRESSES_LIMIT: usize = 100;
+const TOPOLOGY_LIMIT: usize = 16;
 
 impl Strategy for EndpointSlice {
     const NAMES: Names = Names { plural: "endpointslices", singular: "endpointslice", short: &[], categories: &[] };
@@ -46,10 +48,13 @@ impl Strategy for EndpointSlice {
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
         let family = self.address_type.as_str();
         checks::one_of(Some(family), &["FQDN", "IPv4", "IPv6"], || Path::new("addressType"), errors);
-        if self.endpoints.len() > ENDPOINTS_LIMIT {
-            errors.too_many("endpoints", self.endpoints.len(), ENDPOINTS_LIMIT);
+        let many = self.endpoints.len();
+        if many > ENDPOINTS_LIMIT {
+            errors.too_many("endpoints", many, ENDPOINTS_LIMIT);
         }
-        for (index, endpoint) in self.endpoints.iter().take(ENDPOINTS_LIMIT).enumerate() {
+        // Too many are not looked into.
+        let looked_into = if many > ENDPOINTS_LIMIT { 0 } else { many };
+        for (index, endpoint) in self.endpoints.iter().take(looked_into).enumerate() {
             let path = || Path::new("endpoints").index(index);
             match endpoint.addresses.len() {
                 0 => errors.required(path().child("addresses"), "must contain at least 1 address"),
@@ -61,10 +66,15 @@ impl Strategy for EndpointSlice {
             for (at, address) in endpoint.addresses.iter().enumerate() {
                 validate_address(address, family, || path().child("addresses").index(at), errors);
             }
-            let hostname = endpoint.hostname.as_deref();
-            checks::none_or_named(hostname, name::dns1123_label, || path().child("hostname"), errors);
-            let node = endpoint.node_name.as_deref();
-            checks::none_or_named(node, name::dns1123_subdomain, || path().child("nodeName"), errors);
+            for complaint in endpoint.node_name.as_deref().map(name::dns1123_subdomain).unwrap_or_default() {
+                errors.invalid(path().child("nodeName"), &endpoint.node_name, complaint);
+            }
+            if endpoint.deprecated_topology.is_some() {
+                validate_topology(endpoint, &path().child("deprecatedTopology"), errors);
+            }
+            for complaint in endpoint.hostname.as_deref().map(name::dns1123_label).unwrap_or_default() {
+                errors.invalid(path().child("hostname"), &endpoint.hostname, complaint);
+            }
         }
         validate_ports(self, errors);
         if let Some(old) = old {
@@ -74,18 +84,46 @@ impl Strategy for EndpointSlice {
 }
 
 fn validate_address(address: &str, family: &str, path: impl Fn() -> Path, errors: &mut Errors) {
-    let ip: IpAddr = match family {
-        "IPv4" => match address.parse::<Ipv4Addr>() {
-            Ok(ip) => ip.into(),
-            Err(_) => return errors.invalid(path(), address, "must be a valid IPv4 address"),
-        },
-        "IPv6" => match address.parse::<Ipv6Addr>() {
-            Ok(ip) => ip.into(),
-            Err(_) => return errors.invalid(path(), address, "must be a valid IPv6 address"),
-        },
-        _ => return checks::named(address, name::dns1123_subdomain, path, errors),
-    };
-    checks::not_special(ip, path, errors);
+    match family {
+        "IPv4" if address.parse::<Ipv4Addr>().is_err() => {
+            errors.invalid(path(), address, "must be a valid IPv4 address");
+        }
+        "IPv6" if address.parse::<Ipv6Addr>().is_err() => {
+            errors.invalid(path(), address, "must be a valid IPv6 address");
+        }
+        "FQDN" => return validate_domain(address, path, errors),
+        "IPv4" | "IPv6" => {}
+        _ => return,
+    }
+    checks::not_special(address, path, errors);
+}
+
+fn validate_topology(endpoint: &Endpoint, path: &Path, errors: &mut Errors) {
+    let topology = endpoint.deprecated_topology.as_ref();
+    let many = topology.map_or(0, BTreeMap::len);
+    if many > TOPOLOGY_LIMIT {
+        errors.too_many(path.clone(), many, TOPOLOGY_LIMIT);
+    }
+    meta::validate_labels(topology, path, errors);
+}
+
+/// A name of at least two labels, perhaps with the root's dot at its end.
+fn validate_domain(text: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    if text.is_empty() {
+        return errors.required(path(), "");
+    }
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let complaints = name::dns1123_subdomain(text);
+    if !complaints.is_empty() {
+        return errors.invalid(path(), text, complaints.join(","));
+    }
+    if !text.contains('.') {
+        return errors.invalid(path(), text, "should be a domain with at least two segments separated by dots");
+    }
+    let bad = text.split('.').find_map(|it| Some((it, name::dns1123_label(it))).filter(|(_, it)| !it.is_empty()));
+    if let Some((label, complaints)) = bad {
+        errors.invalid(path(), label, complaints.join(","));
+    }
 }
 
 fn validate_ports(slice: &EndpointSlice, errors: &mut Errors) {
@@ -102,8 +140,9 @@ fn validate_ports(slice: &EndpointSlice, errors: &mut Errors) {
             errors.duplicate(path().child("name"), label);
         }
         checks::one_of(port.protocol.as_deref(), &["SCTP", "TCP", "UDP"], || path().child("protocol"), errors);
-        let app_protocol = port.app_protocol.as_deref();
-        checks::none_or_named(app_protocol, name::qualified_name, || path().child("appProtocol"), errors);
+        for complaint in port.app_protocol.as_deref().map(name::qualified_name).unwrap_or_default() {
+            errors.invalid(path().child("appProtocol"), &port.app_protocol, complaint);
+        }
     }
 }
 

@@ -33,12 +33,13 @@ impl Strategy for Endpoints {
             for (field, addresses) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
                 for (at, address) in addresses.iter().enumerate() {
                     let path = || path.child(field).index(at);
-                    match address.ip.parse() {
-                        Ok(ip) => checks::not_special(ip, || path().child("ip"), errors),
-                        Err(_) => checks::ip(&address.ip, || path().child("ip"), errors),
-                    }
+                    checks::ip(&address.ip, || path().child("ip"), errors);
                     let hostname = address.hostname.as_deref();
                     checks::none_or_named(hostname, name::dns1123_label, || path().child("hostname"), errors);
+                    for complaint in address.node_name.as_deref().map(name::dns1123_subdomain).unwrap_or_default() {
+                        errors.invalid(path().child("nodeName"), &address.node_name, complaint);
+                    }
+                    checks::not_special(&address.ip, || path().child("ip"), errors);
                 }
             }
             let ports = subset.ports.as_deref().unwrap_or_default();
@@ -53,6 +54,9 @@ impl Strategy for Endpoints {
                 checks::port_number(port.port, || path().child("port"), errors);
                 let protocols = &["SCTP", "TCP", "UDP"];
                 checks::one_of(port.protocol.as_deref(), protocols, || path().child("protocol"), errors);
+                for complaint in port.app_protocol.as_deref().map(name::qualified_name).unwrap_or_default() {
+                    errors.invalid(path().child("appProtocol"), &port.app_protocol, complaint);
+                }
             }
         }
     }

@@ -29,12 +29,12 @@ impl Strategy for Event {
     fn validate(&self, _part: Part, _old: Option<&Self>, errors: &mut Errors) {
         let rules = Rules {
             namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
-            about: ("involvedObject.namespace", self.involved_object.namespace.as_deref().unwrap_or_default()),
-            controller: ("reportingComponent", self.reporting_component.as_deref().unwrap_or_default()),
+            about: self.involved_object.namespace.as_deref().unwrap_or_default(),
+            controller: self.reporting_component.as_deref().unwrap_or_default(),
             instance: self.reporting_instance.as_deref().unwrap_or_default(),
             action: self.action.as_deref().unwrap_or_default(),
             reason: self.reason.as_deref().unwrap_or_default(),
-            message: ("message", self.message.as_deref().unwrap_or_default()),
+            message: self.message.as_deref().unwrap_or_default(),
             has_time: self.event_time.is_some(),
         };
         event_rules::validate(&rules, errors);

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::field::Errors;
 use crate::kind::{Conversion, Names, Part, Selectable, Strategy};
+use crate::kinds::checks;
 use crate::kinds::event_columns::COLUMNS;
 use crate::kinds::event_rules::{self, Rules};
 use crate::table::Column;
@@ -27,27 +28,80 @@ impl Strategy for Event {
     const CREATE_ON_UPDATE: bool = true;
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
-        // Events written through the core group need not have the newer fields when they are updated through this one.
-        if self.event_time.is_none() && old.is_none() {
-            errors.required("eventTime", "");
-        }
-        let kind = self.type_.as_deref().unwrap_or_default();
-        if old.is_none() && !matches!(kind, "Normal" | "Warning") {
-            errors.invalid("type", "", format!("has invalid value: {kind}"));
-        }
         let about = self.regarding.as_ref().and_then(|it| it.namespace.as_deref());
         let rules = Rules {
             namespace: self.metadata.namespace.as_deref().unwrap_or_default(),
-            about: ("regarding.namespace", about.unwrap_or_default()),
-            controller: ("reportingController", self.reporting_controller.as_deref().unwrap_or_default()),
+            about: about.unwrap_or_default(),
+            controller: self.reporting_controller.as_deref().unwrap_or_default(),
             instance: self.reporting_instance.as_deref().unwrap_or_default(),
             action: self.action.as_deref().unwrap_or_default(),
             reason: self.reason.as_deref().unwrap_or_default(),
-            message: ("note", self.note.as_deref().unwrap_or_default()),
+            message: self.note.as_deref().unwrap_or_default(),
             has_time: self.event_time.is_some(),
         };
         event_rules::validate(&rules, errors);
+        match old {
+            None => validate_new(self, errors),
+            Some(old) => validate_update(self, old, errors),
+        }
     }
+}
+
+fn validate_series(it: &Event, errors: &mut Errors) {
+    if it.series.as_ref().is_some_and(|it| it.count < 2) {
+        errors.invalid("series.count", "", "should be at least 2");
+    }
+}
+
+/// What is deprecated is for the core group alone to say.
+fn validate_new(it: &Event, errors: &mut Errors) {
+    validate_series(it, errors);
+    if it.event_time.is_none() {
+        errors.required("eventTime", "");
+    }
+    let kind = it.type_.as_deref().unwrap_or_default();
+    if !matches!(kind, "Normal" | "Warning") {
+        errors.invalid("type", "", format!("has invalid value: {kind}"));
+    }
+    let source = it.deprecated_source.as_ref();
+    let said = |text: Option<&String>| text.is_some_and(|it| !it.is_empty());
+    for (field, is_set) in [
+        ("firstTimestamp", it.deprecated_first_timestamp.is_some()),
+        ("lastTimestamp", it.deprecated_last_timestamp.is_some()),
+        ("count", it.deprecated_count.unwrap_or(0) != 0),
+        ("source", source.is_some_and(|it| said(it.component.as_ref()) || said(it.host.as_ref()))),
+    ] {
+        if is_set {
+            errors.invalid(field, "", "needs to be unset");
+        }
+    }
+}
+
+/// An event goes on, as a series; nothing else of it changes.
+fn validate_update(new: &Event, old: &Event, errors: &mut Errors) {
+    if new.series != old.series {
+        validate_series(new, errors);
+    }
+    // A text or reference that is not there is an empty one.
+    let text = |it: &Option<String>| it.clone().unwrap_or_default();
+    let about = |it: &Event| it.regarding.clone().unwrap_or_default();
+    let source = |it: &Event| it.deprecated_source.clone().unwrap_or_default();
+    let count = |it: &Event| it.deprecated_count.unwrap_or(0);
+    checks::immutable(&about(new), &about(old), "involvedObject", errors);
+    checks::immutable(&text(&new.reason), &text(&old.reason), "reason", errors);
+    checks::immutable(&text(&new.note), &text(&old.note), "message", errors);
+    checks::immutable(&source(new), &source(old), "source", errors);
+    checks::immutable(&new.deprecated_first_timestamp, &old.deprecated_first_timestamp, "firstTimestamp", errors);
+    checks::immutable(&new.deprecated_last_timestamp, &old.deprecated_last_timestamp, "lastTimestamp", errors);
+    checks::immutable(&count(new), &count(old), "count", errors);
+    checks::immutable(&text(&new.type_), &text(&old.type_), "type", errors);
+    checks::immutable(&new.event_time, &old.event_time, "eventTime", errors);
+    checks::immutable(&text(&new.action), &text(&old.action), "action", errors);
+    checks::immutable(&new.related, &old.related, "related", errors);
+    let (now, before) = (text(&new.reporting_controller), text(&old.reporting_controller));
+    checks::immutable(&now, &before, "reportingController", errors);
+    let (now, before) = (text(&new.reporting_instance), text(&old.reporting_instance));
+    checks::immutable(&now, &before, "reportingInstance", errors);
 }
 
 /// Between `v1` and `events.k8s.io/v1`.

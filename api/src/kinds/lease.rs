@@ -6,6 +6,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
+use crate::name;
 use crate::table::Column;
 
 impl Strategy for Lease {
@@ -23,6 +24,14 @@ impl Strategy for Lease {
             errors.invalid(path.child("leaseDurationSeconds"), seconds, "must be greater than 0");
         }
         checks::not_negative(spec.lease_transitions.map(i64::from), || path.child("leaseTransitions"), errors);
+        if let Some(strategy) = &spec.strategy {
+            let at = || path.child("strategy").child("strategy");
+            if strategy.contains('/') {
+                checks::none_or_named(Some(strategy), name::qualified_name, at, errors);
+            } else {
+                checks::none_or_one_of(Some(strategy), &["OldestEmulationVersion"], at, errors);
+            }
+        }
         if spec.preferred_holder.as_deref().is_some_and(|it| !it.is_empty())
             && spec.strategy.as_deref().unwrap_or_default().is_empty()
         {

@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 
+use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Selectable, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
+use crate::meta;
 use crate::name::NameRule;
 use crate::table::Column;
 
@@ -39,6 +41,35 @@ impl Strategy for Namespace {
         }
         if let Some(name) = &self.metadata.name {
             self.metadata.labels.get_or_insert_with(Default::default).insert(NAME_LABEL.into(), name.clone());
+        }
+    }
+
+    fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
+        let finalizers = self.spec.as_ref().and_then(|it| it.finalizers.as_deref()).unwrap_or_default();
+        let path = || Path::from("spec.finalizers");
+        match part {
+            Part::Status => {
+                let phase = self.status.as_ref().and_then(|it| it.phase.as_deref()).unwrap_or_default();
+                let (wanted, why) = match self.metadata.deletion_timestamp {
+                    None => ("Active", "may only be 'Active' if `deletionTimestamp` is empty"),
+                    Some(_) => ("Terminating", "may only be 'Terminating' if `deletionTimestamp` is not empty"),
+                };
+                if phase != wanted {
+                    // Sic, in Kubernetes.
+                    errors.invalid("status.Phase", phase, why);
+                }
+            }
+            Part::Finalize => {
+                for (index, finalizer) in finalizers.iter().enumerate() {
+                    meta::validate_finalizer(finalizer, || path().index(index), errors);
+                }
+            }
+            Part::Main | Part::Binding if old.is_none() => {
+                for finalizer in finalizers {
+                    meta::validate_finalizer(finalizer, path, errors);
+                }
+            }
+            Part::Main | Part::Binding => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! `Node`: a machine that runs pods. Its agent owns the status; users and controllers own labels, taints and the pod range.
 
-use k8s_openapi::api::core::v1::{Node, NodeSpec};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
 use serde_json::Value;
 
 use crate::field::{Errors, Path};
@@ -70,13 +70,14 @@ impl Strategy for Node {
             let path = Path::new("status");
             for (field, amounts) in [("capacity", &status.capacity), ("allocatable", &status.allocatable)] {
                 if let Some(amounts) = amounts {
-                    resources::validate_list(amounts, &path.child(field), errors);
+                    resources::validate_list(amounts, || path.child(field), errors);
                 }
             }
             let addresses = status.addresses.as_deref().unwrap_or_default();
             for (index, address) in addresses.iter().enumerate() {
                 if addresses[..index].contains(address) {
-                    errors.duplicate(path.child("addresses").index(index), address);
+                    let shown = format!("{{\"Type\":{:?},\"Address\":{:?}}}", address.type_, address.address);
+                    errors.duplicate_text(path.child("addresses").index(index), shown, "");
                 }
             }
         }
@@ -88,26 +89,17 @@ impl Strategy for Node {
 
 fn validate_spec(spec: &NodeSpec, old: Option<&NodeSpec>, errors: &mut Errors) {
     let path = Path::new("spec");
+    validate_taints(spec.taints.as_deref().unwrap_or_default(), errors);
     let ranges = spec.pod_cidrs.as_deref().unwrap_or_default();
     for (index, range) in ranges.iter().enumerate() {
-        if range.parse::<ipnet::IpNet>().is_err() {
-            errors.invalid(
-                path.child("podCIDRs").index(index),
-                range,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            );
+        checks::cidr(range, || path.child("podCIDRs").index(index), errors);
+        if ranges.iter().take(index).any(|it| it == range) {
+            errors.duplicate(path.child("podCIDRs").index(index), range);
         }
     }
-    let taints = spec.taints.as_deref().unwrap_or_default();
-    for (index, taint) in taints.iter().enumerate() {
-        let path = || path.child("taints").index(index);
-        checks::named(&taint.key, name::qualified_name, || path().child("key"), errors);
-        checks::none_or_named(taint.value.as_deref(), name::label_value, || path().child("value"), errors);
-        let effects = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        checks::one_of(Some(&taint.effect), effects, || path().child("effect"), errors);
-        if taints[..index].iter().any(|it| (&it.key, &it.effect) == (&taint.key, &taint.effect)) {
-            errors.duplicate(path(), taint);
-        }
+    let addresses: Vec<_> = ranges.iter().filter_map(|it| Some(it.parse::<ipnet::IpNet>().ok()?.addr())).collect();
+    if !checks::one_of_each_family(&addresses) {
+        errors.invalid(path.child("podCIDRs"), ranges, "may specify no more than one CIDR for each IP family");
     }
     let Some(old) = old else { return };
     let before = old.pod_cidrs.as_deref().unwrap_or_default();
@@ -117,6 +109,31 @@ fn validate_spec(spec: &NodeSpec, old: Option<&NodeSpec>, errors: &mut Errors) {
     let provider = |it: &NodeSpec| it.provider_id.clone().unwrap_or_default();
     if !provider(old).is_empty() && provider(old) != provider(spec) {
         errors.forbidden(path.child("providerID"), "node updates may not change providerID except from \"\" to valid");
+    }
+}
+
+fn validate_taints(taints: &[Taint], errors: &mut Errors) {
+    for (index, taint) in taints.iter().enumerate() {
+        // Sic, in Kubernetes.
+        let at = || Path::from("metadata.taints").index(index);
+        for complaint in name::qualified_name(&taint.key) {
+            errors.invalid(at().child("key"), &taint.key, complaint);
+        }
+        let value = taint.value.as_deref().unwrap_or_default();
+        let complaints = name::label_value(value);
+        if !complaints.is_empty() {
+            errors.invalid(at().child("value"), value, complaints.join(";"));
+        }
+        let effects = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        checks::one_of(Some(&taint.effect), effects, || at().child("effect"), errors);
+        if taints[..index].iter().any(|it| (&it.key, &it.effect) == (&taint.key, &taint.effect)) {
+            let added = serde_json::to_string(&taint.time_added).unwrap_or_default();
+            let shown = format!(
+                "{{\"Key\":{:?},\"Value\":{value:?},\"Effect\":{:?},\"TimeAdded\":{added}}}",
+                taint.key, taint.effect
+            );
+            errors.duplicate_text(at(), shown, "taints must be unique by key and effect pair");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Its specification hardly changes once it exists; its status is its node's agent's; where it runs is decided once, by a binding.
 
 mod columns;
+mod status;
 mod update;
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodStatus};
@@ -78,6 +79,15 @@ impl Strategy for Pod {
 
     fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
         let (Some(spec), before) = (&self.spec, old.and_then(|it| it.spec.as_ref())) else { return };
+        let annotations = self.metadata.annotations.as_ref();
+        if let Some(annotations) =
+            annotations.filter(|it| old.is_none_or(|old| old.metadata.annotations.as_ref() != Some(it)))
+        {
+            validation::validate_annotations(annotations, spec, || Path::from("metadata.annotations"), errors);
+        }
+        if let Some(old) = old {
+            update::validate_annotations(annotations, old.metadata.annotations.as_ref(), errors);
+        }
         match (part, before) {
             (_, None) => {
                 validation::validate_spec(spec, &Path::new("spec"), errors);
@@ -96,7 +106,13 @@ impl Strategy for Pod {
                 }
                 update::validate(spec, before, errors);
             }
-            (Part::Status | Part::Binding, Some(_)) => {}
+            (Part::Status, Some(before)) => {
+                let was = old.and_then(|it| it.status.as_ref());
+                if let Some(status) = self.status.as_ref().filter(|it| was != Some(it)) {
+                    status::validate(status, was, before, errors);
+                }
+            }
+            (Part::Binding, Some(_)) => {}
         }
     }
 

@@ -8,7 +8,9 @@ pub mod validation;
 
 mod containers;
 mod environment;
-mod handlers;
+pub mod handlers;
+mod mounts;
 pub mod resources;
 mod scheduling;
+mod security;
 mod volumes;

@@ -130,7 +130,9 @@ pub fn validate_binding(
         validate_subject(subject, namespaced, &Path::new("subjects").index(index), errors);
     }
     if old.is_some_and(|it| it != role) {
-        errors.invalid(path, role, "cannot change roleRef");
+        let RoleRef { api_group, kind, name } = role;
+        let shown = format!("{{\"APIGroup\":{api_group:?},\"Kind\":{kind:?},\"Name\":{name:?}}}");
+        errors.invalid_text(path, shown, "cannot change roleRef");
     }
 }
 
@@ -150,6 +152,10 @@ fn validate_subject(it: &Subject, namespaced: bool, path: &Path, errors: &mut Er
             }
         }
         "User" | "Group" => {
+            if it.name.is_empty() {
+                let kind = it.kind.to_lowercase();
+                errors.invalid(path.child("name"), "", format!("{kind} name cannot be empty"));
+            }
             if group != GROUP {
                 errors.not_supported(path.child("apiGroup"), group, &[GROUP]);
             }

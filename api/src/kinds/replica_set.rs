@@ -52,7 +52,7 @@ impl Strategy for ReplicaSet {
                     ("readyReplicas", status.ready_replicas),
                     ("availableReplicas", status.available_replicas),
                 ];
-                workload::validate_counts(Some(status.replicas), &parts, errors);
+                workload::validate_counts(Some(status.replicas), &parts, status.observed_generation, errors);
             }
             return;
         }

@@ -1,7 +1,10 @@
 //! `Secret`: what only some may read. Clients may write texts as `stringData`; they are kept, encoded, as `data`.
 
+use std::collections::HashMap;
+
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use serde::de::IgnoredAny;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy};
@@ -28,16 +31,16 @@ impl Strategy for Secret {
     }
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        if let Some(old) = old {
+            checks::immutable(&self.type_, &old.type_, "type", errors);
+            checks::sealed(old.immutable, self.immutable, &[("data", self.data != old.data)], errors);
+        }
         checks::data_keys(self.data.iter().flatten().map(|(key, _)| key), "data", errors);
         let bytes: usize = self.data.iter().flatten().map(|(_, value)| value.0.len()).sum();
         if bytes > DATA_LIMIT_BYTES {
             errors.too_long("data", DATA_LIMIT_BYTES);
         }
         self.validate_keys_of_type(errors);
-        if let Some(old) = old {
-            checks::immutable(&self.type_, &old.type_, "type", errors);
-            checks::sealed(old.immutable, self.immutable, &[("data", self.data != old.data)], errors);
-        }
     }
 }
 
@@ -67,8 +70,9 @@ impl Typed for Secret {
                 match value(key) {
                     None => errors.required(path(key), ""),
                     Some(it) => {
-                        if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&it.0) {
-                            errors.invalid(path(key), REDACTED, error.to_string());
+                        if let Err(error) = serde_json::from_slice::<HashMap<String, IgnoredAny>>(&it.0) {
+                            let why = crate::json::syntax::complaint(&it.0).unwrap_or_else(|| error.to_string());
+                            errors.invalid(path(key), REDACTED, why);
                         }
                     }
                 }

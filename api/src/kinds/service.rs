@@ -3,6 +3,7 @@
 //! Cluster addresses and node ports are handed out by the API server's request path; here they are only kept over updates and checked.
 
 mod columns;
+mod update;
 mod validation;
 
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};
@@ -63,8 +64,11 @@ impl Strategy for Service {
     }
 
     fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
-        if let (Some(spec), true) = (&self.spec, part != Part::Status) {
-            validation::validate(spec, old.and_then(|it| it.spec.as_ref()), errors);
+        match (part, &self.spec, &self.status) {
+            (Part::Status, _, Some(status)) => validation::validate_status(status, errors),
+            (Part::Status, ..) => {}
+            (_, Some(spec), _) => validation::validate(spec, old.and_then(|it| it.spec.as_ref()), errors),
+            _ => {}
         }
     }
 }

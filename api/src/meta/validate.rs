@@ -23,15 +23,26 @@ pub fn validate(meta: &ObjectMeta, old: Option<&ObjectMeta>, kind: &Kind, rule: 
     let path = Path::new("metadata");
     match old {
         None => validate_names(meta, kind, rule, &path, errors),
-        Some(old) => validate_unchanged(meta, old, &path, errors),
+        Some(old) => {
+            validate_no_new_finalizers(meta, old, || path.child("finalizers"), errors);
+            validate_unchanged(meta, old, &path, errors);
+        }
     }
     if let Some(generation) = meta.generation.filter(|it| *it < 0) {
         errors.invalid(path.child("generation"), generation, "must be greater than or equal to 0");
     }
-    validate_labels(meta.labels.as_ref(), &path.child("labels"), errors);
-    validate_annotations(meta.annotations.as_ref(), &path.child("annotations"), errors);
-    validate_owners(meta.owner_references.as_deref().unwrap_or_default(), &path.child("ownerReferences"), errors);
-    validate_finalizers(meta, old, &path.child("finalizers"), errors);
+    if meta.labels.is_some() {
+        validate_labels(meta.labels.as_ref(), &path.child("labels"), errors);
+    }
+    if meta.annotations.is_some() {
+        validate_annotations(meta.annotations.as_ref(), &path.child("annotations"), errors);
+    }
+    if let Some(owners) = &meta.owner_references {
+        validate_owners(owners, &path.child("ownerReferences"), errors);
+    }
+    if let Some(finalizers) = &meta.finalizers {
+        validate_finalizers(finalizers, &path.child("finalizers"), errors);
+    }
 }
 
 fn validate_names(meta: &ObjectMeta, kind: &Kind, rule: NameRule, path: &Path, errors: &mut Errors) {
@@ -102,10 +113,10 @@ pub fn validate_annotations(annotations: Option<&BTreeMap<String, String>>, path
     }
 }
 
+/// The mistakes of one owner are told at the list, as Kubernetes tells them.
 fn validate_owners(owners: &[OwnerReference], path: &Path, errors: &mut Errors) {
-    let mut controller: Option<String> = None;
-    for (at, owner) in owners.iter().enumerate() {
-        let path = path.index(at);
+    let mut controller: Option<&OwnerReference> = None;
+    for owner in owners {
         let version = owner.api_version.rsplit('/').next().unwrap_or_default();
         if version.is_empty() {
             errors.invalid(path.child("apiVersion"), &owner.api_version, "version must not be empty");
@@ -118,31 +129,25 @@ fn validate_owners(owners: &[OwnerReference], path: &Path, errors: &mut Errors) 
         if owner.api_version == "v1" && owner.kind == "Event" {
             errors.invalid(path.clone(), owner, "/v1, Kind=Event is disallowed from being an owner");
         }
-    }
-    for owner in owners.iter().filter(|it| it.controller == Some(true)) {
-        let this = format!("{}/{}", owner.kind, owner.name);
-        match &controller {
-            None => controller = Some(this),
-            Some(first) => errors.invalid(
-                path.clone(),
-                owners,
-                format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
-                ),
-            ),
+        if owner.controller != Some(true) {
+            continue;
         }
+        let Some(first) = controller else {
+            controller = Some(owner);
+            continue;
+        };
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {}/{} and {}/{}",
+            first.kind, first.name, owner.kind, owner.name
+        );
+        errors.invalid(path.clone(), owners, why);
     }
 }
 
-fn validate_finalizers(meta: &ObjectMeta, old: Option<&ObjectMeta>, path: &Path, errors: &mut Errors) {
-    let finalizers = meta.finalizers.as_deref().unwrap_or_default();
-    for (at, finalizer) in finalizers.iter().enumerate() {
+fn validate_finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) {
+    for finalizer in finalizers {
         for complaint in name::qualified_name(finalizer) {
             errors.invalid(path.clone(), finalizer, complaint);
-        }
-        if old.is_none() && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.invalid(path.index(at), finalizer, why);
         }
     }
     let has = |wanted: &str| finalizers.iter().any(|it| it == wanted);
@@ -150,16 +155,39 @@ fn validate_finalizers(meta: &ObjectMeta, old: Option<&ObjectMeta>, path: &Path,
         let why = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
         errors.invalid(path.clone(), finalizers, why);
     }
-    let Some(old) = old.filter(|it| it.deletion_timestamp.is_some()) else { return };
+    for (at, finalizer) in finalizers.iter().enumerate() {
+        validate_prefixed(finalizer, || path.index(at), errors);
+    }
+}
+
+/// Notes every mistake in one finalizer.
+pub fn validate_finalizer(finalizer: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    for complaint in name::qualified_name(finalizer) {
+        errors.invalid(path(), finalizer, complaint);
+    }
+    validate_prefixed(finalizer, path, errors);
+}
+
+fn validate_prefixed(finalizer: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.invalid(path(), finalizer, why);
+    }
+}
+
+fn validate_no_new_finalizers(meta: &ObjectMeta, old: &ObjectMeta, path: impl Fn() -> Path, errors: &mut Errors) {
+    if old.deletion_timestamp.is_none() || meta.finalizers.is_none() {
+        return;
+    }
     let before: BTreeSet<&String> = old.finalizers.iter().flatten().collect();
-    let added: BTreeSet<&String> = finalizers.iter().filter(|it| !before.contains(it)).collect();
+    let added: BTreeSet<&String> = meta.finalizers.iter().flatten().filter(|it| !before.contains(it)).collect();
     if !added.is_empty() {
         let texts: Vec<String> = added.into_iter().map(|it| format!("{it:?}")).collect();
+        let texts = texts.join(", ");
         errors.forbidden(
-            path.clone(),
+            path(),
             format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                texts.join(", ")
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{texts}}}"
             ),
         );
     }
@@ -214,9 +242,9 @@ mod tests {
             json!({"name": "a", "namespace": "d", "ownerReferences": [owner("x"), owner("y"), {"apiVersion": "", "kind": "", "name": "n", "uid": "u"}], "finalizers": ["mine"]}),
             None,
             &[
-                "metadata.ownerReferences[2].apiVersion: Invalid value: \"\": version must not be empty",
-                "metadata.ownerReferences[2].kind: Invalid value: \"\": must not be empty",
                 "metadata.ownerReferences: Invalid value: [{",
+                "metadata.ownerReferences.apiVersion: Invalid value: \"\": version must not be empty",
+                "metadata.ownerReferences.kind: Invalid value: \"\": must not be empty",
                 "metadata.finalizers[0]: Invalid value: \"mine\": name is neither a standard",
             ],
         );

@@ -2,11 +2,31 @@
 //!
 //! Source: `ValidatePodUpdate` in `k8s.io/kubernetes/pkg/apis/core/validation`.
 
-use k8s_openapi::api::core::v1::{PodSpec, Toleration};
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, NodeSelectorTerm, PodSpec, Toleration};
 
 use crate::field::{Errors, Path};
 
 const UPDATABLE_FIELDS: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// The annotation of a pod that stands for one that a node runs by itself.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Notes which annotations no update may touch.
+pub(super) fn validate_annotations(
+    new: Option<&BTreeMap<String, String>>,
+    old: Option<&BTreeMap<String, String>>,
+    errors: &mut Errors,
+) {
+    let (now, before) = (new.and_then(|it| it.get(MIRROR)), old.and_then(|it| it.get(MIRROR)));
+    let why = match (now, before) {
+        (now, Some(before)) if now != Some(before) => "may not remove or update mirror pod annotation",
+        (Some(_), None) => "may not add mirror pod annotation",
+        _ => return,
+    };
+    errors.forbidden(Path::from("metadata.annotations").key(MIRROR), why);
+}
 
 /// Notes what `new` changes of `old` that no update may.
 pub(super) fn validate(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
@@ -24,27 +44,27 @@ pub(super) fn validate(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
         return;
     }
     match (new.active_deadline_seconds, old.active_deadline_seconds) {
-        (None, Some(before)) => errors.invalid(
+        (None, Some(_)) => errors.invalid(
             path.child("activeDeadlineSeconds"),
-            before,
+            "null",
             "must not update from a positive integer to nil value",
         ),
         (Some(now), Some(before)) if now > before => {
-            errors.invalid(path.child("activeDeadlineSeconds"), now, "must be less than or equal to previous value");
+            let why = "must be less than or equal to previous value";
+            return errors.invalid(path.child("activeDeadlineSeconds"), now, why);
         }
         _ => {}
     }
-    let gates = |it: &PodSpec| {
-        it.scheduling_gates.iter().flatten().map(|it| it.name.clone()).collect::<std::collections::BTreeSet<_>>()
-    };
-    let (gates_before, gates_now) = (gates(old), gates(new));
-    for added in gates_now.difference(&gates_before) {
-        errors.forbidden(
-            path.child("schedulingGates"),
-            format!("only deletion is allowed, but found new scheduling gate '{added}'"),
-        );
-    }
     validate_tolerations(new, old, &path, errors);
+    let gates_before: BTreeSet<&str> = old.scheduling_gates.iter().flatten().map(|it| it.name.as_str()).collect();
+    for (index, gate) in new.scheduling_gates.iter().flatten().enumerate() {
+        if !gates_before.contains(gate.name.as_str()) {
+            errors.forbidden(
+                path.child("schedulingGates").index(index).child("name"),
+                format!("only deletion is allowed, but found new scheduling gate '{}'", gate.name),
+            );
+        }
+    }
 
     // The rest must be the same: put back what may differ, and compare.
     let mut same = new.clone();
@@ -61,16 +81,72 @@ pub(super) fn validate(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {
     }
     if !gates_before.is_empty() {
         // A pod that is not yet for the scheduler may still say more strictly where it wants to go.
-        let kept =
-            |(key, value): (&String, &String)| same.node_selector.as_ref().and_then(|it| it.get(key)) == Some(value);
-        if old.node_selector.iter().flatten().all(kept) {
-            same.node_selector.clone_from(&old.node_selector);
-        }
+        narrow_selector(&mut same, old, &path, errors);
+        narrow_affinity(&mut same, old, &path, errors);
     }
     if same != *old {
         let changed = changed_fields(&same, old).join("\n");
         errors.forbidden(path, format!("pod updates may not change fields other than {UPDATABLE_FIELDS}\n{changed}"));
     }
+}
+
+/// Notes where the node selector lets more nodes through than before, and puts it back.
+fn narrow_selector(same: &mut PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {
+    if same.node_selector == old.node_selector {
+        return;
+    }
+    let kept = |(key, value): (&String, &String)| same.node_selector.as_ref().and_then(|it| it.get(key)) == Some(value);
+    if !old.node_selector.iter().flatten().all(kept) {
+        let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        errors.invalid(path.child("nodeSelector"), &same.node_selector, why);
+    }
+    same.node_selector.clone_from(&old.node_selector);
+}
+
+/// Notes where the node affinity lets more nodes through than before, and puts it back.
+fn narrow_affinity(same: &mut PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {
+    fn of(spec: &PodSpec) -> Option<&NodeAffinity> {
+        spec.affinity.as_ref()?.node_affinity.as_ref()
+    }
+    fn terms(affinity: Option<&NodeAffinity>) -> &[NodeSelectorTerm] {
+        let required = affinity.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
+        required.map_or(&[], |it| &it.node_selector_terms)
+    }
+    if of(same) == of(old) {
+        return;
+    }
+    let (now, before) = (terms(of(same)), terms(of(old)));
+    let at = || {
+        let affinity = path.child("affinity").child("nodeAffinity");
+        affinity.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms")
+    };
+    if !before.is_empty() && before.len() != now.len() {
+        errors.invalid(at(), now, "no additions/deletions to non-empty NodeSelectorTerms list are allowed");
+    } else {
+        for (index, (now, before)) in now.iter().zip(before).enumerate() {
+            if !only_adds(now, before) {
+                let why = "only additions are allowed (no mutations or deletions)";
+                errors.invalid(at().index(index), now, why);
+            }
+        }
+    }
+    let before = of(old).cloned();
+    let affinity = same.affinity.get_or_insert_with(Affinity::default);
+    affinity.node_affinity = before;
+    if old.affinity.is_none() && *affinity == Affinity::default() {
+        same.affinity = None;
+    }
+}
+
+/// Whether a term asks for all it asked for before, in the same order, and perhaps for more. One that asked for nothing matches
+/// nothing, and must go on so.
+fn only_adds(now: &NodeSelectorTerm, before: &NodeSelectorTerm) -> bool {
+    let lists = [(&now.match_expressions, &before.match_expressions), (&now.match_fields, &before.match_fields)];
+    let was_empty = lists.iter().all(|(_, before)| before.as_ref().is_none_or(Vec::is_empty));
+    lists.iter().all(|(now, before)| {
+        let (now, before) = (now.as_deref().unwrap_or_default(), before.as_deref().unwrap_or_default());
+        if was_empty { now.is_empty() } else { now.starts_with(before) }
+    })
 }
 
 fn validate_tolerations(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {

@@ -9,32 +9,35 @@ use crate::field::{Errors, Path};
 use crate::kinds::checks;
 use crate::name;
 
-/// Notes every mistake in the probes and hooks of a container that stands at `path`.
-pub(super) fn validate(it: &Container, path: &Path, errors: &mut Errors) {
+/// Notes every mistake in the probes and hooks of a container that stands at `path`, in a pod that has `grace_seconds` to stop.
+pub(super) fn validate(it: &Container, grace_seconds: Option<i64>, path: &Path, errors: &mut Errors) {
     if let Some(lifecycle) = &it.lifecycle {
         let path = path.child("lifecycle");
         if let Some(hook) = &lifecycle.post_start {
-            validate_hook(hook, &path.child("postStart"), errors);
+            validate_hook(hook, grace_seconds, &path.child("postStart"), errors);
         }
         if let Some(hook) = &lifecycle.pre_stop {
-            validate_hook(hook, &path.child("preStop"), errors);
+            validate_hook(hook, grace_seconds, &path.child("preStop"), errors);
         }
     }
-    for (field, probe) in [("livenessProbe", &it.liveness_probe), ("startupProbe", &it.startup_probe)] {
-        let Some(probe) = probe else { continue };
-        let path = path.child(field);
-        validate_probe(probe, &path, errors);
-        // One success is enough for a container to be alive.
-        if let Some(threshold) = probe.success_threshold.filter(|it| *it != 1) {
-            errors.invalid(path.child("successThreshold"), threshold, "must be 1");
-        }
-    }
+    validate_alive(it.liveness_probe.as_ref(), || path.child("livenessProbe"), errors);
     if let Some(probe) = &it.readiness_probe {
         let path = path.child("readinessProbe");
         validate_probe(probe, &path, errors);
         if let Some(seconds) = probe.termination_grace_period_seconds {
             errors.invalid(path.child("terminationGracePeriodSeconds"), seconds, "must not be set for readinessProbes");
         }
+    }
+    validate_alive(it.startup_probe.as_ref(), || path.child("startupProbe"), errors);
+}
+
+/// A probe of which one success is enough.
+fn validate_alive(probe: Option<&Probe>, path: impl FnOnce() -> Path, errors: &mut Errors) {
+    let Some(probe) = probe else { return };
+    let path = path();
+    validate_probe(probe, &path, errors);
+    if let Some(threshold) = probe.success_threshold.filter(|it| *it != 1) {
+        errors.invalid(path.child("successThreshold"), threshold, "must be 1");
     }
 }
 
@@ -46,6 +49,8 @@ struct Actions<'a> {
     tcp: Option<&'a TCPSocketAction>,
     grpc: Option<&'a GRPCAction>,
     sleep: Option<&'a SleepAction>,
+    /// How long the pod has to stop, which no hook may sleep through.
+    grace_seconds: Option<i64>,
 }
 
 fn validate_probe(it: &Probe, path: &Path, errors: &mut Errors) {
@@ -55,6 +60,7 @@ fn validate_probe(it: &Probe, path: &Path, errors: &mut Errors) {
         tcp: it.tcp_socket.as_ref(),
         grpc: it.grpc.as_ref(),
         sleep: None,
+        grace_seconds: None,
     };
     validate_actions(&actions, path, errors);
     for (field, number) in [
@@ -71,13 +77,14 @@ fn validate_probe(it: &Probe, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_hook(it: &LifecycleHandler, path: &Path, errors: &mut Errors) {
+fn validate_hook(it: &LifecycleHandler, grace_seconds: Option<i64>, path: &Path, errors: &mut Errors) {
     let actions = Actions {
         exec: it.exec.as_ref(),
         http: it.http_get.as_ref(),
         tcp: it.tcp_socket.as_ref(),
         grpc: None,
         sleep: it.sleep.as_ref(),
+        grace_seconds,
     };
     validate_actions(&actions, path, errors);
 }
@@ -132,14 +139,20 @@ fn validate_actions(actions: &Actions<'_>, path: &Path, errors: &mut Errors) {
     if let Some(sleep) = actions.sleep
         && first("sleep", errors)
     {
-        checks::not_negative(Some(sleep.seconds), || path.child("sleep").child("seconds"), errors);
+        if let Some(grace) = actions.grace_seconds
+            && !(0..=grace).contains(&sleep.seconds)
+        {
+            let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+            errors.invalid(path.child("sleep"), sleep.seconds, why);
+        }
     }
     if seen == 0 {
         errors.required(path.clone(), "must specify a handler type");
     }
 }
 
-fn validate_port(port: &IntOrString, path: impl FnOnce() -> Path, errors: &mut Errors) {
+/// A port by number or by name.
+pub(in crate::kinds) fn validate_port(port: &IntOrString, path: impl FnOnce() -> Path, errors: &mut Errors) {
     match port {
         IntOrString::Int(number) => checks::port_number(*number, path, errors),
         IntOrString::String(text) => {

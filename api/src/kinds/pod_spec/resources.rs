@@ -23,77 +23,148 @@ pub fn canonicalize(list: Option<&mut List>) {
     }
 }
 
+/// Kubernetes' own resources that are no container's: quotas count them.
+const OTHER_STANDARD: &[&str] = &[
+    "configmaps",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+    "storage",
+];
+/// Those of them that come one by one.
+const COUNTED: &[&str] = &[
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
 /// Notes every mistake in a container's requests and limits.
-pub fn validate(it: &ResourceRequirements, path: &Path, errors: &mut Errors) {
-    let (limits_path, requests_path) = (path.child("limits"), path.child("requests"));
+pub fn validate(it: &ResourceRequirements, path: impl Fn() -> Path, errors: &mut Errors) {
+    let limit_of = |name: &str| it.limits.as_ref().and_then(|it| it.get(name)).and_then(|it| Quantity::of(it).ok());
     for (name, text) in it.limits.iter().flatten() {
-        validate_name(name, &limits_path, errors);
-        validate_amount(name, text, &limits_path, errors);
+        let at = || path().child("limits").key(name);
+        validate_name(name, at, errors);
+        if let Some(limit) = validate_amount(name, text, at, errors) {
+            validate_pages(name, limit, at, errors);
+        }
     }
     for (name, text) in it.requests.iter().flatten() {
-        validate_name(name, &requests_path, errors);
-        let Some(request) = validate_amount(name, text, &requests_path, errors) else { continue };
-        let limit = it.limits.as_ref().and_then(|it| it.get(name)).and_then(|it| Quantity::of(it).ok());
-        match limit {
+        let at = || path().child("requests").key(name);
+        validate_name(name, at, errors);
+        let Some(request) = validate_amount(name, text, at, errors) else { continue };
+        match limit_of(name) {
             Some(limit) if request != limit && !may_overcommit(name) => {
                 let why = format!("must be equal to {name} limit of {limit}");
-                errors.invalid(requests_path.clone(), request.to_string(), why);
+                errors.invalid(path().child("requests"), request.to_string(), why);
             }
             Some(limit) if request > limit => {
                 let why = format!("must be less than or equal to {name} limit of {limit}");
-                errors.invalid(requests_path.clone(), request.to_string(), why);
+                errors.invalid(path().child("requests"), request.to_string(), why);
             }
             None if !may_overcommit(name) => {
-                errors.required(limits_path.clone(), "Limit must be set for non overcommitable resources");
+                errors.required(path().child("limits"), "Limit must be set for non overcommitable resources");
             }
             _ => {}
         }
+        validate_pages(name, request, at, errors);
+    }
+    let names = || it.limits.iter().chain(&it.requests).flat_map(BTreeMap::keys);
+    if names().any(|it| it.starts_with(PAGES)) && !names().any(|it| matches!(it.as_str(), "cpu" | "memory")) {
+        errors.forbidden(path(), "HugePages require cpu or memory");
     }
 }
 
-/// Notes every mistake in a list of amounts that belong to no single container: overhead, a node's capacity.
-pub fn validate_list(list: &List, path: &Path, errors: &mut Errors) {
+/// Notes every mistake in a pod's overhead, which Kubernetes looks at as if it were a container's limits.
+pub fn validate_overhead(list: &List, path: &Path, errors: &mut Errors) {
+    let as_limits = ResourceRequirements { limits: Some(list.clone()), ..ResourceRequirements::default() };
+    validate(&as_limits, || path.clone(), errors);
+}
+
+/// Notes every mistake in a list of amounts that belong to no container: a node's capacity. Their names are the node's matter.
+pub fn validate_list(list: &List, path: impl Fn() -> Path, errors: &mut Errors) {
     for (name, text) in list {
-        for complaint in name::qualified_name(name) {
-            errors.invalid(path.key(name), name, complaint);
-        }
-        validate_amount(name, text, path, errors);
+        validate_amount(name, text, || path().child(name), errors);
     }
 }
+
+/// The start of the names of huge pages; their size follows.
+const PAGES: &str = "hugepages-";
 
 /// Kubernetes' own resources but huge pages may be promised more than once; those of others may not.
 fn may_overcommit(name: &str) -> bool {
-    !name.contains('/') && !name.starts_with("hugepages-")
+    is_native(name) && !name.starts_with(PAGES)
 }
 
-fn validate_name(name: &str, path: &Path, errors: &mut Errors) {
-    let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-    if standard {
+/// Whether a resource is Kubernetes' own.
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Whether a resource is someone else's, and such that a quota can count it as `requests.<name>`.
+fn is_extended(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.") && name::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+fn validate_name(name: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    if matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(PAGES) {
         return;
     }
     let complaints = name::qualified_name(name);
-    if complaints.is_empty() && !name.contains('/') {
-        errors.invalid(path.key(name), name, "must be a standard resource for containers");
+    if complaints.is_empty() && !name.contains('/') && !OTHER_STANDARD.contains(&name) {
+        errors.invalid(path(), name, "must be a standard resource type or fully qualified");
     }
     for complaint in complaints {
-        errors.invalid(path.key(name), name, complaint);
+        errors.invalid(path(), name, complaint);
+    }
+    if !name.contains('/') {
+        errors.invalid(path(), name, "must be a standard resource for containers");
+    } else if !is_native(name) && !is_extended(name) {
+        errors.invalid(path(), name, "doesn't follow extended resource name standard");
     }
 }
 
-fn validate_amount(name: &str, text: &Text, path: &Path, errors: &mut Errors) -> Option<Quantity> {
+fn validate_amount(name: &str, text: &Text, path: impl Fn() -> Path, errors: &mut Errors) -> Option<Quantity> {
     match Quantity::of(text) {
         Ok(amount) => {
             if amount.is_negative() {
-                errors.invalid(path.key(name), amount.to_string(), "must be greater than or equal to 0");
-            } else if (name.contains('/') || name == "pods") && !amount.is_whole() {
-                errors.invalid(path.key(name), amount.to_string(), "must be an integer");
+                errors.invalid(path(), amount.to_string(), "must be greater than or equal to 0");
+            }
+            if !amount.is_whole() && (COUNTED.contains(&name) || is_extended(name)) {
+                errors.invalid(path(), amount.to_string(), "must be an integer");
             }
             Some(amount)
         }
         Err(error) => {
-            errors.invalid(path.key(name), &text.0, error.to_string());
+            errors.invalid(path(), &text.0, error.to_string());
             None
         }
+    }
+}
+
+/// Huge pages come whole.
+fn validate_pages(name: &str, amount: Quantity, path: impl Fn() -> Path, errors: &mut Errors) {
+    let Some(size) = name.strip_prefix(PAGES).and_then(|it| Quantity::parse(it).ok()) else { return };
+    let (size, bytes) = (size.value_ceil(), amount.value_ceil());
+    if size > 0 && bytes % size != 0 {
+        errors.invalid(path(), amount.to_string(), format!("{amount} is not positive integer multiple of {name}"));
     }
 }
 
@@ -133,7 +204,7 @@ mod tests {
     fn check(resources: Value, quality: &str, mistakes: &[&str]) {
         let container: Container = serde_json::from_value(json!({"name": "a", "resources": resources})).unwrap();
         let mut errors = Errors::default();
-        validate(container.resources.as_ref().unwrap(), &Path::new("resources"), &mut errors);
+        validate(container.resources.as_ref().unwrap(), || Path::new("resources"), &mut errors);
         assert_eq!(errors.list().iter().map(ToString::to_string).collect::<Vec<_>>(), mistakes);
         let spec = PodSpec { containers: vec![container], ..PodSpec::default() };
         assert_eq!(quality_of_service(&spec), quality);
@@ -154,10 +225,20 @@ mod tests {
             json!({"requests": {"gpu": "-1", "x.io/fpga": "500m"}}),
             "BestEffort",
             &[
+                "resources.requests[gpu]: Invalid value: \"gpu\": must be a standard resource type or fully qualified",
                 "resources.requests[gpu]: Invalid value: \"gpu\": must be a standard resource for containers",
                 "resources.requests[gpu]: Invalid value: \"-1\": must be greater than or equal to 0",
                 "resources.requests[x.io/fpga]: Invalid value: \"500m\": must be an integer",
                 "resources.limits: Required value: Limit must be set for non overcommitable resources",
+            ],
+        );
+        check(
+            json!({"limits": {"hugepages-2Mi": "3Mi", "requests.x.io/y": "1"}}),
+            "BestEffort",
+            &[
+                "resources.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+                "resources.limits[requests.x.io/y]: Invalid value: \"requests.x.io/y\": doesn't follow extended resource name standard",
+                "resources: Forbidden: HugePages require cpu or memory",
             ],
         );
     }

@@ -1,6 +1,6 @@
 //! The rules for what steers the scheduler: affinity, tolerations, spreading, gates.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::{
     NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
@@ -15,51 +15,55 @@ use crate::selector::label;
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const NODE_POLICIES: &[&str] = &["Honor", "Ignore"];
 
-/// Notes every mistake in what `spec`, which stands at `path`, asks of the scheduler.
-pub(super) fn validate(spec: &PodSpec, path: &Path, errors: &mut Errors) {
-    if let Some(affinity) = &spec.affinity {
-        let path = path.child("affinity");
-        if let Some(it) = &affinity.node_affinity {
-            validate_node_affinity(it, &path.child("nodeAffinity"), errors);
-        }
-        if let Some(it) = &affinity.pod_affinity {
-            validate_pod_terms(
-                it.required_during_scheduling_ignored_during_execution.as_deref(),
-                it.preferred_during_scheduling_ignored_during_execution.as_deref(),
-                &path.child("podAffinity"),
-                errors,
-            );
-        }
-        if let Some(it) = &affinity.pod_anti_affinity {
-            validate_pod_terms(
-                it.required_during_scheduling_ignored_during_execution.as_deref(),
-                it.preferred_during_scheduling_ignored_during_execution.as_deref(),
-                &path.child("podAntiAffinity"),
-                errors,
-            );
-        }
+/// Notes every mistake in the affinity of `spec`, which stands at `path`.
+pub(super) fn validate_affinity(spec: &PodSpec, path: &Path, errors: &mut Errors) {
+    let Some(affinity) = &spec.affinity else { return };
+    let path = path.child("affinity");
+    if let Some(it) = &affinity.node_affinity {
+        validate_node_affinity(it, &path.child("nodeAffinity"), errors);
     }
+    if let Some(it) = &affinity.pod_affinity {
+        validate_pod_terms(
+            it.required_during_scheduling_ignored_during_execution.as_deref(),
+            it.preferred_during_scheduling_ignored_during_execution.as_deref(),
+            &path.child("podAffinity"),
+            errors,
+        );
+    }
+    if let Some(it) = &affinity.pod_anti_affinity {
+        validate_pod_terms(
+            it.required_during_scheduling_ignored_during_execution.as_deref(),
+            it.preferred_during_scheduling_ignored_during_execution.as_deref(),
+            &path.child("podAntiAffinity"),
+            errors,
+        );
+    }
+}
+
+/// Notes every mistake in what `spec` waits for, and in how its pods are to be spread.
+pub(super) fn validate_gates(spec: &PodSpec, path: &Path, errors: &mut Errors) {
     for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
-        let at = || path.child("readinessGates").index(index).child("conditionType");
-        checks::none_or_named(Some(&gate.condition_type), name::qualified_name, at, errors);
+        for complaint in name::qualified_name(&gate.condition_type) {
+            let at = path.child("readinessGates").index(index).child("conditionType");
+            errors.invalid(at, &gate.condition_type, complaint);
+        }
     }
     let mut gates = HashSet::new();
     for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {
-        let at = path.child("schedulingGates").index(index);
-        checks::named(&gate.name, name::qualified_name, || at.child("name"), errors);
+        for complaint in name::qualified_name(&gate.name) {
+            errors.invalid(path.child("schedulingGates").index(index), &gate.name, complaint);
+        }
         if !gates.insert(&gate.name) {
-            errors.duplicate(at, &gate.name);
+            errors.duplicate(path.child("schedulingGates").index(index), &gate.name);
         }
     }
     if let Some(constraints) = &spec.topology_spread_constraints {
         validate_spreading(constraints, &path.child("topologySpreadConstraints"), errors);
     }
-    if let Some(tolerations) = &spec.tolerations {
-        validate_tolerations(tolerations, &path.child("tolerations"), errors);
-    }
 }
 
-fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
+/// Notes every mistake in tolerations, which stand at `path`.
+pub(super) fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
     for (index, it) in tolerations.iter().enumerate() {
         let at = || path.index(index);
         let key = it.key.as_deref().unwrap_or_default();
@@ -85,7 +89,7 @@ fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Er
                 }
             }
             "Exists" if !value.is_empty() => {
-                errors.invalid(at().child("operator"), it, "value must be empty when `operator` is 'Exists'");
+                errors.invalid(at().child("operator"), value, "value must be empty when `operator` is 'Exists'");
             }
             "Exists" => {}
             other => errors.not_supported(at().child("operator"), other, &["Equal", "Exists"]),
@@ -103,14 +107,15 @@ fn validate_node_affinity(it: &NodeAffinity, path: &Path, errors: &mut Errors) {
             errors.required(path.clone(), "must have at least one node selector term");
         }
         for (index, term) in required.node_selector_terms.iter().enumerate() {
-            validate_node_term(term, &path.index(index), errors);
+            validate_node_term(term, true, &path.index(index), errors);
         }
     }
     let preferred = it.preferred_during_scheduling_ignored_during_execution.iter().flatten();
     for (index, term) in preferred.enumerate() {
         let path = path.child("preferredDuringSchedulingIgnoredDuringExecution").index(index);
         validate_weight(term.weight, &path, errors);
-        validate_node_term(&term.preference, &path.child("preference"), errors);
+        // What is only preferred may have values that no node can have.
+        validate_node_term(&term.preference, false, &path.child("preference"), errors);
     }
 }
 
@@ -120,9 +125,9 @@ fn validate_weight(weight: i32, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_node_term(term: &NodeSelectorTerm, path: &Path, errors: &mut Errors) {
+fn validate_node_term(term: &NodeSelectorTerm, strict: bool, path: &Path, errors: &mut Errors) {
     for (index, it) in term.match_expressions.iter().flatten().enumerate() {
-        validate_node_expression(it, &path.child("matchExpressions").index(index), errors);
+        validate_node_expression(it, strict, &path.child("matchExpressions").index(index), errors);
     }
     for (index, it) in term.match_fields.iter().flatten().enumerate() {
         let path = path.child("matchFields").index(index);
@@ -136,11 +141,17 @@ fn validate_node_term(term: &NodeSelectorTerm, path: &Path, errors: &mut Errors)
         }
         if it.key != "metadata.name" {
             errors.invalid(path.child("key"), &it.key, "not a valid field selector key");
+            continue;
+        }
+        for (at, value) in it.values.iter().flatten().enumerate() {
+            for complaint in name::dns1123_subdomain(value) {
+                errors.invalid(path.child("values").index(at), value, complaint);
+            }
         }
     }
 }
 
-fn validate_node_expression(it: &NodeSelectorRequirement, path: &Path, errors: &mut Errors) {
+fn validate_node_expression(it: &NodeSelectorRequirement, strict: bool, path: &Path, errors: &mut Errors) {
     let values = it.values.as_deref().unwrap_or_default();
     match it.operator.as_str() {
         "In" | "NotIn" if values.is_empty() => {
@@ -159,7 +170,7 @@ fn validate_node_expression(it: &NodeSelectorRequirement, path: &Path, errors: &
     for complaint in name::qualified_name(&it.key) {
         errors.invalid(path.child("key"), &it.key, complaint);
     }
-    for (index, value) in values.iter().enumerate() {
+    for (index, value) in values.iter().enumerate().filter(|_| strict) {
         for complaint in name::label_value(value) {
             errors.invalid(path.child("values").index(index), value, complaint);
         }
@@ -191,34 +202,66 @@ fn validate_pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut Errors) {
         label::validate(selector, &path.child("namespaceSelector"), errors);
     }
     for namespace in term.namespaces.iter().flatten() {
-        checks::none_or_named(Some(namespace), name::dns1123_label, || path.child("namespaces"), errors);
+        for complaint in name::dns1123_label(namespace) {
+            errors.invalid(path.child("namespace"), namespace, complaint);
+        }
     }
-    validate_topology_key(&term.topology_key, path, errors);
+    validate_term_keys(term, path, errors);
+    if term.topology_key.is_empty() {
+        errors.required(path.child("topologyKey"), "can not be empty");
+    }
+    for complaint in name::qualified_name(&term.topology_key) {
+        errors.invalid(path.child("topologyKey"), &term.topology_key, complaint);
+    }
 }
 
-fn validate_topology_key(key: &str, path: &Path, errors: &mut Errors) {
-    if key.is_empty() {
-        errors.required(path.child("topologyKey"), "can not be empty");
-    } else {
-        checks::none_or_named(Some(key), name::qualified_name, || path.child("topologyKey"), errors);
+/// The keys of labels in which another pod must be as this one, or must not be.
+fn validate_term_keys(term: &PodAffinityTerm, path: &Path, errors: &mut Errors) {
+    let same = term.match_label_keys.as_deref().unwrap_or_default();
+    let other = term.mismatch_label_keys.as_deref().unwrap_or_default();
+    for (field, keys) in [("matchLabelKeys", same), ("mismatchLabelKeys", other)] {
+        if keys.is_empty() {
+            continue;
+        }
+        if term.label_selector.is_none() {
+            errors.forbidden(path.child(field), "must not be specified when labelSelector is not set");
+            continue;
+        }
+        for (index, key) in keys.iter().enumerate() {
+            for complaint in name::qualified_name(key) {
+                errors.invalid(path.child(field).index(index), key, complaint);
+            }
+        }
+    }
+    for (index, key) in same.iter().enumerate().filter(|(_, key)| other.contains(key)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.invalid(path.child("matchLabelKeys").index(index), key, why);
     }
 }
 
 fn validate_spreading(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Errors) {
-    let mut pairs = HashSet::new();
+    // The first of two alike is the one that is told of.
+    let mut later: HashMap<(&str, &str), usize> = HashMap::new();
+    for it in constraints {
+        *later.entry((&it.topology_key, &it.when_unsatisfiable)).or_default() += 1;
+    }
     for (index, it) in constraints.iter().enumerate() {
         let path = path.index(index);
         if it.max_skew <= 0 {
             errors.invalid(path.child("maxSkew"), it.max_skew, "must be greater than zero");
         }
-        validate_topology_key(&it.topology_key, &path, errors);
-        checks::one_of(
+        if it.topology_key.is_empty() {
+            errors.required(path.child("topologyKey"), "can not be empty");
+        }
+        checks::none_or_one_of(
             Some(&it.when_unsatisfiable),
             &["DoNotSchedule", "ScheduleAnyway"],
             || path.child("whenUnsatisfiable"),
             errors,
         );
-        if !pairs.insert((&it.topology_key, &it.when_unsatisfiable)) {
+        let left = later.entry((&it.topology_key, &it.when_unsatisfiable)).or_default();
+        *left = left.saturating_sub(1);
+        if *left > 0 {
             errors.duplicate(
                 path.child("{topologyKey, whenUnsatisfiable}"),
                 format!("{{{}, {}}}", it.topology_key, it.when_unsatisfiable),
@@ -226,7 +269,7 @@ fn validate_spreading(constraints: &[TopologySpreadConstraint], path: &Path, err
         }
         if let Some(domains) = it.min_domains {
             if domains <= 0 {
-                errors.invalid(path.child("minDomains"), domains, "must be greater than 0");
+                errors.invalid(path.child("minDomains"), domains, "must be greater than zero");
             }
             if it.when_unsatisfiable != "DoNotSchedule" {
                 let why = format!(
@@ -248,8 +291,30 @@ fn validate_spreading(constraints: &[TopologySpreadConstraint], path: &Path, err
             || path.child("nodeTaintsPolicy"),
             errors,
         );
+        validate_spread_keys(it, &path.child("matchLabelKeys"), errors);
         if let Some(selector) = &it.label_selector {
             label::validate(selector, &path.child("labelSelector"), errors);
+        }
+    }
+}
+
+fn validate_spread_keys(it: &TopologySpreadConstraint, path: &Path, errors: &mut Errors) {
+    let keys = it.match_label_keys.as_deref().unwrap_or_default();
+    if !keys.is_empty() && it.label_selector.is_none() {
+        errors.forbidden(path.clone(), "must not be specified when labelSelector is not set");
+    }
+    let selects = |key: &String| {
+        it.label_selector.as_ref().is_some_and(|it| {
+            it.match_labels.as_ref().is_some_and(|it| it.contains_key(key))
+                || it.match_expressions.iter().flatten().any(|it| it.key == *key)
+        })
+    };
+    for (index, key) in keys.iter().enumerate() {
+        for complaint in name::qualified_name(key) {
+            errors.invalid(path.index(index), key, complaint);
+        }
+        if selects(key) {
+            errors.invalid(path.index(index), key, "exists in both matchLabelKeys and labelSelector");
         }
     }
 }

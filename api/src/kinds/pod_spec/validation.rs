@@ -1,29 +1,51 @@
-//! The rules for a pod's specification as a whole; its parts have their own files beside this one.
+//! The rules for a pod's specification as a whole, in the order of Kubernetes' `ValidatePodSpec`; its parts have their own files beside
+//! this one.
 
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec, SeccompProfile};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 
 use super::volumes::Volumes;
-use super::{containers, resources, scheduling, volumes};
+use super::{containers, resources, scheduling, security, volumes};
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
 use crate::meta;
 use crate::name;
 
-const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
-/// The largest uid, gid, and number of seconds of a deadline: 2^31 - 1.
-const ID_LIMIT: i64 = i32::MAX as i64;
+const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+/// The most seconds of a deadline: 2^31 - 1.
+const DEADLINE_LIMIT_SECONDS: i64 = i32::MAX as i64;
+/// How many name servers, search paths, and bytes of search paths the C libraries of containers look at.
+const NAMESERVERS_LIMIT: usize = 3;
+const SEARCHES_LIMIT: usize = 32;
+const SEARCHES_LIMIT_BYTES: usize = 2048;
+/// The annotation by which a ReplicaSet chooses which pod goes first.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// The annotation of a pod that stands for one that a node runs by itself.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Whose specification it is: some rules hold for pods only, so that templates may leave to later what pods must say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Pod,
+    Template,
+}
 
 /// Notes every mistake in a pod template. `path` is where the template stands.
 pub fn validate_template(template: &PodTemplateSpec, path: &Path, errors: &mut Errors) {
+    let annotations = template.metadata.as_ref().and_then(|it| it.annotations.as_ref());
     if let Some(metadata) = &template.metadata {
-        let path = path.child("metadata");
+        // Kubernetes' paths skip `metadata` here.
         meta::validate_labels(metadata.labels.as_ref(), &path.child("labels"), errors);
         meta::validate_annotations(metadata.annotations.as_ref(), &path.child("annotations"), errors);
+    }
+    if let (Some(annotations), Some(spec)) = (annotations, &template.spec) {
+        validate_annotations(annotations, spec, || path.child("annotations"), errors);
     }
     let path = path.child("spec");
     match &template.spec {
         Some(spec) => {
-            validate_spec(spec, &path, errors);
+            validate_owned(spec, Owner::Template, &path, errors);
             if spec.ephemeral_containers.as_ref().is_some_and(|it| !it.is_empty()) {
                 errors.forbidden(path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
             }
@@ -32,157 +54,134 @@ pub fn validate_template(template: &PodTemplateSpec, path: &Path, errors: &mut E
     }
 }
 
-/// Notes every mistake in a pod's specification, which stands at `path`.
+/// Notes every mistake in the annotations that mean something to Kubernetes where a pod has them.
+pub fn validate_annotations(
+    annotations: &BTreeMap<String, String>,
+    spec: &PodSpec,
+    path: impl Fn() -> Path,
+    errors: &mut Errors,
+) {
+    let unbound = spec.node_name.as_deref().unwrap_or_default().is_empty();
+    if let Some(value) = annotations.get(MIRROR).filter(|_| unbound) {
+        errors.invalid(path().key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set");
+    }
+    if let Some(cost) = annotations.get(DELETION_COST) {
+        // Neither a plus nor leading zeros, so that every number has one text.
+        let is_plain = cost.parse::<i32>().is_ok_and(|it| it.to_string() == *cost);
+        if !is_plain {
+            errors.invalid(path().key(DELETION_COST), cost, "must be a 32bit integer");
+        }
+    }
+}
+
+/// Notes every mistake in the specification of a pod, which stands at `path`.
 pub fn validate_spec(spec: &PodSpec, path: &Path, errors: &mut Errors) {
-    let volumes: Volumes<'_> = volumes::validate(spec, &path.child("volumes"), errors);
+    validate_owned(spec, Owner::Pod, path, errors);
+    containers::validate_images(spec, path, errors);
+}
+
+fn validate_owned(spec: &PodSpec, owner: Owner, path: &Path, errors: &mut Errors) {
+    let volumes = match spec.volumes {
+        Some(_) => volumes::validate(spec, owner, &path.child("volumes"), errors),
+        None => Volumes::new(),
+    };
     containers::validate_all(spec, &volumes, path, errors);
-    checks::one_of(
-        spec.restart_policy.as_deref(),
-        &["Always", "OnFailure", "Never"],
-        || path.child("restartPolicy"),
-        errors,
-    );
-    validate_dns(spec, path, errors);
+    let policies = &["Always", "OnFailure", "Never"];
+    checks::one_of(spec.restart_policy.as_deref(), policies, || path.child("restartPolicy"), errors);
+    checks::one_of(spec.dns_policy.as_deref(), DNS_POLICIES, || path.child("dnsPolicy"), errors);
     if spec.node_selector.is_some() {
         meta::validate_labels(spec.node_selector.as_ref(), &path.child("nodeSelector"), errors);
     }
-    validate_security(spec, path, errors);
-    scheduling::validate(spec, path, errors);
-    checks::none_or_named(
-        spec.service_account_name.as_deref(),
-        name::dns1123_subdomain,
-        || path.child("serviceAccountName"),
-        errors,
-    );
-    checks::none_or_named(spec.node_name.as_deref(), name::dns1123_subdomain, || path.child("nodeName"), errors);
-    if let Some(seconds) = spec.active_deadline_seconds.filter(|it| !(1..=ID_LIMIT).contains(it)) {
-        errors.invalid(
-            path.child("activeDeadlineSeconds"),
-            seconds,
-            format!("must be between 1 and {ID_LIMIT}, inclusive"),
-        );
+    if let Some(context) = &spec.security_context {
+        security::validate_pod(context, spec, &path.child("securityContext"), errors);
+    }
+    scheduling::validate_affinity(spec, path, errors);
+    validate_dns(spec, path, errors);
+    scheduling::validate_gates(spec, path, errors);
+    security::validate_host_users(spec, path, errors);
+    let subdomain = name::dns1123_subdomain;
+    let account = spec.service_account_name.as_deref();
+    checks::none_or_named(account, subdomain, || path.child("serviceAccountName"), errors);
+    checks::none_or_named(spec.node_name.as_deref(), subdomain, || path.child("nodeName"), errors);
+    if let Some(seconds) = spec.active_deadline_seconds.filter(|it| !(1..=DEADLINE_LIMIT_SECONDS).contains(it)) {
+        let why = format!("must be between 1 and {DEADLINE_LIMIT_SECONDS}, inclusive");
+        errors.invalid(path.child("activeDeadlineSeconds"), seconds, why);
     }
     checks::none_or_named(spec.hostname.as_deref(), name::dns1123_label, || path.child("hostname"), errors);
     checks::none_or_named(spec.subdomain.as_deref(), name::dns1123_label, || path.child("subdomain"), errors);
-    for (at, alias) in spec.host_aliases.iter().flatten().enumerate() {
-        let path = path.child("hostAliases").index(at);
-        if alias.ip.parse::<std::net::IpAddr>().is_err() {
-            errors.invalid(
-                path.child("ip"),
-                &alias.ip,
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            );
-        }
-        for hostname in alias.hostnames.iter().flatten() {
-            checks::none_or_named(Some(hostname), name::dns1123_subdomain, || path.child("hostnames"), errors);
+    if let Some(tolerations) = &spec.tolerations {
+        scheduling::validate_tolerations(tolerations, &path.child("tolerations"), errors);
+    }
+    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        let at = || path.child("hostAliases").index(index);
+        checks::ip(&alias.ip, || at().child("ip"), errors);
+        for (number, hostname) in alias.hostnames.iter().flatten().enumerate() {
+            for complaint in subdomain(hostname) {
+                errors.invalid(at().child("hostnames").index(number), hostname, complaint);
+            }
         }
     }
-    checks::none_or_named(
-        spec.priority_class_name.as_deref(),
-        name::dns1123_subdomain,
-        || path.child("priorityClassName"),
-        errors,
-    );
-    checks::none_or_named(
-        spec.runtime_class_name.as_deref(),
-        name::dns1123_subdomain,
-        || path.child("runtimeClassName"),
-        errors,
-    );
-    checks::none_or_one_of(
-        spec.preemption_policy.as_deref(),
-        &["Never", "PreemptLowerPriority"],
-        || path.child("preemptionPolicy"),
-        errors,
-    );
+    let class = spec.priority_class_name.as_deref();
+    checks::none_or_named(class, subdomain, || path.child("priorityClassName"), errors);
+    for complaint in spec.runtime_class_name.as_deref().map(subdomain).unwrap_or_default() {
+        errors.invalid(path.child("runtimeClassName"), &spec.runtime_class_name, complaint);
+    }
+    if spec.preemption_policy.is_some() {
+        let policies = &["PreemptLowerPriority", "Never"];
+        checks::one_of(spec.preemption_policy.as_deref(), policies, || path.child("preemptionPolicy"), errors);
+    }
     if let Some(overhead) = &spec.overhead {
-        resources::validate_list(overhead, &path.child("overhead"), errors);
+        resources::validate_overhead(overhead, &path.child("overhead"), errors);
     }
-    if let Some(os) = &spec.os {
-        checks::one_of(Some(&os.name), &["linux", "windows"], || path.child("os").child("name"), errors);
+    match spec.os.as_ref().map(|it| it.name.as_str()) {
+        None | Some("windows") => {}
+        Some("linux") => security::validate_linux(spec, path, errors),
+        Some("") => errors.required(path.child("os").child("name"), "cannot be empty"),
+        Some(other) => errors.not_supported(path.child("os"), other, &["linux", "windows"]),
     }
 }
 
 fn validate_dns(spec: &PodSpec, path: &Path, errors: &mut Errors) {
-    let policy = spec.dns_policy.as_deref();
-    checks::one_of(policy, DNS_POLICIES, || path.child("dnsPolicy"), errors);
-    let nameservers = spec.dns_config.as_ref().and_then(|it| it.nameservers.as_deref()).unwrap_or_default();
-    if policy == Some("None") {
-        if spec.dns_config.is_none() {
-            errors.required(path.child("dnsConfig"), "must provide `dnsConfig` when `dnsPolicy` is None");
-        } else if nameservers.is_empty() {
-            errors.required(
-                path.child("dnsConfig").child("nameservers"),
-                "must provide at least one DNS nameserver when `dnsPolicy` is None",
-            );
+    let at = || path.child("dnsConfig");
+    let of_its_own = spec.dns_policy.as_deref() == Some("None");
+    let Some(config) = &spec.dns_config else {
+        if of_its_own {
+            errors.required(at(), "must provide `dnsConfig` when `dnsPolicy` is None");
+        }
+        return;
+    };
+    let servers = config.nameservers.as_deref().unwrap_or_default();
+    if of_its_own && servers.is_empty() {
+        let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+        return errors.required(at().child("nameservers"), why);
+    }
+    if servers.len() > NAMESERVERS_LIMIT {
+        let why = format!("must not have more than {NAMESERVERS_LIMIT} nameservers");
+        errors.invalid(at().child("nameservers"), servers, why);
+    }
+    for (index, server) in servers.iter().enumerate() {
+        checks::ip(server, || at().child("nameservers").index(index), errors);
+    }
+    let searches = config.searches.as_deref().unwrap_or_default();
+    if searches.len() > SEARCHES_LIMIT {
+        let why = format!("must not have more than {SEARCHES_LIMIT} search paths");
+        errors.invalid(at().child("searches"), searches, why);
+    }
+    let bytes = searches.iter().map(String::len).sum::<usize>() + searches.len().saturating_sub(1);
+    if bytes > SEARCHES_LIMIT_BYTES {
+        let why =
+            format!("must not have more than {SEARCHES_LIMIT_BYTES} characters (including spaces) in the search list");
+        errors.invalid(at().child("searches"), searches, why);
+    }
+    for (index, search) in searches.iter().enumerate().filter(|(_, it)| *it != ".") {
+        let search = search.strip_suffix('.').unwrap_or(search);
+        for complaint in name::dns1123_subdomain_with_underscore(search) {
+            errors.invalid(at().child("searches").index(index), search, complaint);
         }
     }
-    for (at, server) in nameservers.iter().enumerate() {
-        if server.parse::<std::net::IpAddr>().is_err() {
-            errors.invalid(
-                path.child("dnsConfig").child("nameservers").index(at),
-                server,
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            );
-        }
-    }
-}
-
-fn validate_security(spec: &PodSpec, path: &Path, errors: &mut Errors) {
-    let Some(context) = &spec.security_context else { return };
-    let path = path.child("securityContext");
-    if spec.share_process_namespace == Some(true) && spec.host_pid == Some(true) {
-        errors.invalid(
-            path.child("shareProcessNamespace"),
-            true,
-            "ShareProcessNamespace and HostPID cannot both be enabled",
-        );
-    }
-    for (field, id) in
-        [("fsGroup", context.fs_group), ("runAsUser", context.run_as_user), ("runAsGroup", context.run_as_group)]
-    {
-        validate_id(id, || path.child(field), errors);
-    }
-    for (at, group) in context.supplemental_groups.iter().flatten().enumerate() {
-        validate_id(Some(*group), || path.child("supplementalGroups").index(at), errors);
-    }
-    checks::none_or_one_of(
-        context.fs_group_change_policy.as_deref(),
-        &["Always", "OnRootMismatch"],
-        || path.child("fsGroupChangePolicy"),
-        errors,
-    );
-    for (at, sysctl) in context.sysctls.iter().flatten().enumerate() {
-        if sysctl.name.is_empty() {
-            errors.required(path.child("sysctls").index(at).child("name"), "");
-        }
-    }
-    validate_seccomp(context.seccomp_profile.as_ref(), &path, errors);
-}
-
-/// A uid or gid must be one that Linux and Kubernetes both can hold.
-pub(super) fn validate_id(id: Option<i64>, path: impl FnOnce() -> Path, errors: &mut Errors) {
-    if let Some(id) = id.filter(|it| !(0..=ID_LIMIT).contains(it)) {
-        errors.invalid(path(), id, format!("must be between 0 and {ID_LIMIT}, inclusive"));
-    }
-}
-
-/// A seccomp profile names a file exactly if it is `Localhost`.
-pub(super) fn validate_seccomp(profile: Option<&SeccompProfile>, path: &Path, errors: &mut Errors) {
-    let Some(profile) = profile else { return };
-    let path = path.child("seccompProfile");
-    let file = profile.localhost_profile.as_deref();
-    match (profile.type_.as_str(), file) {
-        ("Localhost", None | Some("")) => {
-            errors.required(path.child("localhostProfile"), "must be set when seccomp type is Localhost ");
-        }
-        ("RuntimeDefault" | "Unconfined", Some(file)) => {
-            errors.invalid(path.child("localhostProfile"), file, "can only be set when seccomp type is Localhost");
-        }
-        ("Localhost" | "RuntimeDefault" | "Unconfined", _) => {}
-        ("", _) => errors.required(path.child("type"), "type is required when seccompProfile is set"),
-        (other, _) => {
-            errors.not_supported(path.child("type"), other, &["Localhost", "RuntimeDefault", "Unconfined"]);
+    for (index, option) in config.options.iter().flatten().enumerate() {
+        if option.name.as_deref().unwrap_or_default().is_empty() {
+            errors.required(at().child("options").index(index), "must not be empty");
         }
     }
 }
