@@ -138,13 +138,11 @@ fn validate_actions(actions: &Actions<'_>, path: &Path, errors: &mut Errors) {
     }
     if let Some(sleep) = actions.sleep
         && first("sleep", errors)
+        && let Some(grace) = actions.grace_seconds
+        && !(0..=grace).contains(&sleep.seconds)
     {
-        if let Some(grace) = actions.grace_seconds
-            && !(0..=grace).contains(&sleep.seconds)
-        {
-            let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
-            errors.invalid(path.child("sleep"), sleep.seconds, why);
-        }
+        let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+        errors.invalid(path.child("sleep"), sleep.seconds, why);
     }
     if seen == 0 {
         errors.required(path.clone(), "must specify a handler type");
