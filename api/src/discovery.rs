@@ -259,8 +259,8 @@ mod tests {
         check(&of("pods/binding"), "/kind", json!("Binding"));
         check(&of("namespaces"), "/namespaced", json!(false));
         let apps = api_resource_list(KINDS, "apps", "v1").unwrap();
-        check(&apps, "/resources/0/storageVersionHash", json!("8aSe+NMegvE="));
-        check(&apps, "/resources/1/group", json!("autoscaling"));
+        check(&apps, "/resources/3/storageVersionHash", json!("8aSe+NMegvE="));
+        check(&apps, "/resources/4/group", json!("autoscaling"));
     }
 
     #[test]
@@ -270,7 +270,7 @@ mod tests {
         check(&core, "/items/0/versions/0/freshness", json!("Current"));
         let apis = aggregated(KINDS, false, "v2beta1");
         check(&apis, "/items/0/metadata/name", json!("apps"));
-        check(&apis, "/items/0/versions/0/resources/0/subresources/0/responseKind/kind", json!("Scale"));
+        check(&apis, "/items/0/versions/0/resources/2/subresources/0/responseKind/kind", json!("Scale"));
         let listed: usize = [&core, &apis]
             .iter()
             .flat_map(|it| it["items"].as_array().unwrap())

@@ -39,6 +39,7 @@ fn key_before(json: &[u8]) -> Option<&[u8]> {
 /// server's start would pay; a test compares.
 const MAP_FIELDS: &[&str] = &[
     "allocatable",
+    "allocatedResourceStatuses",
     "allocatedResources",
     "annotations",
     "binaryData",

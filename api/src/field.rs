@@ -142,6 +142,11 @@ impl Errors {
         self.push(ErrorType::Invalid, path, Some(shown(&value)), detail);
     }
 
+    /// `Invalid value: <detail>`, where the value is too large to be shown.
+    pub fn invalid_whole(&mut self, path: impl Into<Path>, detail: impl Into<String>) {
+        self.push(ErrorType::Invalid, path, None, detail);
+    }
+
     /// `Unsupported value: "x": supported values: "a", "b"`, in the order given: where Kubernetes sorts them, so does the caller.
     pub fn not_supported(&mut self, path: impl Into<Path>, value: impl serde::Serialize, supported: &[&str]) {
         let values: Vec<String> = supported.iter().map(|it| format!("\"{it}\"")).collect();

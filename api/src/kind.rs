@@ -106,6 +106,8 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     /// Whether a deletion is answered with the object that was deleted, and not with a `Status` that names it (Kubernetes:
     /// `ReturnDeletedObject` in the storage of a few kinds).
     const RETURNS_DELETED: bool = false;
+    /// Whether a deletion leaves what the object owns if the client does not say (Kubernetes: the oldest versions of a few workloads).
+    const ORPHANS_DEPENDENTS: bool = false;
     /// How long a deletion waits if the client does not say, in seconds; none deletes at once.
     fn grace_period_seconds(&self) -> Option<i64> {
         None
@@ -188,6 +190,8 @@ pub struct Kind {
     pub create_on_update: bool,
     /// Whether a deletion is answered with the object that was deleted.
     pub returns_deleted: bool,
+    /// Whether a deletion leaves what the object owns if the client does not say.
+    pub orphans_dependents: bool,
     /// Where another kind of the list holds the stored form (events of `events.k8s.io` are stored as core events).
     pub conversion: Option<Conversion>,
     /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
@@ -222,6 +226,7 @@ impl Kind {
             unconditional_update: T::UNCONDITIONAL_UPDATE,
             create_on_update: T::CREATE_ON_UPDATE,
             returns_deleted: T::RETURNS_DELETED,
+            orphans_dependents: T::ORPHANS_DEPENDENTS,
             conversion: None,
             schema: schema_of::<T>,
             admit: admit::<T>,

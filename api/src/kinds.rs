@@ -3,6 +3,7 @@
 mod cells;
 mod checks;
 mod pod_spec;
+mod volume_rules;
 mod workload;
 
 mod config_map;
@@ -12,13 +13,23 @@ mod event_columns;
 mod event_rules;
 mod namespace;
 mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
 mod pod;
+mod pod_template;
+mod replication_controller;
 mod secret;
 mod service;
 mod service_account;
 
+mod controller_revision;
+mod daemon_set;
 mod deployment;
 mod replica_set;
+mod stateful_set;
+
+mod cron_job;
+mod job;
 
 mod lease;
 
@@ -32,7 +43,7 @@ mod rbac;
 mod role;
 mod role_binding;
 
-use k8s_openapi::api::{apps, coordination, core, discovery, events, rbac as rbac_api};
+use k8s_openapi::api::{apps, batch, coordination, core, discovery, events, rbac as rbac_api};
 
 use crate::kind::Kind;
 
@@ -43,12 +54,21 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<core::v1::Event>(),
     Kind::of::<core::v1::Namespace>(),
     Kind::of::<core::v1::Node>(),
+    Kind::of::<core::v1::PersistentVolume>(),
+    Kind::of::<core::v1::PersistentVolumeClaim>(),
     Kind::of::<core::v1::Pod>(),
+    Kind::of::<core::v1::PodTemplate>(),
+    Kind::of::<core::v1::ReplicationController>(),
     Kind::of::<core::v1::Secret>(),
     Kind::of::<core::v1::Service>(),
     Kind::of::<core::v1::ServiceAccount>(),
+    Kind::of::<apps::v1::ControllerRevision>(),
+    Kind::of::<apps::v1::DaemonSet>(),
     Kind::of::<apps::v1::Deployment>(),
     Kind::of::<apps::v1::ReplicaSet>(),
+    Kind::of::<apps::v1::StatefulSet>(),
+    Kind::of::<batch::v1::CronJob>(),
+    Kind::of::<batch::v1::Job>(),
     Kind::of::<coordination::v1::Lease>(),
     Kind::of::<discovery::v1::EndpointSlice>(),
     Kind::of::<events::v1::Event>().stored_as("events", event_v1::CONVERSION),
@@ -57,6 +77,9 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<rbac_api::v1::Role>(),
     Kind::of::<rbac_api::v1::RoleBinding>(),
 ];
+
+#[cfg(test)]
+mod tables;
 
 #[cfg(test)]
 mod tests {
@@ -80,14 +103,25 @@ mod tests {
     }
 
     /// The least that a kind's validation lets pass.
-    fn minimal(kind: &Kind) -> Value {
+    pub(super) fn minimal(kind: &Kind) -> Value {
         let container = json!({"name": "a", "image": "nginx"});
         let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [container]}});
+        let ending = json!({"spec": {"containers": [container], "restartPolicy": "Never"}});
         let mut it = match kind.kind {
             "Pod" => json!({"spec": {"containers": [container]}}),
             "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
-            "Deployment" | "ReplicaSet" => {
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => {
                 json!({"spec": {"selector": {"matchLabels": {"app": "a"}}, "template": template}})
+            }
+            "ReplicationController" => json!({ "spec": { "template": template } }),
+            "PodTemplate" => json!({ "template": template }),
+            "ControllerRevision" => json!({"data": {"spec": {}}, "revision": 1}),
+            "Job" => json!({ "spec": { "template": ending } }),
+            "CronJob" => json!({"spec": {"schedule": "*/5 * * * *", "jobTemplate": {"spec": {"template": ending}}}}),
+            "PersistentVolume" => json!({"spec": {
+                "capacity": {"storage": "1024Mi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/data"}}}),
+            "PersistentVolumeClaim" => {
+                json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
             }
             "Event" if kind.group.is_empty() => json!({"involvedObject": {"namespace": "default"}}),
             "Event" => json!({
@@ -102,7 +136,7 @@ mod tests {
         it
     }
 
-    fn admit(kind: &Kind, value: Value) -> Value {
+    pub(super) fn admit(kind: &Kind, value: Value) -> Value {
         let write = Write {
             part: Part::Main,
             new: Body::Value(value),
@@ -173,7 +207,7 @@ mod tests {
     }
 
     /// The mistakes that Kubernetes finds when `change` is written over the minimal object of a kind, or when it is created with it.
-    fn check(plural: &str, part: Option<Part>, change: Value, expected: &[&str]) {
+    pub(super) fn check(plural: &str, part: Option<Part>, change: Value, expected: &[&str]) {
         let kind = KINDS.iter().find(|it| it.names.plural == plural).unwrap();
         let stored = part.map(|_| serde_json::to_vec(&admit(kind, minimal(kind))).unwrap());
         let mut new = match &stored {
@@ -201,7 +235,7 @@ mod tests {
         assert_eq!(found, expected, "{plural}");
     }
 
-    fn merge(into: &mut Value, change: Value) {
+    pub(super) fn merge(into: &mut Value, change: Value) {
         match (into, change) {
             (Value::Object(into), Value::Object(change)) => {
                 for (key, value) in change {

@@ -43,6 +43,7 @@ const fn rule(list: Option<List>, strategy: &'static str, merge_key: &'static st
 }
 
 const ATOMIC: Rule = rule(Some(List::Atomic), "", "");
+const SET: Rule = rule(Some(List::Set), "", "");
 const ATOMIC_MAP: Rule = Rule { list: None, strategy: "", merge_key: "", atomic_map: true };
 const BY_NAME: Rule = merged_map(&["name"], "name");
 const BY_TYPE: Rule = merged_map(&["type"], "type");
@@ -54,6 +55,7 @@ const fn merged_map(keys: &'static [&'static str], merge_key: &'static str) -> R
 
 const CORE: &str = "io.k8s.api.core.v1.";
 const APPS: &str = "io.k8s.api.apps.v1.";
+const BATCH: &str = "io.k8s.api.batch.v1.";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const RBAC: &str = "io.k8s.api.rbac.v1.";
 const DISCOVERY: &str = "io.k8s.api.discovery.v1.";
@@ -68,6 +70,7 @@ const DEVICES: Rule = merged_map(&["devicePath"], "devicePath");
 const CORE_ROWS: &[Row] = &[
     ("Capabilities", "add", ATOMIC),
     ("Capabilities", "drop", ATOMIC),
+    ("CephFSPersistentVolumeSource", "monitors", ATOMIC),
     ("CephFSVolumeSource", "monitors", ATOMIC),
     ("ConfigMapProjection", "items", ATOMIC),
     ("ConfigMapVolumeSource", "items", ATOMIC),
@@ -102,6 +105,7 @@ const CORE_ROWS: &[Row] = &[
     ("FCVolumeSource", "targetWWNs", ATOMIC),
     ("FCVolumeSource", "wwids", ATOMIC),
     ("HTTPGetAction", "httpHeaders", ATOMIC),
+    ("ISCSIPersistentVolumeSource", "portals", ATOMIC),
     ("ISCSIVolumeSource", "portals", ATOMIC),
     ("LinuxContainerUser", "supplementalGroups", ATOMIC),
     ("LoadBalancerIngress", "ports", ATOMIC),
@@ -121,6 +125,11 @@ const CORE_ROWS: &[Row] = &[
     ("NodeStatus", "runtimeHandlers", ATOMIC),
     ("NodeStatus", "volumesAttached", ATOMIC),
     ("NodeStatus", "volumesInUse", ATOMIC),
+    ("PersistentVolumeClaimSpec", "accessModes", ATOMIC),
+    ("PersistentVolumeClaimStatus", "accessModes", ATOMIC),
+    ("PersistentVolumeClaimStatus", "conditions", BY_TYPE),
+    ("PersistentVolumeSpec", "accessModes", ATOMIC),
+    ("PersistentVolumeSpec", "mountOptions", ATOMIC),
     ("PodAffinity", "preferredDuringSchedulingIgnoredDuringExecution", ATOMIC),
     ("PodAffinity", "requiredDuringSchedulingIgnoredDuringExecution", ATOMIC),
     ("PodAffinityTerm", "matchLabelKeys", ATOMIC),
@@ -153,7 +162,10 @@ const CORE_ROWS: &[Row] = &[
     ("PodStatus", "podIPs", merged_map(&["ip"], "ip")),
     ("PodStatus", "resourceClaimStatuses", RETAINED_BY_NAME),
     ("ProjectedVolumeSource", "sources", ATOMIC),
+    ("RBDPersistentVolumeSource", "monitors", ATOMIC),
     ("RBDVolumeSource", "monitors", ATOMIC),
+    ("ReplicationControllerSpec", "selector", ATOMIC_MAP),
+    ("ReplicationControllerStatus", "conditions", BY_TYPE),
     ("ResourceRequirements", "claims", rule(Some(List::Map(&["name"])), "", "")),
     ("ResourceStatus", "resources", rule(Some(List::Map(&["resourceID"])), "", "")),
     ("SecretProjection", "items", ATOMIC),
@@ -171,9 +183,23 @@ const CORE_ROWS: &[Row] = &[
 ];
 
 const APPS_ROWS: &[Row] = &[
+    ("DaemonSetStatus", "conditions", BY_TYPE),
     ("DeploymentSpec", "strategy", rule(None, "retainKeys", "")),
     ("DeploymentStatus", "conditions", BY_TYPE),
     ("ReplicaSetStatus", "conditions", BY_TYPE),
+    ("StatefulSetSpec", "volumeClaimTemplates", ATOMIC),
+    ("StatefulSetStatus", "conditions", BY_TYPE),
+];
+
+const BATCH_ROWS: &[Row] = &[
+    ("CronJobStatus", "active", ATOMIC),
+    ("JobStatus", "conditions", rule(Some(List::Atomic), "merge", "type")),
+    ("PodFailurePolicy", "rules", ATOMIC),
+    ("PodFailurePolicyOnExitCodesRequirement", "values", SET),
+    ("PodFailurePolicyRule", "onPodConditions", ATOMIC),
+    ("SuccessPolicy", "rules", ATOMIC),
+    ("UncountedTerminatedPods", "failed", SET),
+    ("UncountedTerminatedPods", "succeeded", SET),
 ];
 
 const META_ROWS: &[Row] = &[
@@ -198,15 +224,21 @@ const RBAC_ROWS: &[Row] = &[
 ];
 
 const DISCOVERY_ROWS: &[Row] = &[
-    ("Endpoint", "addresses", rule(Some(List::Set), "", "")),
+    ("Endpoint", "addresses", SET),
     ("EndpointHints", "forNodes", ATOMIC),
     ("EndpointHints", "forZones", ATOMIC),
     ("EndpointSlice", "endpoints", ATOMIC),
     ("EndpointSlice", "ports", ATOMIC),
 ];
 
-const PACKAGES: &[(&str, &[Row])] =
-    &[(CORE, CORE_ROWS), (APPS, APPS_ROWS), (META, META_ROWS), (RBAC, RBAC_ROWS), (DISCOVERY, DISCOVERY_ROWS)];
+const PACKAGES: &[(&str, &[Row])] = &[
+    (CORE, CORE_ROWS),
+    (APPS, APPS_ROWS),
+    (BATCH, BATCH_ROWS),
+    (META, META_ROWS),
+    (RBAC, RBAC_ROWS),
+    (DISCOVERY, DISCOVERY_ROWS),
+];
 
 /// Types whose objects are replaced as a whole: references and selectors.
 const ATOMIC_TYPES: &[(&str, &[&str])] = &[
@@ -224,6 +256,7 @@ const ATOMIC_TYPES: &[(&str, &[&str])] = &[
             "ObjectReference",
             "ResourceFieldSelector",
             "SecretKeySelector",
+            "SecretReference",
             "TypedLocalObjectReference",
         ],
     ),

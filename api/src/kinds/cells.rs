@@ -110,6 +110,12 @@ pub fn template_images(it: &Value) -> Cell {
     Cell::Text(joined(&it["spec"]["template"]["spec"]["containers"], "image"))
 }
 
+/// `1/3`: how many pods are ready of those asked for.
+pub fn ready_of_desired(it: &Value) -> Cell {
+    let count = |value: &Value| value.as_i64().unwrap_or(0);
+    Cell::Text(format!("{}/{}", count(&it["status"]["readyReplicas"]), count(&it["spec"]["replicas"])))
+}
+
 /// A map of labels as a selector: `a=1,b=2`, `<none>` if there is none.
 pub fn labels(value: &Value) -> String {
     let pairs: Vec<String> = value.as_object().map_or_else(Vec::new, |it| {
@@ -122,7 +128,11 @@ pub fn labels(value: &Value) -> String {
 
 /// `spec.selector`, a LabelSelector, as text: `app=web,tier in (a,b)`; `<none>` if it selects everything.
 pub fn label_selector(it: &Value) -> Cell {
-    let selector = &it["spec"]["selector"];
+    Cell::Text(selector(&it["spec"]["selector"]))
+}
+
+/// A LabelSelector as text; `<none>` if it selects everything.
+pub fn selector(selector: &Value) -> String {
     let mut terms: Vec<(&str, String)> = Vec::new();
     if let Some(pairs) = selector["matchLabels"].as_object() {
         terms.extend(pairs.iter().map(|(key, value)| (key.as_str(), format!("{key}={}", str_of(value)))));
@@ -142,7 +152,7 @@ pub fn label_selector(it: &Value) -> Cell {
     }
     terms.sort();
     let texts: Vec<String> = terms.into_iter().map(|(_, text)| text).collect();
-    Cell::Text(if texts.is_empty() { NONE.to_owned() } else { texts.join(",") })
+    if texts.is_empty() { NONE.to_owned() } else { texts.join(",") }
 }
 
 #[cfg(test)]

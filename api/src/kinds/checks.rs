@@ -3,6 +3,13 @@
 use crate::field::{Errors, Path};
 use crate::name::{self, Complaints};
 
+/// Sets a text where there is none, or an empty one.
+pub fn fill(field: &mut Option<String>, text: &str) {
+    if field.as_deref().unwrap_or_default().is_empty() {
+        *field = Some(text.to_owned());
+    }
+}
+
 /// `value` must be one of `supported`; empty is `Required value`.
 pub fn one_of(value: Option<&str>, supported: &[&str], path: impl FnOnce() -> Path, errors: &mut Errors) {
     match value.unwrap_or_default() {
@@ -63,6 +70,24 @@ pub fn none_or_named(
         for complaint in complaints {
             errors.invalid(path.clone(), value, complaint);
         }
+    }
+}
+
+/// `text` must be a domain, a slash and a path: `acme.io/foo`.
+pub fn domain_prefixed_path(text: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    const FORM: &str = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+    if text.is_empty() {
+        return errors.required(path(), "");
+    }
+    let (host, rest) = text.split_once('/').unwrap_or_default();
+    if host.is_empty() || rest.is_empty() {
+        return errors.invalid(path(), text, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+    }
+    for complaint in name::dns1123_subdomain(host) {
+        errors.invalid(path(), host, complaint);
+    }
+    if !rest.bytes().all(|it| it.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&it)) {
+        errors.invalid(path(), rest, format!("Invalid path (regex used for validation is '{FORM}')"));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::Value;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy, Sub};
@@ -10,15 +9,14 @@ use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
 use crate::kinds::pod_spec::defaults;
 use crate::kinds::workload;
-use crate::name;
-use crate::table::{Cell, Column};
+use crate::table::Column;
 
 impl Strategy for Deployment {
     const NAMES: Names =
         Names { plural: "deployments", singular: "deployment", short: &["deploy"], categories: &["all"] };
     const SUBS: &'static [Sub] = &[Sub::Scale, Sub::Status];
     const COLUMNS: &'static [Column] = &[
-        cells::text("Ready", ready).doc("Number of the pod with ready state"),
+        cells::text("Ready", cells::ready_of_desired).doc("Number of the pod with ready state"),
         cells::text("Up-to-date", |it| cells::number(&it["status"]["updatedReplicas"])).doc(".status.updatedReplicas"),
         cells::text("Available", |it| cells::number(&it["status"]["availableReplicas"]))
             .doc(".status.availableReplicas"),
@@ -143,32 +141,10 @@ fn validate_strategy(it: &DeploymentStrategy, path: &Path, errors: &mut Errors) 
 fn validate_rolling(it: &RollingUpdateDeployment, path: &Path, errors: &mut Errors) {
     let (Some(unavailable), Some(surge)) = (&it.max_unavailable, &it.max_surge) else { return };
     for (field, value) in [("maxUnavailable", unavailable), ("maxSurge", surge)] {
-        match value {
-            IntOrString::Int(number) => checks::not_negative(Some((*number).into()), || path.child(field), errors),
-            IntOrString::String(text) => {
-                for complaint in name::percent(text) {
-                    errors.invalid(path.child(field), text, complaint);
-                }
-            }
-        }
+        workload::int_or_percent(value, || path.child(field), errors);
     }
-    if amount(unavailable) == 0 && amount(surge) == 0 {
+    if workload::amount(unavailable) == 0 && workload::amount(surge) == 0 {
         errors.invalid(path.child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0");
     }
-    if matches!(unavailable, IntOrString::String(_)) && amount(unavailable) > 100 {
-        errors.invalid(path.child("maxUnavailable"), unavailable, "must not be greater than 100%");
-    }
-}
-
-/// The number, whether of pods or of hundredths.
-fn amount(value: &IntOrString) -> i64 {
-    match value {
-        IntOrString::Int(number) => (*number).into(),
-        IntOrString::String(text) => text.trim_end_matches('%').parse().unwrap_or(0),
-    }
-}
-
-fn ready(it: &Value) -> Cell {
-    let number = |value: &Value| value.as_i64().unwrap_or(0);
-    Cell::Text(format!("{}/{}", number(&it["status"]["readyReplicas"]), number(&it["spec"]["replicas"])))
+    workload::not_more_than_all(unavailable, || path.child("maxUnavailable"), errors);
 }

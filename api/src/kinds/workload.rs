@@ -4,16 +4,17 @@
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
 use crate::kinds::pod_spec::validation;
+use crate::name;
 use crate::selector::label::{self, Selector};
 
 /// Notes every mistake in a selector and in the template whose pods it must find.
 pub fn validate(selector: &LabelSelector, template: Option<&PodTemplateSpec>, path: &Path, errors: &mut Errors) {
-    let is_empty = selector.match_labels.as_ref().is_none_or(|it| it.is_empty())
-        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+    let is_empty = is_empty(selector);
     if is_empty {
         errors.required(path.child("selector"), "");
     }
@@ -28,10 +29,8 @@ pub fn validate(selector: &LabelSelector, template: Option<&PodTemplateSpec>, pa
         return;
     };
     let labels = template.metadata.as_ref().and_then(|it| it.labels.as_ref());
-    let found = parsed.matches_with(|key| labels.and_then(|it| it.get(key)).map(String::as_str));
-    if is_empty || !found {
-        let shown = labels.filter(|it| !it.is_empty());
-        errors.invalid(path.child("metadata").child("labels"), shown, "`selector` does not match template `labels`");
+    if is_empty || !parsed.matches_with(|key| labels.and_then(|it| it.get(key)).map(String::as_str)) {
+        not_found(template, &path, errors);
     }
     validation::validate_template(template, &path, errors);
     if let Some(spec) = &template.spec {
@@ -67,5 +66,74 @@ pub fn validate_counts(total: Option<i32>, parts: &[(&str, Option<i32>)], observ
     let available = of("availableReplicas");
     if available > of("readyReplicas") {
         errors.invalid(path.child("availableReplicas"), available, "cannot be greater than readyReplicas");
+    }
+}
+
+/// A selector must find the pods of the template at `path`. One that cannot be read finds nothing, which has been noted already.
+pub fn must_find(selector: &LabelSelector, template: &PodTemplateSpec, path: &Path, errors: &mut Errors) {
+    let labels = template.metadata.as_ref().and_then(|it| it.labels.as_ref());
+    let found = Selector::from_label_selector(selector)
+        .is_ok_and(|it| it.matches_with(|key| labels.and_then(|it| it.get(key)).map(String::as_str)));
+    if !found {
+        not_found(template, path, errors);
+    }
+}
+
+/// The complaint that a template's pods are not among those selected.
+pub fn not_found(template: &PodTemplateSpec, path: &Path, errors: &mut Errors) {
+    let labels = template.metadata.as_ref().and_then(|it| it.labels.as_ref()).filter(|it| !it.is_empty());
+    errors.invalid(path.child("metadata").child("labels"), labels, "`selector` does not match template `labels`");
+}
+
+/// Whether a selector says nothing.
+pub fn is_empty(selector: &LabelSelector) -> bool {
+    selector.match_labels.as_ref().is_none_or(|it| it.is_empty())
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// Notes what a pod of this template may not be where pods run for ever. `kind` is the owner's, as messages name it.
+pub fn must_run_always(template: &PodTemplateSpec, kind: &str, path: &Path, errors: &mut Errors) {
+    let Some(spec) = &template.spec else { return };
+    let path = path.child("spec");
+    if let Some(policy) = spec.restart_policy.as_deref().filter(|it| *it != "Always") {
+        errors.not_supported(path.child("restartPolicy"), policy, &["Always"]);
+    }
+    if spec.active_deadline_seconds.is_some() {
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(path.child("activeDeadlineSeconds"), why);
+    }
+}
+
+/// A number of pods must be whole and not negative, or a percentage.
+pub fn int_or_percent(value: &IntOrString, path: impl Fn() -> Path, errors: &mut Errors) {
+    match value {
+        IntOrString::Int(number) => checks::not_negative(Some((*number).into()), path, errors),
+        IntOrString::String(text) => {
+            for complaint in name::percent(text) {
+                errors.invalid(path(), text, complaint);
+            }
+        }
+    }
+}
+
+/// A percentage may not be of more pods than there are.
+pub fn not_more_than_all(value: &IntOrString, path: impl Fn() -> Path, errors: &mut Errors) {
+    if matches!(value, IntOrString::String(text) if name::percent(text).is_empty()) && amount(value) > 100 {
+        errors.invalid(path(), value, "must not be greater than 100%");
+    }
+}
+
+/// The number, whether of pods or of hundredths.
+pub fn amount(value: &IntOrString) -> i64 {
+    match value {
+        IntOrString::Int(number) => (*number).into(),
+        IntOrString::String(text) => text.trim_end_matches('%').parse().unwrap_or(0),
+    }
+}
+
+/// Notes a count of collisions that goes back.
+pub fn collisions_only_rise(new: Option<i32>, old: Option<i32>, errors: &mut Errors) {
+    if old.is_some() && new.unwrap_or(0) < old.unwrap_or(0) {
+        errors.invalid("status.collisionCount", new.unwrap_or(0), "cannot be decremented");
     }
 }

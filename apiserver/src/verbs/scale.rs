@@ -30,11 +30,18 @@ fn scale_of(object: &Value) -> Value {
         "spec": { "replicas": object["spec"]["replicas"].as_i64().unwrap_or(0) },
         "status": { "replicas": object["status"]["replicas"].as_i64().unwrap_or(0) },
     });
-    let selector = serde_json::from_value(object["spec"]["selector"].clone()).ok();
-    if let Some(Ok(selector)) = selector.map(|it| label::Selector::from_label_selector(&it)) {
+    if let Some(selector) = selector_of(&object["spec"]["selector"]) {
         out["status"]["selector"] = selector.to_string().into();
     }
     out
+}
+
+/// The selector of a workload: a LabelSelector, or the plain map of labels that a ReplicationController has.
+fn selector_of(value: &Value) -> Option<label::Selector> {
+    let pairs = value.as_object()?;
+    let plain = !pairs.is_empty() && pairs.values().all(Value::is_string);
+    let source = if plain { json!({ "matchLabels": value }) } else { value.clone() };
+    label::Selector::from_label_selector(&serde_json::from_value(source).ok()?).ok()
 }
 
 /// The object with the replicas of a scale, for the state that the scale names.
@@ -163,6 +170,7 @@ mod tests {
         let scale = scale_of(&object);
         assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(3), &json!(2)));
         assert_eq!(scale["status"]["selector"], "app=web");
+        assert_eq!(selector_of(&json!({ "app": "web" })).unwrap().to_string(), "app=web");
         let set = |scale: Value| scaled(object.clone(), kind, &scale);
         assert_eq!(set(json!({ "spec": { "replicas": 5 } })).unwrap()["spec"]["replicas"], 5);
         assert_eq!(set(json!({ "spec": { "replicas": -1 } })).unwrap_err().code(), 422);

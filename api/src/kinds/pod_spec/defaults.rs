@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::resources;
+use crate::kinds::checks::fill;
 
 /// How long a pod may take to stop, in seconds.
 pub const GRACE_PERIOD_SECONDS: i64 = 30;
@@ -16,13 +17,6 @@ pub const GRACE_PERIOD_SECONDS: i64 = 30;
 const FILE_MODE: i32 = 0o644;
 /// One hour: how long projected service account tokens are valid, in seconds.
 const TOKEN_EXPIRATION_SECONDS: i64 = 60 * 60;
-
-/// Sets a text where there is none, or an empty one.
-fn fill(field: &mut Option<String>, text: &str) {
-    if field.as_deref().unwrap_or_default().is_empty() {
-        *field = Some(text.to_owned());
-    }
-}
 
 /// Fills in what holds for pods and pod templates.
 pub fn default_spec(spec: &mut PodSpec) {

@@ -147,7 +147,7 @@ pub fn decide(
             mark(&mut marked, end, *period);
         })
     };
-    let wanted = wanted_finalizers(&finalizers, options);
+    let wanted = wanted_finalizers(&finalizers, options, kind.orphans_dependents);
     let changed = wanted != finalizers;
     if changed {
         set_finalizers(&mut marked, &wanted);
@@ -199,13 +199,14 @@ fn check_preconditions(kind: &Kind, object: &Value, options: &Options) -> status
 }
 
 /// The finalizers after the options had their say (`deletionFinalizersForGarbageCollection`).
-fn wanted_finalizers(standing: &[String], options: &Options) -> Vec<String> {
+fn wanted_finalizers(standing: &[String], options: &Options, orphans: bool) -> Vec<String> {
     let has = |name: &str| standing.iter().any(|it| it == name);
     let (orphan, foreground) = match (options.orphan_dependents, options.propagation) {
         (Some(orphan), _) => (orphan, false),
         (None, Some(Propagation::Orphan)) => (true, false),
         (None, Some(Propagation::Foreground)) => (false, true),
         (None, Some(Propagation::Background)) => (false, false),
+        (None, None) if !has(ORPHAN) && !has(FOREGROUND) => (orphans, false),
         (None, None) => (has(ORPHAN), has(FOREGROUND)),
     };
     if (orphan, foreground) == (has(ORPHAN), has(FOREGROUND)) {

@@ -1,0 +1,204 @@
+//! `PersistentVolumeClaim`: storage that someone asks for, and the volume that answers.
+
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, TypedLocalObjectReference,
+    TypedObjectReference,
+};
+use serde_json::Value;
+
+use crate::field::{Errors, Path};
+use crate::kind::{Names, Part, Strategy, Sub};
+use crate::kinds::cells::{self, AGE, str_of};
+use crate::kinds::checks;
+use crate::kinds::pod_spec::resources;
+use crate::kinds::volume_rules as rules;
+use crate::selector::label;
+use crate::table::{Cell, Column};
+
+const IMMUTABLE: &str =
+    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+
+impl Strategy for PersistentVolumeClaim {
+    const NAMES: Names =
+        Names { plural: "persistentvolumeclaims", singular: "persistentvolumeclaim", short: &["pvc"], categories: &[] };
+    const RETURNS_DELETED: bool = true;
+    const SUBS: &'static [Sub] = &[Sub::Status];
+    const COLUMNS: &'static [Column] = &[
+        cells::text("Status", rules::phase).doc("phase represents the current phase of PersistentVolumeClaim."),
+        cells::text("Volume", |it| cells::cell(&it["spec"]["volumeName"])).doc("volumeName is the binding reference to the PersistentVolume backing this claim."),
+        cells::text("Capacity", |it| of_volume(it, |it| rules::size(&it["status"]["capacity"]))).doc("capacity represents the actual resources of the underlying volume."),
+        cells::text("Access Modes", |it| of_volume(it, |it| rules::access_modes(&it["status"]["accessModes"]))).doc("accessModes contains the actual access modes the volume backing the PVC has. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#access-modes-1"),
+        cells::text("StorageClass", rules::class).doc("StorageClass of the pvc"),
+        cells::text("VolumeAttributesClass", |it| rules::or_unset(&it["spec"]["volumeAttributesClassName"])).doc("volumeAttributesClassName may be used to set the VolumeAttributesClass used by this claim. If specified, the CSI driver will create or update the volume with the attributes defined in the corresponding VolumeAttributesClass. This has a different purpose than storageClassName, it can be changed after the claim is created. An empty string or nil value indicates that no VolumeAttributesClass will be applied to the claim. If the claim enters an Infeasible error state, this field can be reset to its previous value (including nil) to cancel the modification. If the resource referred to by volumeAttributesClass does not exist, this PersistentVolumeClaim will be set to a Pending state, as reflected by the modifyVolumeStatus field, until such as a resource exists. More info: https://kubernetes.io/docs/concepts/storage/volume-attributes-classes/"),
+        AGE,
+        cells::wide("VolumeMode", |it| rules::or_unset(&it["spec"]["volumeMode"])).doc("volumeMode defines what type of volume is required by the claim. Value of Filesystem is implied when not included in claim spec."),
+    ];
+
+    fn default(&mut self) {
+        fill_in(self);
+    }
+
+    fn prepare(&mut self, part: Part, old: Option<&Self>) {
+        match (part, old) {
+            (_, None) => {
+                let phase = Some("Pending".to_owned());
+                self.status = Some(PersistentVolumeClaimStatus { phase, ..PersistentVolumeClaimStatus::default() });
+            }
+            (Part::Status, Some(old)) => return self.spec.clone_from(&old.spec),
+            (_, Some(old)) => self.status.clone_from(&old.status),
+        }
+        if let Some(spec) = &mut self.spec {
+            settle_source(spec);
+        }
+    }
+
+    fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
+        if part == Part::Status {
+            for (field, amounts) in self
+                .status
+                .iter()
+                .flat_map(|it| [("capacity", &it.capacity), ("allocatedResources", &it.allocated_resources)])
+            {
+                if let Some(amounts) = amounts {
+                    resources::validate_list(amounts, || Path::new("status").child(field), errors);
+                }
+            }
+            return;
+        }
+        let (Some(spec), before) = (&self.spec, old.and_then(|it| it.spec.as_ref())) else { return };
+        if before == Some(spec) {
+            return;
+        }
+        let path = Path::new("spec");
+        validate_spec(spec, &path, errors);
+        if let (Some(old), Some(before)) = (old, before) {
+            validate_update(spec, before, old.status.as_ref(), &path, errors);
+        }
+    }
+}
+
+/// Fills in what the client left out; the templates of a StatefulSet's claims get the same.
+pub fn fill_in(claim: &mut PersistentVolumeClaim) {
+    checks::fill(&mut claim.status.get_or_insert_with(Default::default).phase, "Pending");
+    let spec = claim.spec.get_or_insert_with(Default::default);
+    spec.volume_mode.get_or_insert_with(|| "Filesystem".into());
+    let asked = spec.resources.get_or_insert_with(Default::default);
+    resources::canonicalize(asked.requests.as_mut());
+    resources::canonicalize(asked.limits.as_mut());
+    if let Some(status) = &mut claim.status {
+        resources::canonicalize(status.capacity.as_mut());
+        resources::canonicalize(status.allocated_resources.as_mut());
+    }
+}
+
+/// Makes the two references to what the volume is filled from agree. The older may only be to a claim or a snapshot: what else is
+/// there is dropped, as Kubernetes drops it.
+fn settle_source(spec: &mut PersistentVolumeClaimSpec) {
+    spec.data_source.take_if(|it| {
+        let of = (it.api_group.as_deref().unwrap_or_default(), it.kind.as_str());
+        !matches!(of, ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+    });
+    match (&spec.data_source, &spec.data_source_ref) {
+        (Some(it), None) => {
+            spec.data_source_ref = Some(TypedObjectReference {
+                api_group: it.api_group.clone(),
+                kind: it.kind.clone(),
+                name: it.name.clone(),
+                namespace: None,
+            });
+        }
+        (None, Some(it)) if it.namespace.as_deref().unwrap_or_default().is_empty() => {
+            let (api_group, kind, name) = (it.api_group.clone(), it.kind.clone(), it.name.clone());
+            spec.data_source = Some(TypedLocalObjectReference { api_group, kind, name });
+        }
+        _ => {}
+    }
+}
+
+fn validate_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: &mut Errors) {
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    if modes.is_empty() {
+        errors.required(path.child("accessModes"), "at least 1 access mode is required");
+    }
+    if let Some(selector) = &spec.selector {
+        label::validate(selector, &path.child("selector"), errors);
+    }
+    rules::validate_access_modes(modes, &path.child("accessModes"), errors);
+    let storage = || path.child("resources").key(rules::STORAGE);
+    let requests = spec.resources.as_ref().and_then(|it| it.requests.as_ref());
+    match requests.and_then(|it| it.get(rules::STORAGE)) {
+        None => errors.required(storage(), ""),
+        Some(amount) => rules::validate_positive(amount, storage, errors),
+    }
+    let (class, mode) = (spec.storage_class_name.as_deref(), spec.volume_mode.as_deref());
+    rules::validate_class_and_mode(class, mode, path, errors);
+    if let (Some(source), Some(reference)) = (&spec.data_source, &spec.data_source_ref) {
+        let same =
+            (&source.api_group, &source.kind, &source.name) == (&reference.api_group, &reference.kind, &reference.name);
+        if !same {
+            errors.invalid(path.child("dataSource"), source, "must match dataSourceRef");
+        }
+    }
+    for (field, kind, name) in [
+        ("dataSource", spec.data_source.as_ref().map(|it| &it.kind), spec.data_source.as_ref().map(|it| &it.name)),
+        (
+            "dataSourceRef",
+            spec.data_source_ref.as_ref().map(|it| &it.kind),
+            spec.data_source_ref.as_ref().map(|it| &it.name),
+        ),
+    ] {
+        for (part, text) in [("name", name), ("kind", kind)] {
+            if text.is_some_and(String::is_empty) {
+                errors.required(path.child(field).child(part), "");
+            }
+        }
+    }
+}
+
+/// Claims hardly change: what has been given for one would not follow.
+fn validate_update(
+    new: &PersistentVolumeClaimSpec,
+    old: &PersistentVolumeClaimSpec,
+    status: Option<&PersistentVolumeClaimStatus>,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let bound = status.is_some_and(|it| it.phase.as_deref() == Some("Bound"));
+    let requests = |it: &PersistentVolumeClaimSpec| it.resources.clone().and_then(|it| it.requests);
+    // Put back what may differ, and compare.
+    let mut same = new.clone();
+    if old.volume_name.as_deref().unwrap_or_default().is_empty() {
+        same.volume_name.clone_from(&old.volume_name);
+    }
+    if old.storage_class_name.is_none() && !bound {
+        // A claim from before there was a default class may be given one, once.
+        same.storage_class_name = None;
+    }
+    if bound {
+        same.volume_attributes_class_name.clone_from(&old.volume_attributes_class_name);
+        let before = requests(old).and_then(|it| it.get(rules::STORAGE).cloned());
+        let now = same.resources.as_mut().and_then(|it| it.requests.as_mut());
+        if let (Some(now), Some(before)) = (now, before) {
+            now.insert(rules::STORAGE.to_owned(), before);
+        }
+    }
+    if same != *old {
+        errors.forbidden(path.clone(), IMMUTABLE);
+    }
+    let (now, before) = (rules::storage(requests(new).as_ref()), rules::storage(requests(old).as_ref()));
+    let given = rules::storage(status.and_then(|it| it.capacity.as_ref()));
+    // Less than was asked for may be asked for again as long as it was not given.
+    if let (Some(now), Some(before)) = (&now, &before)
+        && now < before
+        && given.as_ref().is_some_and(|given| now <= given)
+    {
+        let path = path.child("resources").child("requests").child(rules::STORAGE);
+        errors.forbidden(path, "field can not be less than status.capacity");
+    }
+    checks::immutable(&new.volume_mode, &old.volume_mode, "volumeMode", errors);
+}
+
+/// What is known of the volume once there is one.
+fn of_volume(it: &Value, text: fn(&Value) -> String) -> Cell {
+    Cell::Text(if str_of(&it["spec"]["volumeName"]).is_empty() { String::new() } else { text(it) })
+}
