@@ -24,7 +24,10 @@ pub fn discovery(it: &Case) -> Result<()> {
     ] {
         expect::check(&format!("...\n{line}\n..."), &resources)?;
     }
-    it.prints("api-resources --namespaced=false --api-group= -o name --no-headers", "namespaces\nnodes")?;
+    it.prints(
+        "api-resources --namespaced=false --api-group= -o name --no-headers",
+        "namespaces\nnodes\npersistentvolumes",
+    )?;
     let versions = it.run("api-versions")?;
     for version in [
         "apps/v1",
