@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::{tool, wait};
 
+/// The oldest minor version that is asked for.
+const OLDEST_MINOR: u32 = 27;
+
 /// What a run of kubectl left.
 #[derive(Clone, Debug)]
 pub struct Output {
@@ -68,14 +71,16 @@ impl Kubectl {
         programs.into_iter().map(|it| Self::with_program(it, kubeconfig)).collect()
     }
 
-    /// Its minor version: 27 for 1.27.
+    /// Whether it is older than 1.27, the oldest that is asked for: Debian's, whose flags and pages differ.
     ///
     /// # Errors
     /// When it does not say.
-    pub fn minor(&self) -> Result<u32> {
+    pub fn is_old(&self) -> Result<bool> {
         let version: Value = serde_json::from_str(&self.run(&["version", "--client", "-o", "json"])?)?;
         let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default();
-        minor.trim_end_matches('+').parse().with_context(|| format!("kubectl's version is {version}"))
+        let minor: u32 =
+            minor.trim_end_matches('+').parse().with_context(|| format!("kubectl's version is {version}"))?;
+        Ok(minor < OLDEST_MINOR)
     }
 
     /// The program's path.

@@ -45,9 +45,6 @@ spec:
         resources: {requests: {cpu: 10m, memory: 16Mi}, limits: {memory: 64Mi}}
 "#;
 
-/// The oldest version that is asked for.
-const OLDEST_MINOR: u32 = 27;
-
 /// Part of the behaviour, by what it is about.
 type Part = fn(&Case) -> Result<()>;
 
@@ -86,8 +83,8 @@ fn every_kubectl_works_as_against_kubernetes() -> Result<()> {
             .map(|(at, kubectl)| {
                 scope.spawn(move || {
                     let name = kubectl.program().file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    let old = match kubectl.minor() {
-                        Ok(minor) => minor < OLDEST_MINOR,
+                    let old = match kubectl.is_old() {
+                        Ok(old) => old,
                         Err(error) => return vec![format!("{name}: {error:#}")],
                     };
                     let parts = SHORT.iter().chain(LONG.iter().filter(|_| at == 1 || at == last));

@@ -208,7 +208,7 @@ fn pages(it: &Case, kubectl: &orlop_e2e::kubectl::Kubectl) -> Result<()> {
     it.run_with("apply -f -", WEB)?;
     it.run("rollout status deployment/web --timeout=60s")?;
     // Debian's kubectl prints older pages.
-    let words_differ = kubectl.minor()? < 27;
+    let words_differ = kubectl.is_old()?;
     let kubectl = Case { kubectl: kubectl.clone(), namespace: it.namespace.clone() };
     for line in [
         "expose deployment web --port=80 --target-port=8080 --type=NodePort",

@@ -44,8 +44,12 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     expect_words(&both, &["[pod/two/left] this is left", "[pod/two/right] this is right"])?;
     ensure!(scene.logs("two", &["-c", "right"])? == "this is right\n", "the container asked for");
     let output = scene.kubectl.output(&["-n", &scene.namespace, "logs", "two"], "")?;
-    ensure!(output.stdout == "this is left\n", "without a name: {output:?}");
-    expect_words(&output.stderr, &["Defaulted container \"left\" out of: left, right"])?;
+    if scene.kubectl.is_old()? {
+        expect_words(&output.stderr, &["a container name must be specified for pod two"])?;
+    } else {
+        ensure!(output.stdout == "this is left\n", "without a name: {output:?}");
+        expect_words(&output.stderr, &["Defaulted container \"left\" out of: left, right"])?;
+    }
     let refused = scene.kubectl.fails(&["-n", &scene.namespace, "logs", "two", "-c", "middle"], "")?;
     expect_words(&refused, &["container middle is not valid for pod two"])?;
 
