@@ -140,6 +140,7 @@ impl Model {
             Action::AttachNetwork { sandbox, .. } => {
                 self.memory.attached = Some(sandbox);
                 self.address = true;
+                self.memory.last_address = "10.244.0.2".parse().ok();
             }
             Action::PullImage { container, attempt } => {
                 let failed_before = match self.memory.images.get(&container) {

@@ -129,6 +129,10 @@ fn a_task_succeeds_and_stays_for_its_log() {
     model.settle();
     assert_eq!(model.plan().to_string(), "= Succeeded a=Completed 0 restarts=0 +Initialized +PodScheduled\n");
     assert_eq!((model.inventory.containers.len(), model.address), (1, false));
+    // It ended before anything of it was written: its address is told nevertheless.
+    model.pod.as_mut().expect("it stays").status = None;
+    let status = model.plan().status.expect("it has one");
+    assert_eq!(status.pod_ip.as_deref(), Some("10.244.0.2"));
 }
 
 #[test]

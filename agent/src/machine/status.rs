@@ -81,7 +81,7 @@ fn addresses(status: &mut PodStatus, pod: &Pod, seen: &PodWorld<'_>) {
         status.host_ip = Some(host.to_string());
         status.host_ips = Some(vec![HostIP { ip: host.to_string() }]);
     }
-    let own = if world::host_network(pod) { seen.node.host_ip } else { seen.address };
+    let own = if world::host_network(pod) { seen.node.host_ip } else { seen.address.or(seen.memory.last_address) };
     if let Some(own) = own {
         status.pod_ip = Some(own.to_string());
         status.pod_ips = Some(vec![PodIP { ip: own.to_string() }]);

@@ -109,6 +109,8 @@ pub struct Memory {
     pub volumes: VolumeState,
     /// The sandbox that is connected to the pod network.
     pub attached: Option<Id>,
+    /// The address that it was given last. A pod that has ended gave it back, perhaps before its status could be written.
+    pub last_address: Option<IpAddr>,
     /// Why there is no sandbox, or why it is not connected.
     pub sandbox_failure: Option<Failure>,
     /// By container.

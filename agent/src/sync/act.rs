@@ -188,7 +188,8 @@ impl Worker {
     async fn attach(&mut self, sandbox: Id, pid: Option<u32>) {
         let Some(pod) = self.pod.clone() else { return };
         match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
-            Ok(_) => {
+            Ok(address) => {
+                self.memory.last_address = Some(address);
                 self.memory.attached = Some(sandbox);
                 self.memory.sandbox_failure = None;
             }
