@@ -1,15 +1,11 @@
 //! Watches tell of every change once and in order, whoever writes, and end in good order.
 
-#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
-
-mod support;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::Cluster;
 use serde_json::{Value, json};
-use support::Cluster;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

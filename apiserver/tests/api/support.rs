@@ -1,6 +1,4 @@
 //! A server over the memory store, asked in process.
-#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
-#![allow(dead_code)]
 
 use bytes::Bytes;
 use futures::StreamExt;

@@ -1,12 +1,8 @@
 //! Every verb, through the whole pipeline, over the memory store and without a socket.
 
-#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
-
-mod support;
-
+use crate::support::{Answer, Cluster};
 use http::StatusCode;
 use serde_json::{Value, json};
-use support::{Answer, Cluster};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";

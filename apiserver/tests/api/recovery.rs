@@ -1,7 +1,5 @@
 //! The feed finds its way back: after a break of the store's watch, and after the store has forgotten what was missed.
 
-#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

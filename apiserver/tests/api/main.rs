@@ -1,0 +1,9 @@
+//! The API server from outside, but in process: one binary, a module per noun.
+
+#![allow(clippy::unwrap_used)] // A test says what it expects by panicking.
+
+mod support;
+
+mod recovery;
+mod verbs;
+mod watches;
