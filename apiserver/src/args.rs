@@ -49,6 +49,9 @@ pub struct Serve {
     /// A file of static tokens: lines of `token,user,uid,"group1,group2"`
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
+    /// What is encrypted at rest, as an EncryptionConfiguration; Secrets, with a key in the data directory, if not given
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
     /// How long to serve on after a signal to stop, while `/readyz` says that this server is about to go: time for load balancers to turn
     /// to another
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -91,6 +94,7 @@ impl From<Serve> for Config {
             cluster_cidr: it.cluster_cidr,
             advertise_address: it.advertise_address,
             token_auth_file: it.token_auth_file,
+            encryption_provider_config: it.encryption_provider_config,
             ..config
         }
     }

@@ -216,6 +216,7 @@ impl<'a> Writer<'a> {
             }
             let admitted = approved.object();
             let unchanged = !admitted.releasable
+                && !self.core.store.is_stale(&key, Revision(old.revision))
                 && head::with_revision(&admitted.json, old.revision).is_ok_and(|it| it == old.json);
             if unchanged {
                 if !standing.fresh {

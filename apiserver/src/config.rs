@@ -25,6 +25,9 @@ pub struct Config {
     pub advertise_address: Option<IpAddr>,
     /// Static tokens, as kube-apiserver's `--token-auth-file` has them.
     pub token_auth_file: Option<PathBuf>,
+    /// What is encrypted at rest and how, as kube-apiserver's `--encryption-provider-config` has it; Secrets, with a key of the data
+    /// directory, if none.
+    pub encryption_provider_config: Option<PathBuf>,
     pub limits: Limits,
 }
 
@@ -79,6 +82,7 @@ impl Config {
             cluster_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
             advertise_address: None,
             token_auth_file: None,
+            encryption_provider_config: None,
             limits: Limits::default(),
         }
     }

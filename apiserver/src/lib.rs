@@ -31,6 +31,7 @@ pub mod verbs;
 pub mod admission;
 pub mod connect;
 
+pub mod at_rest;
 pub mod commit;
 pub mod core;
 pub mod service_addresses;

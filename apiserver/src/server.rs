@@ -12,12 +12,14 @@ use std::task::{Context, Poll};
 
 use orlop_api::kind::Kind;
 use orlop_store::history::{HISTORY_AGE_MAX, keep_history_bounded};
-use orlop_store::{OpenError, StoreError};
+use orlop_store::{OpenError, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::{self, Sight};
 use crate::args;
+use crate::at_rest::Sealed;
+use crate::at_rest::configuration::{Configuration, ConfigurationError};
 use crate::authenticate::service_account::Issuer;
 use crate::authenticate::{Credentials, Found, Objects, TokenFileError};
 use crate::authorize::Policy;
@@ -42,6 +44,8 @@ use crate::stage::{Identity, Peer};
 pub enum StartError {
     #[error(transparent)]
     Pki(#[from] PkiError),
+    #[error(transparent)]
+    Encryption(#[from] ConfigurationError),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("the store cannot be listed: {0}")]
@@ -106,7 +110,9 @@ impl Server {
             None => None,
         };
         let address = listener.as_ref().map(Listener::address);
+        let encryption = Configuration::open(config.encryption_provider_config.as_deref(), &config.data_dir)?;
         let store = orlop_store::open(&config.store, &config.data_dir).await?;
+        let store: Arc<dyn Store> = Arc::new(Sealed::new(store, encryption));
 
         let policy = Arc::new(Policy::default());
         let cache = Arc::new(Cache::new(vec![Arc::new(Follows(policy.clone()))]));

@@ -117,6 +117,9 @@ pub enum StoreError {
     /// The store is away, or full, or shutting down. Whether a commit took effect is unknown when `unknown` is set.
     #[error("the store is unavailable: {reason}")]
     Unavailable { reason: String, unknown: bool },
+    /// The value under a key is kept in a form that cannot be read, for instance encrypted with a key that is not at hand.
+    #[error("unable to transform key {key:?}: {why}")]
+    Unreadable { key: String, why: String },
     /// The data on disk are not what was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
@@ -152,4 +155,10 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets what only revisions before `before` can see. Ranges at, and watches after, `before` and later still work;
     /// earlier ones are [`StoreError::Compacted`]. To forget again what is forgotten is no error.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
+
+    /// Whether the value that was read under `key`, last written `at` a revision, would be kept in another form if it were written now, so that
+    /// a write which changes nothing has to be made all the same. Engines keep bytes as they are: only what transforms them says yes.
+    fn is_stale(&self, _key: &str, _at: Revision) -> bool {
+        false
+    }
 }

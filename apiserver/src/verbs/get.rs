@@ -4,6 +4,7 @@ use http::StatusCode;
 use orlop_api::kind::Kind;
 use orlop_api::status::{self, Status};
 
+use crate::commit::Writer;
 use crate::core::Core;
 use crate::present::{self, Response};
 use crate::stage::Authorized;
@@ -20,7 +21,12 @@ pub async fn get(core: &Core, it: &Authorized, kind: &'static Kind) -> status::R
         given => core.cache.wait_for(revision(given)?).await?,
     }
     let found = core.cache.get(kind, request.object_namespace(), &request.name);
-    let found = found.ok_or_else(|| Status::not_found(kind.group, kind.names.plural, &request.name))?;
+    let found = match found {
+        Some(found) => found,
+        // What cannot be read is in the store and not in the cache; to call it absent would be wrong.
+        None if core.cache.undecodable() > 0 => Writer::new(core, it, kind, None).fresh().await?,
+        None => return Err(Status::not_found(kind.group, kind.names.plural, &request.name)),
+    };
     present::object(request, kind, StatusCode::OK, &found)
 }
 

@@ -5,5 +5,6 @@
 mod support;
 
 mod recovery;
+mod secrets;
 mod verbs;
 mod watches;
