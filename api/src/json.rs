@@ -54,11 +54,7 @@ pub fn decode<T: DeserializeOwned>(
     bytes: &[u8],
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
-    let mut problems = Vec::new();
-    let mut decoder = serde_json::Deserializer::from_slice(bytes);
-    let decoded = serde_ignored::deserialize(&mut decoder, |path| unknown(&mut problems, &path.to_string()))
-        .map_err(|error| undecodable_text(kind, bytes, &error))?;
-    decoder.end().map_err(|error| undecodable_text(kind, bytes, &error))?;
+    let (decoded, mut problems) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
     if strictness == Strictness::Ignore {
         return Ok((decoded, Vec::new()));
     }
@@ -75,11 +71,29 @@ pub fn decode_value<T: DeserializeOwned>(
     value: Value,
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
-    let mut problems = Vec::new();
-    // By reference, so that the value is still there to be looked through where it does not fit.
-    let decoded = serde_ignored::deserialize(&value, |path| unknown(&mut problems, &path.to_string()))
-        .map_err(|error| undecodable(kind, types::complaint(kind, &value), &error))?;
+    // By its text: a decoder that reads values would be compiled for every kind once more, and that program text weighs more than the
+    // microseconds that this takes.
+    let bytes = serde_json::to_vec(&value).map_err(Status::internal)?;
+    let (decoded, problems) =
+        tracked(&bytes).map_err(|error| undecodable(kind, types::complaint(kind, &value), &error))?;
     judged(kind, decoded, problems, strictness)
+}
+
+/// Decodes a text; the second part are its unknown fields. There is one decoder for all kinds: a closure of this generic function's own
+/// would be another type for each of them, and all the types below would be compiled for each.
+fn tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>), serde_json::Error> {
+    let mut problems = Vec::new();
+    let mut decoder = serde_json::Deserializer::from_slice(bytes);
+    let decoded = serde_ignored::deserialize::<_, Notes<'_>, T>(&mut decoder, note_in(&mut problems))?;
+    decoder.end()?;
+    Ok((decoded, problems))
+}
+
+/// Takes note of a field that nobody asked for.
+type Notes<'a> = Box<dyn FnMut(serde_ignored::Path<'_>) + 'a>;
+
+fn note_in(problems: &mut Vec<String>) -> Notes<'_> {
+    Box::new(|path| unknown(problems, &path.to_string()))
 }
 
 fn judged<T>(
