@@ -31,6 +31,18 @@ mod stateful_set;
 mod cron_job;
 mod job;
 
+mod ingress;
+mod ingress_class;
+
+mod csi_driver;
+mod csi_node;
+mod csi_storage_capacity;
+mod storage_class;
+mod volume_attachment;
+
+mod priority_class;
+mod runtime_class;
+
 mod lease;
 
 mod endpoint_slice;
@@ -43,7 +55,10 @@ mod rbac;
 mod role;
 mod role_binding;
 
-use k8s_openapi::api::{apps, batch, coordination, core, discovery, events, rbac as rbac_api};
+use k8s_openapi::api::{
+    apps, batch, coordination, core, discovery, events, networking, node as node_api, rbac as rbac_api, scheduling,
+    storage,
+};
 
 use crate::kind::Kind;
 
@@ -72,10 +87,19 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<coordination::v1::Lease>(),
     Kind::of::<discovery::v1::EndpointSlice>(),
     Kind::of::<events::v1::Event>().stored_as("events", event_v1::CONVERSION),
+    Kind::of::<networking::v1::Ingress>(),
+    Kind::of::<networking::v1::IngressClass>(),
+    Kind::of::<node_api::v1::RuntimeClass>(),
     Kind::of::<rbac_api::v1::ClusterRole>(),
     Kind::of::<rbac_api::v1::ClusterRoleBinding>(),
     Kind::of::<rbac_api::v1::Role>(),
     Kind::of::<rbac_api::v1::RoleBinding>(),
+    Kind::of::<scheduling::v1::PriorityClass>(),
+    Kind::of::<storage::v1::CSIDriver>(),
+    Kind::of::<storage::v1::CSINode>(),
+    Kind::of::<storage::v1::CSIStorageCapacity>(),
+    Kind::of::<storage::v1::StorageClass>(),
+    Kind::of::<storage::v1::VolumeAttachment>(),
 ];
 
 #[cfg(test)]
@@ -129,6 +153,16 @@ mod tests {
                 "reason": "Tried", "action": "Trying", "reportingController": "a.b/c", "reportingInstance": "c-0",
             }),
             "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
+            "Ingress" => json!({"spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}}),
+            "IngressClass" => json!({"spec": {"controller": "example.com/a"}}),
+            "CSIDriver" => json!({"spec": {}}),
+            "CSINode" => json!({"spec": {"drivers": []}}),
+            "CSIStorageCapacity" => json!({"storageClassName": "a"}),
+            "StorageClass" => json!({"provisioner": "example.com/a"}),
+            "VolumeAttachment" => json!({"spec": {
+                "attacher": "example.com", "nodeName": "n", "source": {"persistentVolumeName": "v"}}}),
+            "PriorityClass" => json!({"value": 1000}),
+            "RuntimeClass" => json!({"handler": "a"}),
             "RoleBinding" | "ClusterRoleBinding" => json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}),
             _ => json!({}),
         };

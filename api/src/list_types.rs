@@ -59,6 +59,9 @@ const BATCH: &str = "io.k8s.api.batch.v1.";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const RBAC: &str = "io.k8s.api.rbac.v1.";
 const DISCOVERY: &str = "io.k8s.api.discovery.v1.";
+const NETWORKING: &str = "io.k8s.api.networking.v1.";
+const NODE: &str = "io.k8s.api.node.v1.";
+const STORAGE: &str = "io.k8s.api.storage.v1.";
 
 /// What a key field of a list counts as where an element leaves it out: the defaults of the types' schemas.
 pub const KEY_DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
@@ -179,6 +182,8 @@ const CORE_ROWS: &[Row] = &[
     ("ServiceSpec", "ports", merged_map(&["port", "protocol"], "port")),
     ("ServiceSpec", "selector", ATOMIC_MAP),
     ("ServiceStatus", "conditions", BY_TYPE),
+    ("TopologySelectorLabelRequirement", "values", ATOMIC),
+    ("TopologySelectorTerm", "matchLabelExpressions", ATOMIC),
     ("TopologySpreadConstraint", "matchLabelKeys", ATOMIC),
 ];
 
@@ -231,6 +236,26 @@ const DISCOVERY_ROWS: &[Row] = &[
     ("EndpointSlice", "ports", ATOMIC),
 ];
 
+const NETWORKING_ROWS: &[Row] = &[
+    ("HTTPIngressRuleValue", "paths", ATOMIC),
+    ("IngressLoadBalancerIngress", "ports", ATOMIC),
+    ("IngressLoadBalancerStatus", "ingress", ATOMIC),
+    ("IngressSpec", "rules", ATOMIC),
+    ("IngressSpec", "tls", ATOMIC),
+    ("IngressTLS", "hosts", ATOMIC),
+];
+
+const NODE_ROWS: &[Row] = &[("Scheduling", "nodeSelector", ATOMIC_MAP), ("Scheduling", "tolerations", ATOMIC)];
+
+const STORAGE_ROWS: &[Row] = &[
+    ("CSIDriverSpec", "tokenRequests", ATOMIC),
+    ("CSIDriverSpec", "volumeLifecycleModes", SET),
+    ("CSINodeDriver", "topologyKeys", ATOMIC),
+    ("CSINodeSpec", "drivers", BY_NAME),
+    ("StorageClass", "allowedTopologies", ATOMIC),
+    ("StorageClass", "mountOptions", ATOMIC),
+];
+
 const PACKAGES: &[(&str, &[Row])] = &[
     (CORE, CORE_ROWS),
     (APPS, APPS_ROWS),
@@ -238,6 +263,9 @@ const PACKAGES: &[(&str, &[Row])] = &[
     (META, META_ROWS),
     (RBAC, RBAC_ROWS),
     (DISCOVERY, DISCOVERY_ROWS),
+    (NETWORKING, NETWORKING_ROWS),
+    (NODE, NODE_ROWS),
+    (STORAGE, STORAGE_ROWS),
 ];
 
 /// Types whose objects are replaced as a whole: references and selectors.
@@ -257,12 +285,14 @@ const ATOMIC_TYPES: &[(&str, &[&str])] = &[
             "ResourceFieldSelector",
             "SecretKeySelector",
             "SecretReference",
+            "TopologySelectorTerm",
             "TypedLocalObjectReference",
         ],
     ),
     (META, &["LabelSelector", "OwnerReference"]),
     (RBAC, &["RoleRef", "Subject"]),
     (DISCOVERY, &["EndpointPort"]),
+    (NETWORKING, &["ServiceBackendPort"]),
 ];
 
 /// The rule of a type's field, if it has one. `type_name` is whole: `io.k8s.api.core.v1.PodSpec`.

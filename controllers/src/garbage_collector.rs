@@ -34,9 +34,9 @@ use crate::world::{BY_OWNER, BY_UID, World};
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
-/// The kinds that can own or be owned. Events have neither owners nor dependents, and there are many.
+/// The kinds that can own or be owned, each in the form it is stored in. Events have neither owners nor dependents, and there are many.
 pub fn kinds() -> Vec<Resource> {
-    let kinds = KINDS.iter().filter(|it| !matches!(it.kind, "Event" | "Lease"));
+    let kinds = KINDS.iter().filter(|it| !matches!(it.kind, "Event" | "Lease") && it.conversion.is_none());
     kinds
         .map(|it| Resource {
             group: it.group,

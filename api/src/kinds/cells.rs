@@ -27,6 +27,11 @@ pub const fn integer(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
     Column { name, kind: "integer", priority: 0, description: "", cell }
 }
 
+/// A column of true and false that is always shown.
+pub const fn flag(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
+    Column { name, kind: "boolean", priority: 0, description: "", cell }
+}
+
 /// A column that only `-o wide` shows.
 pub const fn wide(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
     Column { name, kind: "string", priority: 1, description: "", cell }

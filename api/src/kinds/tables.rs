@@ -1,5 +1,8 @@
 //! The kinds in tables: what an almost empty object is filled with, what is wrong with broken ones, and the row of cells.
 
+mod classes;
+mod drivers;
+
 use serde_json::{Value, json};
 
 use super::KINDS;
