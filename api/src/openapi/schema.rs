@@ -203,6 +203,9 @@ fn extend(type_name: &str, field: &str, of: &mut Value) {
     if rule.atomic_map {
         of["x-kubernetes-map-type"] = "atomic".into();
     }
+    if rule.granular {
+        of["x-kubernetes-map-type"] = "granular".into();
+    }
     match rule.list {
         None => {}
         Some(List::Atomic) => of["x-kubernetes-list-type"] = "atomic".into(),
