@@ -55,11 +55,10 @@ pub fn decode<T: DeserializeOwned>(
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
     let (decoded, mut problems) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
-    if strictness == Strictness::Ignore {
-        return Ok((decoded, Vec::new()));
+    if strictness != Strictness::Ignore {
+        problems.extend(duplicates(bytes));
     }
-    problems.extend(duplicates(bytes));
-    judged(kind, decoded, problems, strictness)
+    Ok((decoded, judged(kind, problems, strictness)?))
 }
 
 /// Decodes a value that a patch has made, in which there can be no duplicates.
@@ -76,7 +75,7 @@ pub fn decode_value<T: DeserializeOwned>(
     let bytes = serde_json::to_vec(&value).map_err(Status::internal)?;
     let (decoded, problems) =
         tracked(&bytes).map_err(|error| undecodable(kind, types::complaint(kind, &value), &error))?;
-    judged(kind, decoded, problems, strictness)
+    Ok((decoded, judged(kind, problems, strictness)?))
 }
 
 /// Decodes a text; the second part are its unknown fields. There is one decoder for all kinds: a closure of this generic function's own
@@ -96,16 +95,11 @@ fn note_in(problems: &mut Vec<String>) -> Notes<'_> {
     Box::new(|path| unknown(problems, &path.to_string()))
 }
 
-fn judged<T>(
-    kind: &Kind,
-    decoded: T,
-    problems: Vec<String>,
-    strictness: Strictness,
-) -> status::Result<(T, Vec<String>)> {
+fn judged(kind: &Kind, problems: Vec<String>, strictness: Strictness) -> status::Result<Vec<String>> {
     match strictness {
-        Strictness::Ignore => Ok((decoded, Vec::new())),
-        Strictness::Warn => Ok((decoded, problems)),
-        Strictness::Strict if problems.is_empty() => Ok((decoded, problems)),
+        Strictness::Ignore => Ok(Vec::new()),
+        Strictness::Warn => Ok(problems),
+        Strictness::Strict if problems.is_empty() => Ok(problems),
         Strictness::Strict => Err(Status::bad_request(format!(
             "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
             kind.kind,

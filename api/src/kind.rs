@@ -2,8 +2,9 @@
 //!
 //! A kind implements [`Strategy`] over its `k8s-openapi` type: names, columns, and three functions that say nothing special by
 //! default. [`Kind::of`] erases it into a [`Kind`] record, the form in which the server knows kinds; a custom resource builds the
-//! same record from its schema. [`Kind::admit`] is the only place where an object takes its Rust type. It knows no verbs, no users
-//! and no store: what a write may change is its [`Part`], and what it must find comes as the old bytes.
+//! same record from its schema. [`Kind::draft`] is the only place where an object takes its Rust type; what becomes of it there is told
+//! in [`crate::draft`]. It knows no verbs, no users and no store: what a write may change is its [`Part`], and what it must find comes
+//! as the old bytes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata, Resource};
@@ -11,11 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::empty;
+use crate::draft::{Draft, Object};
 use crate::field::Errors;
 use crate::head::{Head, HeadError};
 use crate::json::{self, Strictness};
-use crate::meta::{self, MetaContext};
+use crate::meta::MetaContext;
 use crate::name::NameRule;
 use crate::status::{self, Status};
 use crate::table::Column;
@@ -174,6 +175,9 @@ pub struct Conversion {
     pub to_stored: fn(Value) -> Value,
 }
 
+/// An object as a client sent it, with what is to be said about its fields.
+pub(crate) type Decoded = status::Result<(Box<dyn Object>, Vec<String>)>;
+
 /// The erased record the server works with.
 #[derive(Clone)]
 pub struct Kind {
@@ -196,9 +200,10 @@ pub struct Kind {
     pub conversion: Option<Conversion>,
     /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
     pub schema: fn() -> schemars::Schema,
-    admit: fn(&Kind, Write<'_>) -> status::Result<Admitted>,
-    grace: fn(&[u8]) -> Option<i64>,
-    held: fn(&[u8]) -> bool,
+    /// Which names its objects may have.
+    pub name_rule: NameRule,
+    decode: fn(&Kind, Body<'_>, Strictness) -> Decoded,
+    read: fn(&[u8]) -> serde_json::Result<Box<dyn Object>>,
 }
 
 impl std::fmt::Debug for Kind {
@@ -209,7 +214,7 @@ impl std::fmt::Debug for Kind {
 
 impl Kind {
     /// The record of a built-in kind.
-    pub const fn of<T: Strategy + schemars::JsonSchema>() -> Self {
+    pub const fn of<T: Strategy + Send + Sync + schemars::JsonSchema>() -> Self {
         Kind {
             group: T::GROUP,
             version: T::VERSION,
@@ -229,9 +234,9 @@ impl Kind {
             orphans_dependents: T::ORPHANS_DEPENDENTS,
             conversion: None,
             schema: schema_of::<T>,
-            admit: admit::<T>,
-            grace: grace::<T>,
-            held: held::<T>,
+            name_rule: T::NAME_RULE,
+            decode: decode::<T>,
+            read: read::<T>,
         }
     }
 
@@ -280,7 +285,28 @@ impl Kind {
     /// # Errors
     /// `BadRequest` where the body is no object of this kind, `Invalid` with a cause per mistake, `Conflict` for a uid that is another's.
     pub fn admit(&self, write: Write<'_>) -> status::Result<Admitted> {
-        (self.admit)(self, write)
+        self.draft(write)?.finish()
+    }
+
+    /// Decodes and defaults one object, so that others may change it before it is finished.
+    ///
+    /// # Errors
+    /// `BadRequest` where the body is no object of this kind, or names another object than the request.
+    pub fn draft<'a>(&'a self, write: Write<'a>) -> status::Result<Draft<'a>> {
+        Draft::new(self, write)
+    }
+
+    /// Decodes what a client sent.
+    pub(crate) fn decode(&self, new: Body<'_>, strictness: Strictness) -> Decoded {
+        (self.decode)(self, new, strictness)
+    }
+
+    /// Decodes what the server has encoded.
+    ///
+    /// # Errors
+    /// When the bytes are no object of this kind.
+    pub fn read(&self, json: &[u8]) -> status::Result<Box<dyn Object>> {
+        (self.read)(json).map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", self.kind)))
     }
 
     /// The head of one stored object.
@@ -293,12 +319,12 @@ impl Kind {
 
     /// How long deletion of this object waits unless the client says otherwise, in seconds; none deletes at once.
     pub fn grace_period_seconds(&self, json: &[u8]) -> Option<i64> {
-        (self.grace)(json)
+        (self.read)(json).ok()?.waits_seconds()
     }
 
     /// Whether this object holds itself, besides by `metadata.finalizers`, so that a deletion may only mark it.
     pub fn held(&self, json: &[u8]) -> bool {
-        (self.held)(json)
+        (self.read)(json).is_ok_and(|it| it.holds_itself())
     }
 }
 
@@ -306,65 +332,14 @@ fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
     schemars::schema_for!(T)
 }
 
-fn grace<T: Strategy>(json: &[u8]) -> Option<i64> {
-    serde_json::from_slice::<T>(json).ok()?.grace_period_seconds()
-}
-
-fn held<T: Strategy>(json: &[u8]) -> bool {
-    serde_json::from_slice::<T>(json).is_ok_and(|it| it.held())
-}
-
-fn admit<T: Strategy>(kind: &Kind, write: Write<'_>) -> status::Result<Admitted> {
-    let Write { part, new, old, meta: context, strictness } = write;
-    // A patch is of the object as it stands, and so of its resource version; a replacement must name one.
-    let replaces = matches!(new, Body::Bytes(_));
-    let (mut new, mut warnings) = match new {
-        Body::Bytes(bytes) => json::decode::<T>(kind, bytes, strictness)?,
-        Body::Value(value) => json::decode_value::<T>(kind, value, strictness)?,
+fn decode<T: Strategy + Send + Sync>(kind: &Kind, new: Body<'_>, strictness: Strictness) -> Decoded {
+    let (object, warnings): (T, _) = match new {
+        Body::Bytes(bytes) => json::decode(kind, bytes, strictness)?,
+        Body::Value(value) => json::decode_value(kind, value, strictness)?,
     };
-    let old: Option<T> = old
-        .map(|bytes| serde_json::from_slice(bytes))
-        .transpose()
-        .map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", kind.kind)))?;
-    let expected_revision = new.metadata_mut().resource_version.take().filter(|it| !it.is_empty());
-    new.default();
-    match &old {
-        None => meta::prepare_create(new.metadata_mut(), kind, &context, expected_revision.as_deref())?,
-        Some(old) => meta::prepare_update(new.metadata_mut(), old.metadata(), kind, &context)?,
-    }
-    new.prepare(part, old.as_ref());
-    match &old {
-        None => new.metadata_mut().generation = new.generation_rises(&new).map(|_| 1),
-        Some(old) => {
-            let before = old.metadata().generation;
-            new.metadata_mut().generation = match new.generation_rises(old) {
-                Some(true) => Some(before.unwrap_or(0) + 1),
-                _ => before,
-            };
-        }
-    }
-    let mut errors = Errors::default();
-    meta::validate(new.metadata(), old.as_ref().map(Metadata::metadata), kind, T::NAME_RULE, &mut errors);
-    if replaces && old.is_some() && expected_revision.is_none() && !kind.unconditional_update && part == Part::Main {
-        errors.invalid("metadata.resourceVersion", "", "must be specified for an update");
-    }
-    new.validate(part, old.as_ref(), &mut errors);
-    let meta = new.metadata();
-    let name = meta.name.clone().unwrap_or_default();
-    if !errors.is_empty() {
-        return Err(Status::invalid(kind.group, kind.kind, &name, &errors));
-    }
-    warnings.extend(new.warnings());
-    let releasable = meta.deletion_timestamp.is_some()
-        && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
-        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
-        && !new.held();
-    let namespace = meta.namespace.clone().unwrap_or_default();
-    let mut json = serde_json::to_vec(&new).map_err(Status::internal)?;
-    if empty::holds_any(&json) {
-        let kept = empty::pruned(kind, serde_json::to_value(&new).map_err(Status::internal)?);
-        // Through the type again, so that the fields have their one order.
-        json = serde_json::to_vec(&T::deserialize(kept).map_err(Status::internal)?).map_err(Status::internal)?;
-    }
-    Ok(Admitted { name, namespace, releasable, json, expected_revision, warnings })
+    Ok((Box::new(object), warnings))
+}
+
+fn read<T: Strategy + Send + Sync>(json: &[u8]) -> serde_json::Result<Box<dyn Object>> {
+    Ok(Box::new(serde_json::from_slice::<T>(json)?))
 }

@@ -35,6 +35,24 @@ pub const SUFFIX_LENGTH: usize = 5;
 /// The longest name that leaves room for the suffix: a label's 63 bytes less [`SUFFIX_LENGTH`].
 const GENERATE_NAME_LIMIT_BYTES: usize = 63 - SUFFIX_LENGTH;
 
+/// Settles what an object is called and where it lives, before anyone else looks at it, and takes from a new one what only the server
+/// sets.
+///
+/// # Errors
+/// `BadRequest` where name or namespace differ from the path's.
+pub fn settle(meta: &mut ObjectMeta, kind: &Kind, context: &MetaContext<'_>, is_new: bool) -> status::Result<()> {
+    settle_namespace(meta, kind, context)?;
+    settle_name(meta, context)?;
+    if is_new {
+        meta.uid = None;
+        meta.creation_timestamp = None;
+        meta.deletion_timestamp = None;
+        meta.deletion_grace_period_seconds = None;
+        meta.self_link = None;
+    }
+    Ok(())
+}
+
 /// Sets what the server owns in a new object's metadata.
 ///
 /// # Errors

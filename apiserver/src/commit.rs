@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::cache::{Object, object};
 use crate::core::{Core, unavailable};
-use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Operation};
+use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Notes, Operation};
 
 /// How often a write without a resource version begins anew when others were faster: with 100 writers on one object, each
 /// loses at most to the 99 others.
@@ -103,7 +103,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn about(&self, operation: Operation) -> Admission<'_> {
+    fn about<'b>(&'b self, operation: Operation, old: Option<&'b Object>) -> Admission<'b> {
         Admission {
             identity: self.who.identity(),
             operation,
@@ -112,6 +112,9 @@ impl<'a> Writer<'a> {
             namespace: self.namespace,
             name: self.name,
             dry_run: self.dry_run,
+            old: old.map(|it| &*it.json),
+            request: Some(self.who.request()),
+            notes: Notes::default(),
         }
     }
 
@@ -164,7 +167,7 @@ impl<'a> Writer<'a> {
             },
             strictness: self.strictness,
         };
-        let approved = stage::approve(&self.core.plugins, &self.about(Operation::Create), write).await?;
+        let approved = stage::approve(&self.core.plugins, self.about(Operation::Create, None), write, None).await?;
         let name = approved.object().name.clone();
         let key: Arc<str> = self.kind.key(self.namespace, &name).into();
         match self.commit(&key, Expect::Absent, &approved).await {
@@ -269,7 +272,7 @@ impl<'a> Writer<'a> {
             },
             strictness: self.strictness,
         };
-        stage::approve(&self.core.plugins, &self.about(Operation::Update), write).await
+        stage::approve(&self.core.plugins, self.about(Operation::Update, Some(old)), write, None).await
     }
 
     /// The new state of an object that records its managers, with this write recorded.
@@ -296,7 +299,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// The refusal.
     pub async fn approve_deletion(&self, old: &Object) -> status::Result<ApprovedDeletion> {
-        stage::approve_deletion(&self.core.plugins, &self.about(Operation::Delete), Some(&old.json)).await
+        stage::approve_deletion(&self.core.plugins, self.about(Operation::Delete, Some(old))).await
     }
 
     /// Deletes the object in exactly this state.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use orlop_api::json::{self, Strictness};
-use orlop_api::kind::{Admitted, Body, Kind, Part, Sub, Write};
+use orlop_api::draft::Draft;
+use orlop_api::kind::{Admitted, Kind, Part, Sub, Write};
 use orlop_api::status::{self, Reason, Status};
-use serde_json::Value;
+use parking_lot::Mutex;
 
 use crate::authorize::rbac::Rule;
 use crate::request::Request;
@@ -133,7 +133,7 @@ pub enum Operation {
 }
 
 /// What admission plugins know of a write.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Admission<'a> {
     pub identity: &'a Identity,
     pub operation: Operation,
@@ -143,48 +143,76 @@ pub struct Admission<'a> {
     /// Empty while a generated name is not yet known.
     pub name: &'a str,
     pub dry_run: bool,
+    /// The object as it stands, as clients read it; none for a creation.
+    pub old: Option<&'a [u8]>,
+    /// What was asked for, with its options; none where the server itself writes.
+    pub request: Option<&'a Request>,
+    /// What plugins have to say besides yes and no.
+    pub notes: Notes,
 }
 
-/// One rule of admission.
+/// What plugins have to say of a write that they let pass.
+#[derive(Debug, Default)]
+pub struct Notes {
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Notes {
+    /// Warns the client: the text becomes a `Warning` header.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.lock().push(text.into());
+    }
+}
+
+/// What validating plugins judge: the object as it would be stored. There is none where one is deleted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subject<'a> {
+    /// Its bytes.
+    pub json: Option<&'a [u8]>,
+    /// The same, decoded, with the old object.
+    pub draft: Option<&'a Draft<'a>>,
+}
+
+/// One rule of admission. A plugin is asked first, without waiting, whether a write is any of its business: most have none with most.
 #[async_trait]
 pub trait Plugin: Send + Sync {
     /// As Kubernetes names it: `NamespaceLifecycle`.
     fn name(&self) -> &'static str;
 
-    /// Refuses writes for where and by whom they are made, before anyone looks at the object: in Kubernetes these plugins run with those that
-    /// change objects, so that their refusals come before a kind's.
-    ///
-    /// # Errors
-    /// The refusal, as the client reads it.
-    async fn admit(&self, _write: &Admission<'_>) -> status::Result<()> {
-        Ok(())
-    }
-
-    /// Whether [`Plugin::mutate`] wants to see such writes. Only then is the object decoded for it.
-    fn mutates(&self, _write: &Admission<'_>) -> bool {
+    /// Whether [`Plugin::admit`] wants to see such writes.
+    fn admits(&self, _write: &Admission<'_>) -> bool {
         false
     }
 
-    /// Changes the object before its kind defaults and validates it.
+    /// Changes the object before its kind prepares and checks it, or refuses the write. There is no draft where an object is deleted.
     ///
     /// # Errors
     /// The refusal, as the client reads it.
-    async fn mutate(&self, _write: &Admission<'_>, _object: &mut Value) -> status::Result<()> {
+    async fn admit(&self, _write: &Admission<'_>, _draft: Option<&mut Draft<'_>>) -> status::Result<()> {
         Ok(())
     }
 
-    /// Refuses what may not be. `object` is the object as it would be stored (none for a deletion), `old` as it stands.
+    /// Whether [`Plugin::validate`] wants to see such writes.
+    fn validates(&self, _write: &Admission<'_>) -> bool {
+        false
+    }
+
+    /// Refuses what may not be.
     ///
     /// # Errors
     /// The refusal, as the client reads it.
-    async fn validate(
-        &self,
-        _write: &Admission<'_>,
-        _object: Option<&[u8]>,
-        _old: Option<&[u8]>,
-    ) -> status::Result<()> {
+    async fn validate(&self, _write: &Admission<'_>, _subject: Subject<'_>) -> status::Result<()> {
         Ok(())
     }
+}
+
+/// Records in an object, when it is decoded and nobody else has changed it, who manages which of its fields.
+pub trait Managers: Send + Sync {
+    /// Records this write.
+    ///
+    /// # Errors
+    /// Where the record cannot be made.
+    fn record(&self, draft: &mut Draft<'_>) -> status::Result<()>;
 }
 
 /// Serves a subresource that is no view of the stored object: `pods/log`, `serviceaccounts/token`.
@@ -258,7 +286,16 @@ impl Approved {
 
 /// A deletion that all plugins let pass.
 #[derive(Debug)]
-pub struct ApprovedDeletion(());
+pub struct ApprovedDeletion {
+    warnings: Vec<String>,
+}
+
+impl ApprovedDeletion {
+    /// What they have to say to the client.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
 
 /// Finds out who asks. Who brings nothing is anonymous.
 ///
@@ -343,100 +380,52 @@ pub fn refusal(it: &Attributes<'_>, why: &str) -> Status {
     Status::forbidden(it.group, it.resource, it.name, &text)
 }
 
-/// Runs the plugins and the kind's own rules: mutate, then [`Kind::admit`], then validate.
+/// Runs the plugins and the kind's own rules, in Kubernetes' order: decode and default, record who manages the fields, admit, prepare and
+/// check, validate.
 ///
 /// # Errors
 /// The first refusal.
 pub async fn approve(
     plugins: &[Arc<dyn Plugin>],
-    about: &Admission<'_>,
-    mut write: Write<'_>,
+    about: Admission<'_>,
+    write: Write<'_>,
+    managers: Option<&dyn Managers>,
 ) -> status::Result<Approved> {
-    for plugin in plugins {
-        if let Err(refusal) = plugin.admit(about).await {
-            // A refusal names the object, whose name may stand in its body only.
-            let name = if about.name.is_empty() { name_in(&write.new) } else { String::new() };
-            if name.is_empty() {
-                return Err(refusal);
-            }
-            return Err(plugin.admit(&Admission { name: &name, ..about.clone() }).await.err().unwrap_or(refusal));
-        }
+    let mut draft = about.kind.draft(write)?;
+    if let Some(managers) = managers {
+        managers.record(&mut draft)?;
     }
-    let mutating: Vec<&Arc<dyn Plugin>> = plugins.iter().filter(|it| it.mutates(about)).collect();
-    // Strict field validation needs the client's own text; a value that plugins changed has lost its duplicates.
-    let mut warnings = Vec::new();
-    if !mutating.is_empty() {
-        let mut value = match write.new {
-            Body::Value(value) => value,
-            Body::Bytes(bytes) => {
-                warnings = duplicates(about.kind, bytes, write.strictness)?;
-                serde_json::from_slice(bytes).map_err(|error| {
-                    let kind = about.kind;
-                    Status::bad_request(format!(
-                        "{} in version \"{}\" cannot be handled as a {}: json: {error}",
-                        kind.kind, kind.version, kind.kind
-                    ))
-                })?
-            }
-        };
-        for plugin in mutating {
-            plugin.mutate(about, &mut value).await?;
-        }
-        write.new = Body::Value(value);
+    // A refusal names the object, whose name may stand in its body only.
+    let given = if about.name.is_empty() { draft.name().to_owned() } else { String::new() };
+    let name = if about.name.is_empty() { given.as_str() } else { about.name };
+    let about = Admission { name, ..about };
+    for plugin in plugins.iter().filter(|it| it.admits(&about)) {
+        plugin.admit(&about, Some(&mut draft)).await?;
     }
-    let old = write.old;
-    let mut admitted = about.kind.admit(write)?;
-    warnings.append(&mut admitted.warnings);
-    admitted.warnings = warnings;
+    let mut admitted = draft.finish()?;
     // By now also a generated name is known.
-    let named = Admission { name: &admitted.name, ..about.clone() };
-    for plugin in plugins {
-        plugin.validate(&named, Some(&admitted.json), old).await?;
+    let about = Admission { name: &admitted.name, ..about };
+    let subject = Subject { json: Some(&admitted.json), draft: Some(&draft) };
+    for plugin in plugins.iter().filter(|it| it.validates(&about)) {
+        plugin.validate(&about, subject).await?;
     }
+    let notes = about.notes;
+    admitted.warnings.append(&mut notes.warnings.into_inner());
     Ok(Approved { admitted })
-}
-
-/// The name that a body gives its object.
-fn name_in(body: &Body<'_>) -> String {
-    let name = |value: &Value| value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    match body {
-        Body::Value(value) => name(value),
-        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_or_else(|_| String::new(), |it| name(&it)),
-    }
-}
-
-/// The fields that stand twice in a body, as warnings or as the refusal that `Strict` asks for.
-fn duplicates(kind: &Kind, bytes: &[u8], strictness: Strictness) -> status::Result<Vec<String>> {
-    if strictness == Strictness::Ignore {
-        return Ok(Vec::new());
-    }
-    let found = json::duplicates(bytes);
-    if strictness == Strictness::Strict && !found.is_empty() {
-        return Err(Status::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {}",
-            kind.kind,
-            kind.version,
-            kind.kind,
-            found.join(", ")
-        )));
-    }
-    Ok(found)
 }
 
 /// Runs the plugins over a deletion.
 ///
 /// # Errors
 /// The first refusal.
-pub async fn approve_deletion(
-    plugins: &[Arc<dyn Plugin>],
-    about: &Admission<'_>,
-    old: Option<&[u8]>,
-) -> status::Result<ApprovedDeletion> {
-    for plugin in plugins {
-        plugin.admit(about).await?;
-        plugin.validate(about, None, old).await?;
+pub async fn approve_deletion(plugins: &[Arc<dyn Plugin>], about: Admission<'_>) -> status::Result<ApprovedDeletion> {
+    for plugin in plugins.iter().filter(|it| it.admits(&about)) {
+        plugin.admit(&about, None).await?;
     }
-    Ok(ApprovedDeletion(()))
+    for plugin in plugins.iter().filter(|it| it.validates(&about)) {
+        plugin.validate(&about, Subject::default()).await?;
+    }
+    Ok(ApprovedDeletion { warnings: about.notes.warnings.into_inner() })
 }
 
 /// The part of an object that a subresource owns.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::forbidden;
 use crate::authorize::Policy;
 use crate::authorize::rbac::{self, Rule, resource_matches, url_matches};
-use crate::stage::{Admission, Attributes, Authorizer, Decision, Operation, Plugin};
+use crate::stage::{Admission, Attributes, Authorizer, Decision, Operation, Plugin, Subject};
 
 /// How many missing rules a refusal lists.
 const LISTED_MAX: usize = 20;
@@ -77,13 +77,14 @@ impl Plugin for Escalation {
         "PrivilegeEscalation"
     }
 
-    async fn validate(&self, write: &Admission<'_>, object: Option<&[u8]>, old: Option<&[u8]>) -> status::Result<()> {
-        if write.kind.group != rbac::GROUP
-            || write.operation == Operation::Delete
-            || write.identity.is_in("system:masters")
-        {
-            return Ok(());
-        }
+    fn validates(&self, write: &Admission<'_>) -> bool {
+        write.kind.group == rbac::GROUP
+            && write.operation != Operation::Delete
+            && !write.identity.is_in("system:masters")
+    }
+
+    async fn validate(&self, write: &Admission<'_>, subject: Subject<'_>) -> status::Result<()> {
+        let (object, old) = (subject.json, write.old);
         let Some(new) = object.and_then(|it| serde_json::from_slice::<Value>(it).ok()) else { return Ok(()) };
         let old = old.and_then(|it| serde_json::from_slice::<Value>(it).ok()).unwrap_or_default();
         // An update that gives nothing new needs no right to give.

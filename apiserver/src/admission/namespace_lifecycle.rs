@@ -3,6 +3,7 @@
 //! Source: `k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle`.
 
 use async_trait::async_trait;
+use orlop_api::draft::Draft;
 use orlop_api::status::{self, Cause, Status};
 use serde::Deserialize;
 
@@ -31,7 +32,14 @@ impl Plugin for NamespaceLifecycle {
         "NamespaceLifecycle"
     }
 
-    async fn admit(&self, write: &Admission<'_>) -> status::Result<()> {
+    fn admits(&self, write: &Admission<'_>) -> bool {
+        match write.operation {
+            Operation::Delete => is(write.kind, "", "Namespace"),
+            _ => !write.namespace.is_empty(),
+        }
+    }
+
+    async fn admit(&self, write: &Admission<'_>, _draft: Option<&mut Draft<'_>>) -> status::Result<()> {
         if is(write.kind, "", "Namespace") {
             if write.operation == Operation::Delete && write.sub.is_none() && IMMORTAL.contains(&write.name) {
                 return Err(forbidden(write, "this namespace may not be deleted"));

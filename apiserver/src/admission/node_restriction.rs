@@ -13,7 +13,7 @@ use super::service_account::MIRROR;
 use super::{forbidden, is};
 use crate::authorize::node::LEASE_NAMESPACE;
 use crate::authorize::node_name;
-use crate::stage::{Admission, Operation, Plugin};
+use crate::stage::{Admission, Operation, Plugin, Subject};
 
 /// Labels of the reserved domains that a node may give itself (`k8s.io/kubelet/pkg/apis/well_known_labels.go`).
 const OWN_LABELS: &[&str] = &[
@@ -45,7 +45,12 @@ impl Plugin for NodeRestriction {
         "NodeRestriction"
     }
 
-    async fn validate(&self, write: &Admission<'_>, object: Option<&[u8]>, old: Option<&[u8]>) -> status::Result<()> {
+    fn validates(&self, write: &Admission<'_>) -> bool {
+        node_name(write.identity).is_some()
+    }
+
+    async fn validate(&self, write: &Admission<'_>, subject: Subject<'_>) -> status::Result<()> {
+        let (object, old) = (subject.json, write.old);
         let Some(node) = node_name(write.identity) else { return Ok(()) };
         let read =
             |json: Option<&[u8]>| json.and_then(|it| serde_json::from_slice::<Value>(it).ok()).unwrap_or_default();

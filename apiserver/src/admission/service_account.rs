@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use orlop_api::status::{self, Status};
-use serde_json::Value;
+use k8s_openapi::api::core::v1::{LocalObjectReference, Pod};
+use orlop_api::draft::Draft;
+use orlop_api::status;
 
 use super::{Sight, forbidden, is};
 use crate::authenticate::Found;
@@ -51,53 +52,47 @@ impl ServiceAccount {
     }
 }
 
-fn creates_pod(write: &Admission<'_>) -> bool {
-    write.operation == Operation::Create && write.sub.is_none() && is(write.kind, "", "Pod")
-}
-
-fn is_mirror(pod: &Value) -> bool {
-    !pod["metadata"]["annotations"][MIRROR].is_null()
-}
-
 #[async_trait]
 impl Plugin for ServiceAccount {
     fn name(&self) -> &'static str {
         "ServiceAccount"
     }
 
-    fn mutates(&self, write: &Admission<'_>) -> bool {
-        creates_pod(write)
+    fn admits(&self, write: &Admission<'_>) -> bool {
+        write.operation == Operation::Create && write.sub.is_none() && is(write.kind, "", "Pod")
     }
 
-    async fn mutate(&self, write: &Admission<'_>, pod: &mut Value) -> status::Result<()> {
-        if !pod["spec"].is_object() || is_mirror(pod) {
+    async fn admit(&self, write: &Admission<'_>, draft: Option<&mut Draft<'_>>) -> status::Result<()> {
+        let Some(pod) = draft.and_then(Draft::get_mut::<Pod>) else { return Ok(()) };
+        if is_mirror(pod) {
             return Ok(());
         }
-        let spec = &mut pod["spec"];
-        let given = ["serviceAccountName", "serviceAccount"]
-            .iter()
-            .find_map(|it| spec[*it].as_str().filter(|it| !it.is_empty()).map(str::to_owned));
+        let Some(spec) = pod.spec.as_mut() else { return Ok(()) };
+        let given = [&spec.service_account_name, &spec.service_account];
+        let given = given.into_iter().flatten().find(|it| !it.is_empty()).cloned();
         let name = given.unwrap_or_else(|| DEFAULT.to_owned());
         let Some(found) = self.account(write.namespace, &name).await? else {
-            if self.sight.find("Namespace", "", write.namespace).await?.is_none() {
-                return Err(Status::not_found("", "namespaces", write.namespace));
-            }
             let missing = format!("serviceaccount \"{name}\" not found");
-            let named = pod["metadata"]["name"].as_str().unwrap_or(write.name).to_owned();
-            let write = Admission { name: &named, ..write.clone() };
-            return Err(forbidden(
-                &write,
-                &format!("error looking up service account {}/{name}: {missing}", write.namespace),
-            ));
+            let why = format!("error looking up service account {}/{name}: {missing}", write.namespace);
+            return Err(forbidden(write, &why));
         };
-        spec["serviceAccountName"] = name.into();
-        let has_secrets = spec["imagePullSecrets"].as_array().is_some_and(|it| !it.is_empty());
-        if !has_secrets
-            && let Ok(account) = serde_json::from_slice::<Value>(&found.json)
-            && account["imagePullSecrets"].as_array().is_some_and(|it| !it.is_empty())
-        {
-            spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
+        spec.service_account_name = Some(name);
+        let has_secrets = spec.image_pull_secrets.as_ref().is_some_and(|it| !it.is_empty());
+        if !has_secrets && let Ok(account) = serde_json::from_slice::<Account>(&found.json) {
+            spec.image_pull_secrets = account.image_pull_secrets.filter(|it| !it.is_empty());
         }
         Ok(())
     }
+}
+
+/// What the plugin reads of an account.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Account {
+    #[serde(default)]
+    image_pull_secrets: Option<Vec<LocalObjectReference>>,
+}
+
+fn is_mirror(pod: &Pod) -> bool {
+    pod.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(MIRROR))
 }

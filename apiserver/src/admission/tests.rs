@@ -1,14 +1,25 @@
 //! Plugins against a store in memory.
 
 use bytes::Bytes;
+use k8s_openapi::api::core::v1::Pod;
+use orlop_api::draft::Draft;
 use orlop_api::head::Head;
-use orlop_api::kind::Sub;
+use orlop_api::json::Strictness;
+use orlop_api::kind::{Body, Part, Sub, Write};
+use orlop_api::meta::MetaContext;
 use orlop_store::memory::Memory;
 use orlop_store::{Commit, Expect};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::stage::{Identity, Operation};
+use crate::stage::{Identity, Notes, Operation, Subject};
+
+/// An object of a kind on its way into the store.
+fn draft(kind: &'static Kind, namespace: &'static str, object: Value) -> Draft<'static> {
+    let meta = MetaContext { name: None, namespace, now: jiff::Timestamp::UNIX_EPOCH, uid: "u", suffix: "bcdfg" };
+    let strictness = Strictness::Strict;
+    kind.draft(Write { part: Part::Main, new: Body::Value(object), old: None, meta, strictness }).unwrap()
+}
 
 /// A cache that has seen nothing yet: everything is found in the store.
 struct Empty;
@@ -39,7 +50,18 @@ fn write<'a>(
     name: &'a str,
 ) -> Admission<'a> {
     let kind = registry::named(kind.0, kind.1).unwrap();
-    Admission { identity: who, operation, kind, sub: None, namespace, name, dry_run: false }
+    Admission {
+        identity: who,
+        operation,
+        kind,
+        sub: None,
+        namespace,
+        name,
+        dry_run: false,
+        old: None,
+        request: None,
+        notes: Notes::default(),
+    }
 }
 
 #[tokio::test]
@@ -53,7 +75,8 @@ async fn namespaces_must_be_there_and_stay() {
     let who = Identity::new("ann", &[]);
     let check = async |operation, kind: &str, namespace: &str, name: &str, expected: Option<(u16, &str)>| {
         let write = write(&who, operation, ("", kind), namespace, name);
-        match (plugin.admit(&write).await, expected) {
+        let admitted = if plugin.admits(&write) { plugin.admit(&write, None).await } else { Ok(()) };
+        match (admitted, expected) {
             (Ok(()), None) => None,
             (Err(refusal), Some((code, text))) => {
                 assert_eq!((refusal.code(), refusal.message.as_str()), (code, text));
@@ -87,14 +110,18 @@ async fn pods_run_as_an_account_that_exists() {
     .await;
     let plugin = service_account::ServiceAccount::new(sight.clone());
     let who = Identity::new("ann", &[]);
-    let write = write(&who, Operation::Create, ("", "Pod"), "d", "");
-    assert!(plugin.mutates(&write));
-    let mut pod = json!({"metadata":{"name":"p"},"spec":{"serviceAccountName":"bot"}});
-    plugin.mutate(&write, &mut pod).await.unwrap();
-    assert_eq!(pod["spec"]["imagePullSecrets"][0]["name"], "registry");
-    let mut pod = json!({"metadata":{"name":"p"},"spec":{"serviceAccountName":"missing"}});
+    let write = write(&who, Operation::Create, ("", "Pod"), "d", "p");
+    assert!(plugin.admits(&write));
+    let pod = |mut spec: Value| {
+        spec["containers"] = json!([{"name": "c", "image": "i"}]);
+        draft(write.kind, "d", json!({"metadata": {"name": "p"}, "spec": spec}))
+    };
+    let mut it = pod(json!({"serviceAccountName": "bot"}));
+    plugin.admit(&write, Some(&mut it)).await.unwrap();
+    let secrets = it.get::<Pod>().unwrap().spec.as_ref().unwrap().image_pull_secrets.clone().unwrap();
+    assert_eq!(secrets[0].name, "registry");
     assert_eq!(
-        plugin.mutate(&write, &mut pod).await.unwrap_err().message,
+        plugin.admit(&write, Some(&mut pod(json!({"serviceAccountName": "missing"})))).await.unwrap_err().message,
         "pods \"p\" is forbidden: error looking up service account d/missing: serviceaccount \"missing\" not found"
     );
     // The default account comes a moment after its namespace.
@@ -105,9 +132,9 @@ async fn pods_run_as_an_account_that_exists() {
         let value = Some(Bytes::from_static(br#"{"metadata":{"namespace":"d","name":"default","uid":"3"}}"#));
         store.commit(Commit { key: kind.key("d", "default").into(), expect: Expect::Absent, value }).await.unwrap();
     });
-    let mut pod = json!({"metadata":{"name":"p"},"spec":{}});
-    plugin.mutate(&write, &mut pod).await.unwrap();
-    assert_eq!(pod["spec"]["serviceAccountName"], "default");
+    let mut it = pod(json!({}));
+    plugin.admit(&write, Some(&mut it)).await.unwrap();
+    assert_eq!(it.get::<Pod>().unwrap().spec.as_ref().unwrap().service_account_name.as_deref(), Some("default"));
     late.await.unwrap();
 }
 
@@ -116,9 +143,14 @@ async fn nodes_keep_to_their_own() {
     let who = Identity::new("system:node:n1", &["system:nodes"]);
     let check = async |operation, kind: (&str, &str), sub, new: Value, old: Value, expected: Option<&str>| {
         let namespace = if kind.1 == "Lease" { "kube-node-lease" } else { "" };
-        let write = Admission { sub, ..write(&who, operation, kind, namespace, "x") };
-        let (new, old) = (new.to_string(), old.to_string());
-        let got = node_restriction::NodeRestriction.validate(&write, Some(new.as_bytes()), Some(old.as_bytes())).await;
+        let (new, old, write) =
+            (new.to_string(), old.to_string(), Admission { sub, ..write(&who, operation, kind, namespace, "x") });
+        let got = node_restriction::NodeRestriction
+            .validate(
+                &Admission { old: Some(old.as_bytes()), ..write },
+                Subject { json: Some(new.as_bytes()), draft: None },
+            )
+            .await;
         match (got, expected) {
             (Ok(()), None) => {}
             (Err(refusal), Some(why)) => assert!(refusal.message.contains(why), "{}", refusal.message),
@@ -221,7 +253,9 @@ async fn nobody_gives_what_they_do_not_have() {
     let check = async |user: &str, kind: &str, object: Value, expected: Option<&str>| {
         let who = Identity::new(user, &[]);
         let write = write(&who, Operation::Create, ("rbac.authorization.k8s.io", kind), "d", "x");
-        match (plugin.validate(&write, Some(object.to_string().as_bytes()), None).await, expected) {
+        let object = object.to_string();
+        let subject = Subject { json: Some(object.as_bytes()), draft: None };
+        match (plugin.validate(&write, subject).await, expected) {
             (Ok(()), None) => {}
             (Err(refusal), Some(text)) => assert_eq!(refusal.message, text),
             (got, expected) => panic!("{got:?} is not {expected:?}"),

@@ -1,0 +1,308 @@
+//! An object on its way into the store: decoded and defaulted, not yet prepared and checked.
+//!
+//! In: a [`Write`]. [`Kind::draft`] decodes it, fills in what the client left out, and settles its name and namespace. Then others may
+//! look at the object and change it: field managers, admission. [`Draft::finish`] prepares its metadata and its parts, checks it and
+//! encodes it. The object's Rust type is erased behind [`Object`], so that all of this exists once and not once a kind; who knows the
+//! type gets it back with [`Draft::get`], and who does not works on a [`Value`]. It knows no verbs, no users and no store.
+
+use std::any::Any;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use crate::empty;
+use crate::field::Errors;
+use crate::kind::{Admitted, Body, Kind, Part, Strategy, Write};
+use crate::meta::{self, MetaContext};
+use crate::status::{self, Status};
+
+/// An object whose type is not known: what [`Strategy`] says of a kind, said of one object. A custom resource implements it over a
+/// [`Value`] and its schema. Where a method takes another object, that is one of the same kind.
+pub trait Object: Any + Send + Sync {
+    fn metadata(&self) -> &ObjectMeta;
+    fn metadata_mut(&mut self) -> &mut ObjectMeta;
+    /// See [`Strategy::default`].
+    fn fill_in(&mut self);
+    /// See [`Strategy::prepare`].
+    fn prepare_for(&mut self, part: Part, old: Option<&dyn Object>);
+    /// See [`Strategy::generation_rises`]; compared with itself where there is no old object, which tells whether there is a generation.
+    fn rises_over(&self, old: Option<&dyn Object>) -> Option<bool>;
+    /// See [`Strategy::validate`].
+    fn check(&self, part: Part, old: Option<&dyn Object>, errors: &mut Errors);
+    /// See [`Strategy::warnings`].
+    fn warned(&self) -> Vec<String>;
+    /// See [`Strategy::held`].
+    fn holds_itself(&self) -> bool;
+    /// See [`Strategy::grace_period_seconds`].
+    fn waits_seconds(&self) -> Option<i64>;
+    /// The object as it is stored.
+    ///
+    /// # Errors
+    /// Where it holds what JSON cannot.
+    fn encode(&self) -> serde_json::Result<Vec<u8>>;
+    fn as_any(&self) -> &dyn Any;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+impl<T: Strategy + Send + Sync> Object for T {
+    fn metadata(&self) -> &ObjectMeta {
+        k8s_openapi::Metadata::metadata(self)
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        k8s_openapi::Metadata::metadata_mut(self)
+    }
+
+    fn fill_in(&mut self) {
+        self.default();
+    }
+
+    fn prepare_for(&mut self, part: Part, old: Option<&dyn Object>) {
+        self.prepare(part, typed(old));
+    }
+
+    fn rises_over(&self, old: Option<&dyn Object>) -> Option<bool> {
+        self.generation_rises(typed(old).unwrap_or(self))
+    }
+
+    fn check(&self, part: Part, old: Option<&dyn Object>, errors: &mut Errors) {
+        self.validate(part, typed(old), errors);
+    }
+
+    fn warned(&self) -> Vec<String> {
+        self.warnings()
+    }
+
+    fn holds_itself(&self) -> bool {
+        self.held()
+    }
+
+    fn waits_seconds(&self) -> Option<i64> {
+        self.grace_period_seconds()
+    }
+
+    fn encode(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+fn typed<T: 'static>(object: Option<&dyn Object>) -> Option<&T> {
+    object.and_then(|it| it.as_any().downcast_ref())
+}
+
+/// One object between its decoding and its commit.
+pub struct Draft<'a> {
+    kind: &'a Kind,
+    part: Part,
+    object: Box<dyn Object>,
+    old: Option<Box<dyn Object>>,
+    /// The bytes that `old` was read from.
+    old_json: Option<&'a [u8]>,
+    context: MetaContext<'a>,
+    /// Whether the client sent a whole object: a replacement must name the state it means, a patch is of the object as it stands.
+    replaces: bool,
+    /// For the client, as `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Draft<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft").field("kind", self.kind).field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// See [`Kind::draft`].
+    pub(crate) fn new(kind: &'a Kind, write: Write<'a>) -> status::Result<Self> {
+        let Write { part, new, old: old_json, meta: context, strictness } = write;
+        let replaces = matches!(new, Body::Bytes(_));
+        let (mut object, warnings) = kind.decode(new, strictness)?;
+        let old = old_json.map(|bytes| kind.read(bytes)).transpose()?;
+        object.fill_in();
+        meta::settle(object.metadata_mut(), kind, &context, old.is_none())?;
+        Ok(Draft { kind, part, object, old, old_json, context, replaces, warnings })
+    }
+
+    /// What kind of object it is.
+    pub fn kind(&self) -> &'a Kind {
+        self.kind
+    }
+
+    /// Which part of the object the write may change.
+    pub fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Its name; empty while a generated name is not yet drawn.
+    pub fn name(&self) -> &str {
+        self.object.metadata().name.as_deref().unwrap_or_default()
+    }
+
+    /// The object, if it is of this type.
+    pub fn get<T: Object>(&self) -> Option<&T> {
+        self.object.as_any().downcast_ref()
+    }
+
+    /// The object, if it is of this type, to be changed. Its kind's defaults are not applied again.
+    pub fn get_mut<T: Object>(&mut self) -> Option<&mut T> {
+        self.object.as_any_mut().downcast_mut()
+    }
+
+    /// The object as it stands, if there is one and it is of this type.
+    pub fn old<T: Object>(&self) -> Option<&T> {
+        typed(self.old.as_deref())
+    }
+
+    /// The bytes of the object as it stands.
+    pub fn old_json(&self) -> Option<&'a [u8]> {
+        self.old_json
+    }
+
+    /// The object's metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        self.object.metadata()
+    }
+
+    /// The metadata of the object as it stands.
+    pub fn old_metadata(&self) -> Option<&ObjectMeta> {
+        self.old.as_deref().map(Object::metadata)
+    }
+
+    /// The object's metadata, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        self.object.metadata_mut()
+    }
+
+    /// The object as JSON.
+    ///
+    /// # Errors
+    /// Where it holds what JSON cannot.
+    pub fn json(&self) -> status::Result<Vec<u8>> {
+        self.object.encode().map_err(Status::internal)
+    }
+
+    /// The object as a value.
+    ///
+    /// # Errors
+    /// As [`Draft::json`].
+    pub fn value(&self) -> status::Result<Value> {
+        serde_json::from_slice(&self.json()?).map_err(Status::internal)
+    }
+
+    /// Puts another object in its place, and fills in what that one leaves out. Fields that the kind does not know are dropped.
+    ///
+    /// # Errors
+    /// `BadRequest` where the value is no object of this kind.
+    pub fn replace(&mut self, value: Value) -> status::Result<()> {
+        let (object, _) = self.kind.decode(Body::Value(value), crate::json::Strictness::Ignore)?;
+        self.object = object;
+        self.object.fill_in();
+        Ok(())
+    }
+
+    /// Prepares the metadata and what this write may not change, checks the object and encodes it. The draft keeps the object as it is
+    /// stored, so that others can look at it.
+    ///
+    /// # Errors
+    /// `Invalid` with a cause per mistake, `BadRequest` where name or namespace have become others, `Conflict` for a uid that is another's.
+    pub fn finish(&mut self) -> status::Result<Admitted> {
+        let kind = self.kind;
+        let (new, old) = (&mut *self.object, self.old.as_deref());
+        let expected_revision = new.metadata_mut().resource_version.take().filter(|it| !it.is_empty());
+        match old {
+            None => meta::prepare_create(new.metadata_mut(), kind, &self.context, expected_revision.as_deref())?,
+            Some(old) => meta::prepare_update(new.metadata_mut(), old.metadata(), kind, &self.context)?,
+        }
+        new.prepare_for(self.part, old);
+        let rises = new.rises_over(old);
+        new.metadata_mut().generation = match old {
+            None => rises.map(|_| 1),
+            Some(old) if rises == Some(true) => Some(old.metadata().generation.unwrap_or(0) + 1),
+            Some(old) => old.metadata().generation,
+        };
+        let mut errors = Errors::default();
+        meta::validate(new.metadata(), old.map(Object::metadata), kind, kind.name_rule, &mut errors);
+        let unpinned = expected_revision.is_none() && !kind.unconditional_update;
+        if self.replaces && old.is_some() && unpinned && self.part == Part::Main {
+            errors.invalid("metadata.resourceVersion", "", "must be specified for an update");
+        }
+        new.check(self.part, old, &mut errors);
+        let meta = new.metadata();
+        let name = meta.name.clone().unwrap_or_default();
+        if !errors.is_empty() {
+            return Err(Status::invalid(kind.group, kind.kind, &name, &errors));
+        }
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(new.warned());
+        let releasable = meta.deletion_timestamp.is_some()
+            && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
+            && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
+            && !new.holds_itself();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let mut json = new.encode().map_err(Status::internal)?;
+        if empty::holds_any(&json) {
+            let kept = empty::pruned(kind, serde_json::from_slice(&json).map_err(Status::internal)?);
+            // Through the type again, so that the fields have their one order.
+            self.object = kind.read(&serde_json::to_vec(&kept).map_err(Status::internal)?)?;
+            json = self.object.encode().map_err(Status::internal)?;
+        }
+        Ok(Admitted { name, namespace, releasable, json, expected_revision, warnings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Strictness;
+    use crate::kinds::KINDS;
+    use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+    use serde_json::json;
+
+    fn write<'a>(value: Value, old: Option<&'a [u8]>) -> Write<'a> {
+        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let meta = MetaContext { name: None, namespace: "d", now, uid: "u", suffix: "bcdfg" };
+        Write { part: Part::Main, new: Body::Value(value), old, meta, strictness: Strictness::Strict }
+    }
+
+    fn kind(name: &str) -> &'static Kind {
+        KINDS.iter().find(|it| it.kind == name).unwrap()
+    }
+
+    #[test]
+    fn is_seen_by_its_type_and_as_a_value() {
+        let pod = json!({"metadata": {"generateName": "a-", "uid": "forged"},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let mut draft = kind("Pod").draft(write(pod, None)).unwrap();
+        assert_eq!((draft.name(), draft.metadata().namespace.as_deref()), ("", Some("d")));
+        assert!(draft.metadata().uid.is_none() && draft.get::<ConfigMap>().is_none());
+        assert_eq!(draft.value().unwrap()["spec"]["restartPolicy"], "Always");
+        draft.get_mut::<Pod>().unwrap().spec.as_mut().unwrap().node_name = Some("n".to_owned());
+        let admitted = draft.finish().unwrap();
+        assert_eq!(admitted.name, "a-bcdfg");
+        let stored: Value = serde_json::from_slice(&admitted.json).unwrap();
+        assert_eq!((&stored["spec"]["nodeName"], &stored["metadata"]["uid"]), (&json!("n"), &json!("u")));
+        assert_eq!(draft.name(), "a-bcdfg");
+    }
+
+    #[test]
+    fn another_object_in_its_place_is_defaulted_and_checked() {
+        let mut draft = kind("Secret").draft(write(json!({"metadata": {"name": "a"}}), None)).unwrap();
+        draft.replace(json!({"metadata": {"name": "a", "namespace": "d"}, "unknown": 1})).unwrap();
+        assert_eq!(draft.get::<Secret>().unwrap().type_.as_deref(), Some("Opaque"));
+        assert!(draft.replace(json!({"data": 7})).is_err());
+        let stored = draft.finish().unwrap().json;
+        let mut update = kind("Secret").draft(write(json!({"metadata": {"name": "a"}}), Some(&stored))).unwrap();
+        assert_eq!(update.old_metadata().unwrap().uid.as_deref(), Some("u"));
+        assert!(update.old::<Secret>().is_some());
+        update.replace(json!({"metadata": {"name": "a", "namespace": "elsewhere"}})).unwrap();
+        assert_eq!(update.finish().unwrap_err().code(), 400);
+    }
+}
