@@ -128,6 +128,31 @@ impl Errors {
         self.0.is_empty()
     }
 
+    /// How many mistakes were found so far.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets all but the first `len` mistakes.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// Adds the mistakes of another list after these.
+    pub fn append(&mut self, mut other: Errors) {
+        self.0.append(&mut other.0);
+    }
+
+    /// Every mistake, changed.
+    pub fn map(self, change: impl FnMut(Error) -> Error) -> Errors {
+        Errors(self.0.into_iter().map(change).collect())
+    }
+
+    /// Puts the mistakes in the order of their texts, where Kubernetes does so because it found them in no order.
+    pub fn sort(&mut self) {
+        self.0.sort_by_cached_key(ToString::to_string);
+    }
+
     fn push(&mut self, kind: ErrorType, path: impl Into<Path>, value: Option<String>, detail: impl Into<String>) {
         self.0.push(Error { kind, path: path.into(), value, detail: detail.into() });
     }
@@ -140,6 +165,16 @@ impl Errors {
     /// `Invalid value: <value>: <detail>`.
     pub fn invalid(&mut self, path: impl Into<Path>, value: impl serde::Serialize, detail: impl Into<String>) {
         self.push(ErrorType::Invalid, path, Some(shown(&value)), detail);
+    }
+
+    /// `Invalid value: <value>: <detail>` of a value that has another type than its schema says.
+    pub fn type_invalid(&mut self, path: impl Into<Path>, value: impl serde::Serialize, detail: impl Into<String>) {
+        self.push(ErrorType::TypeInvalid, path, Some(shown(&value)), detail);
+    }
+
+    /// `Internal error: <detail>`.
+    pub fn internal(&mut self, path: impl Into<Path>, detail: impl Into<String>) {
+        self.push(ErrorType::Internal, path, None, detail);
     }
 
     /// `Invalid value: <detail>`, where the value is too large to be shown.
@@ -189,12 +224,14 @@ impl Errors {
 
     /// `Too long: may not be more than <limit> bytes`.
     pub fn too_long(&mut self, path: impl Into<Path>, limit_bytes: usize) {
-        self.push(ErrorType::TooLong, path, None, format!("may not be more than {limit_bytes} bytes"));
+        let unit = if limit_bytes == 1 { "byte" } else { "bytes" };
+        self.push(ErrorType::TooLong, path, None, format!("may not be more than {limit_bytes} {unit}"));
     }
 
     /// `Too many: <actual>: must have at most <limit> items`.
     pub fn too_many(&mut self, path: impl Into<Path>, actual: usize, limit: usize) {
-        self.push(ErrorType::TooMany, path, Some(actual.to_string()), format!("must have at most {limit} items"));
+        let unit = if limit == 1 { "item" } else { "items" };
+        self.push(ErrorType::TooMany, path, Some(actual.to_string()), format!("must have at most {limit} {unit}"));
     }
 }
 

@@ -27,6 +27,8 @@ pub mod patch;
 pub mod protobuf;
 pub mod shape;
 
+pub mod structural;
+
 pub mod discovery;
 pub mod openapi;
 pub mod table;
