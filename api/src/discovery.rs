@@ -3,10 +3,13 @@
 //! In: the list of kinds, beside which the reviews always stand. Out: the documents below `/api` and `/apis`, in the plain form (a document per group version) and the aggregated
 //! one (`apidiscovery.k8s.io`, v2 and v2beta1: everything at once). Nothing here knows which of them a client asked for.
 
+use std::cmp::Ordering;
+
 use base64::Engine;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::custom::Custom;
 use crate::kind::{Kind, Scope, Sub};
 use crate::review::{REVIEWS, Review};
 
@@ -28,8 +31,16 @@ const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "lis
 /// Deleting a namespace deletes what is in it: that is not done to several at once.
 const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 
+/// In the order in which Kubernetes lists those of custom kinds.
+const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+/// Of custom kinds whose definition is going away.
+const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
+
 /// The verbs that a kind's resource knows.
 pub fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if let Some(custom) = kind.custom {
+        return if custom.now().definition.terminating { TERMINATING_VERBS } else { CUSTOM_VERBS };
+    }
     if kind.has(Sub::Finalize) { NAMESPACE_VERBS } else { ALL_VERBS }
 }
 
@@ -64,14 +75,46 @@ pub fn subresources(kind: &Kind) -> Vec<Resource> {
     out
 }
 
+/// The order of version names: what is stable after what is not, and within that the greater after the smaller; names of no known form come
+/// first, in the order of their letters (`k8s.io/apimachinery/pkg/version`, CompareKubeAwareVersionStrings).
+pub fn compare_versions(a: &str, b: &str) -> Ordering {
+    match (stability(a), stability(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        (Some(_), None) => Ordering::Greater,
+        (None, Some(_)) => Ordering::Less,
+        (None, None) => b.cmp(a),
+    }
+}
+
+/// How stable a version is, its number, and that of its alpha or beta.
+fn stability(version: &str) -> Option<(u8, u64, u64)> {
+    let rest = version.strip_prefix('v')?;
+    let end = rest.find(|it: char| !it.is_ascii_digit()).unwrap_or(rest.len());
+    let major = rest[..end].parse().ok()?;
+    let rest = &rest[end..];
+    if rest.is_empty() {
+        return Some((2, major, 0));
+    }
+    let (level, minor) = match (rest.strip_prefix("alpha"), rest.strip_prefix("beta")) {
+        (Some(minor), _) => (0, minor),
+        (_, Some(minor)) => (1, minor),
+        (None, None) => return None,
+    };
+    // `v1beta` has no number, and no known form.
+    minor.bytes().all(|it| it.is_ascii_digit()).then_some(())?;
+    Some((level, major, minor.parse().ok()?))
+}
+
 /// A fingerprint of the form in which a kind is stored, as Kubernetes computes it.
 pub fn storage_version_hash(kind: &Kind) -> String {
-    let digest = Sha256::digest(format!("{}/{}/{}", kind.group, kind.version, kind.kind));
+    let stored = kind.custom.map(Custom::now);
+    let version = stored.as_ref().map_or(kind.version, |it| &it.definition.stored().name);
+    let digest = Sha256::digest(format!("{}/{version}/{}", kind.group, kind.kind));
     base64::engine::general_purpose::STANDARD.encode(&digest[..8])
 }
 
 /// The groups in their order, each with its versions, the preferred first. The core group is "".
-pub fn groups(kinds: &[Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
+pub fn groups(kinds: &[&'static Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
     let of_kinds = kinds.iter().map(|it| (it.group, it.version));
     for (group, version) in of_kinds.chain(REVIEWS.iter().map(|it| (it.group, it.version))) {
@@ -85,7 +128,7 @@ pub fn groups(kinds: &[Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
 }
 
 /// `/api`: the versions of the core group. `address` is where clients reach the server.
-pub fn api_versions(kinds: &[Kind], address: &str) -> Value {
+pub fn api_versions(kinds: &[&'static Kind], address: &str) -> Value {
     let versions: Vec<&str> =
         groups(kinds).into_iter().filter(|(it, _)| it.is_empty()).flat_map(|(_, it)| it).collect();
     json!({
@@ -95,7 +138,7 @@ pub fn api_versions(kinds: &[Kind], address: &str) -> Value {
 }
 
 /// `/apis`: all groups but the core group.
-pub fn api_group_list(kinds: &[Kind]) -> Value {
+pub fn api_group_list(kinds: &[&'static Kind]) -> Value {
     let groups: Vec<Value> = groups(kinds)
         .into_iter()
         .filter(|(it, _)| !it.is_empty())
@@ -105,7 +148,7 @@ pub fn api_group_list(kinds: &[Kind]) -> Value {
 }
 
 /// `/apis/<group>`.
-pub fn api_group(kinds: &[Kind], group: &str) -> Option<Value> {
+pub fn api_group(kinds: &[&'static Kind], group: &str) -> Option<Value> {
     let (group, versions) = groups(kinds).into_iter().find(|(it, _)| *it == group && !it.is_empty())?;
     let mut out = group_entry(group, &versions);
     out["kind"] = "APIGroup".into();
@@ -120,8 +163,8 @@ fn group_entry(group: &str, versions: &[&str]) -> Value {
 }
 
 /// `/api/<version>` and `/apis/<group>/<version>`.
-pub fn api_resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<Value> {
-    let mut of: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
+pub fn api_resource_list(kinds: &[&'static Kind], group: &str, version: &str) -> Option<Value> {
+    let mut of: Vec<&Kind> = kinds.iter().copied().filter(|it| it.group == group && it.version == version).collect();
     of.sort_by_key(|it| it.names.plural);
     let mut resources: Vec<Value> = reviews(group, version)
         .map(|it| {
@@ -168,7 +211,7 @@ fn reviews(group: &str, version: &str) -> impl Iterator<Item = &'static Review> 
 }
 
 /// The aggregated form of `/api` (`core`) or `/apis`: an `APIGroupDiscoveryList` of `apidiscovery.k8s.io/<api_version>`, `v2` or `v2beta1`.
-pub fn aggregated(kinds: &[Kind], core: bool, api_version: &str) -> Value {
+pub fn aggregated(kinds: &[&'static Kind], core: bool, api_version: &str) -> Value {
     let items: Vec<Value> = groups(kinds)
         .into_iter()
         .filter(|(group, _)| group.is_empty() == core)
@@ -183,8 +226,8 @@ pub fn aggregated(kinds: &[Kind], core: bool, api_version: &str) -> Value {
     })
 }
 
-fn aggregated_version(kinds: &[Kind], group: &str, version: &str) -> Value {
-    let mut of: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
+fn aggregated_version(kinds: &[&'static Kind], group: &str, version: &str) -> Value {
+    let mut of: Vec<&Kind> = kinds.iter().copied().filter(|it| it.group == group && it.version == version).collect();
     of.sort_by_key(|it| it.names.plural);
     let scope = |it: Scope| match it {
         Scope::Cluster => "Cluster",
@@ -234,41 +277,55 @@ mod tests {
     use super::*;
     use crate::kinds::KINDS;
 
+    fn kinds() -> Vec<&'static Kind> {
+        KINDS.iter().collect()
+    }
+
     fn check(document: &Value, pointer: &str, expected: Value) {
         assert_eq!(document.pointer(pointer), Some(&expected), "{pointer} of {document}");
     }
 
     #[test]
+    fn the_most_stable_version_is_the_greatest() {
+        let mut all = ["v1", "foo1", "v10", "v11alpha2", "v2", "v3beta1", "v12alpha1", "foo10", "v11beta2", "v10beta3"];
+        all.sort_by(|a, b| compare_versions(b, a));
+        assert_eq!(
+            all,
+            ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10"]
+        );
+    }
+
+    #[test]
     fn lists_groups_and_versions() {
-        check(&api_versions(KINDS, "a:1"), "/versions", json!(["v1"]));
-        let groups = api_group_list(KINDS);
+        check(&api_versions(&kinds(), "a:1"), "/versions", json!(["v1"]));
+        let groups = api_group_list(&kinds());
         check(&groups, "/groups/0/preferredVersion/groupVersion", json!("apps/v1"));
         assert!(groups["groups"].as_array().unwrap().iter().all(|it| it["name"] != ""));
-        check(&api_group(KINDS, "apps").unwrap(), "/kind", json!("APIGroup"));
-        assert!(api_group(KINDS, "no.such").is_none() && api_group(KINDS, "").is_none());
-        assert!(api_resource_list(KINDS, "apps", "v2").is_none());
+        check(&api_group(&kinds(), "apps").unwrap(), "/kind", json!("APIGroup"));
+        assert!(api_group(&kinds(), "no.such").is_none() && api_group(&kinds(), "").is_none());
+        assert!(api_resource_list(&kinds(), "apps", "v2").is_none());
     }
 
     #[test]
     fn lists_resources_as_kubernetes_does() {
-        let core = api_resource_list(KINDS, "", "v1").unwrap();
+        let core = api_resource_list(&kinds(), "", "v1").unwrap();
         let of =
             |name: &str| core["resources"].as_array().unwrap().iter().find(|it| it["name"] == name).cloned().unwrap();
         check(&of("pods"), "/shortNames", json!(["po"]));
         check(&of("pods"), "/storageVersionHash", json!("xPOwRZ+Yhw8="));
         check(&of("pods/binding"), "/kind", json!("Binding"));
         check(&of("namespaces"), "/namespaced", json!(false));
-        let apps = api_resource_list(KINDS, "apps", "v1").unwrap();
+        let apps = api_resource_list(&kinds(), "apps", "v1").unwrap();
         check(&apps, "/resources/3/storageVersionHash", json!("8aSe+NMegvE="));
         check(&apps, "/resources/4/group", json!("autoscaling"));
     }
 
     #[test]
     fn aggregates_everything() {
-        let core = aggregated(KINDS, true, "v2");
+        let core = aggregated(&kinds(), true, "v2");
         check(&core, "/apiVersion", json!("apidiscovery.k8s.io/v2"));
         check(&core, "/items/0/versions/0/freshness", json!("Current"));
-        let apis = aggregated(KINDS, false, "v2beta1");
+        let apis = aggregated(&kinds(), false, "v2beta1");
         check(&apis, "/items/0/metadata/name", json!("apps"));
         check(&apis, "/items/0/versions/0/resources/2/subresources/0/responseKind/kind", json!("Scale"));
         let listed: usize = [&core, &apis]
@@ -282,7 +339,7 @@ mod tests {
 
     #[test]
     fn lists_reviews_beside_the_kinds() {
-        let list = api_resource_list(KINDS, "authorization.k8s.io", "v1").unwrap();
+        let list = api_resource_list(&kinds(), "authorization.k8s.io", "v1").unwrap();
         check(&list, "/groupVersion", json!("authorization.k8s.io/v1"));
         check(
             &list,
@@ -291,7 +348,7 @@ mod tests {
                 "kind": "LocalSubjectAccessReview", "verbs": ["create"]}),
         );
         let names = |group| {
-            let list = api_resource_list(KINDS, group, "v1").unwrap();
+            let list = api_resource_list(&kinds(), group, "v1").unwrap();
             list["resources"]
                 .as_array()
                 .unwrap()

@@ -248,7 +248,8 @@ impl<'a> Draft<'a> {
             && !new.holds_itself();
         let namespace = meta.namespace.clone().unwrap_or_default();
         let mut json = new.encode().map_err(Status::internal)?;
-        if empty::holds_any(&json) {
+        // What a custom object holds, its schema has said.
+        if kind.custom.is_none() && empty::holds_any(&json) {
             let kept = empty::pruned(kind, serde_json::from_slice(&json).map_err(Status::internal)?);
             // Through the type again, so that the fields have their one order.
             self.object = kind.read(&serde_json::to_vec(&kept).map_err(Status::internal)?)?;

@@ -78,6 +78,14 @@ pub fn decode_value<T: DeserializeOwned>(
     Ok((decoded, judged(kind, problems, strictness)?))
 }
 
+/// Decodes a text of which no type is known.
+///
+/// # Errors
+/// `BadRequest` where it is not JSON.
+pub(crate) fn value(kind: &Kind, bytes: &[u8]) -> status::Result<Value> {
+    serde_json::from_slice(bytes).map_err(|error| undecodable_text(kind, bytes, &error))
+}
+
 /// Decodes a text; the second part are its unknown fields. There is one decoder for all kinds: a closure of this generic function's own
 /// would be another type for each of them, and all the types below would be compiled for each.
 fn tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>), serde_json::Error> {
@@ -95,7 +103,8 @@ fn note_in(problems: &mut Vec<String>) -> Notes<'_> {
     Box::new(|path| unknown(problems, &path.to_string()))
 }
 
-fn judged(kind: &Kind, problems: Vec<String>, strictness: Strictness) -> status::Result<Vec<String>> {
+/// What becomes of the unknown and duplicate fields that were found: warnings, or a refusal.
+pub(crate) fn judged(kind: &Kind, problems: Vec<String>, strictness: Strictness) -> status::Result<Vec<String>> {
     match strictness {
         Strictness::Ignore => Ok(Vec::new()),
         Strictness::Warn => Ok(problems),

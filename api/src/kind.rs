@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::custom::{Custom, record as custom};
 use crate::draft::{Draft, Object};
 use crate::field::Errors;
 use crate::head::{Head, HeadError};
@@ -22,7 +23,7 @@ use crate::status::{self, Status};
 use crate::table::Column;
 
 /// Whether objects of a kind live in a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     Cluster,
     Namespaced,
@@ -178,6 +179,11 @@ pub struct Conversion {
 /// An object as a client sent it, with what is to be said about its fields.
 pub(crate) type Decoded = status::Result<(Box<dyn Object>, Vec<String>)>;
 
+/// Decodes what a client sent.
+pub(crate) type Decode = fn(&Kind, Body<'_>, Strictness) -> Decoded;
+/// Decodes what the server has encoded.
+pub(crate) type Read = fn(&Kind, &[u8]) -> serde_json::Result<Box<dyn Object>>;
+
 /// The erased record the server works with.
 #[derive(Clone)]
 pub struct Kind {
@@ -198,12 +204,14 @@ pub struct Kind {
     pub orphans_dependents: bool,
     /// Where another kind of the list holds the stored form (events of `events.k8s.io` are stored as core events).
     pub conversion: Option<Conversion>,
+    /// What it is at the moment, where a CustomResourceDefinition has made it.
+    pub custom: Option<&'static Custom>,
     /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
     pub schema: fn() -> schemars::Schema,
     /// Which names its objects may have.
     pub name_rule: NameRule,
-    decode: fn(&Kind, Body<'_>, Strictness) -> Decoded,
-    read: fn(&[u8]) -> serde_json::Result<Box<dyn Object>>,
+    decode: Decode,
+    read: Read,
 }
 
 impl std::fmt::Debug for Kind {
@@ -233,10 +241,36 @@ impl Kind {
             returns_deleted: T::RETURNS_DELETED,
             orphans_dependents: T::ORPHANS_DEPENDENTS,
             conversion: None,
+            custom: None,
             schema: schema_of::<T>,
             name_rule: T::NAME_RULE,
             decode: decode::<T>,
             read: read::<T>,
+        }
+    }
+
+    /// The record of a custom kind.
+    pub(crate) fn custom(parts: custom::Parts) -> Self {
+        Kind {
+            group: parts.group,
+            version: parts.version,
+            kind: parts.kind,
+            names: parts.names,
+            scope: parts.scope,
+            subs: parts.subs,
+            fields: parts.fields,
+            columns: &[],
+            stored_as: parts.stored_as,
+            unconditional_update: false,
+            create_on_update: false,
+            returns_deleted: false,
+            orphans_dependents: false,
+            conversion: None,
+            custom: Some(parts.custom),
+            schema: || schemars::json_schema!({"type": "object"}),
+            name_rule: NameRule::Subdomain,
+            decode: parts.decode,
+            read: parts.read,
         }
     }
 
@@ -255,6 +289,11 @@ impl Kind {
     /// Whether its objects live in a namespace.
     pub fn namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
+    }
+
+    /// Whether its objects may be stored in another form than the one they are served in.
+    pub fn is_converted(&self) -> bool {
+        self.conversion.is_some() || self.custom.is_some()
     }
 
     /// Whether it has this subresource.
@@ -306,7 +345,8 @@ impl Kind {
     /// # Errors
     /// When the bytes are no object of this kind.
     pub fn read(&self, json: &[u8]) -> status::Result<Box<dyn Object>> {
-        (self.read)(json).map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", self.kind)))
+        (self.read)(self, json)
+            .map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", self.kind)))
     }
 
     /// The head of one stored object.
@@ -319,12 +359,12 @@ impl Kind {
 
     /// How long deletion of this object waits unless the client says otherwise, in seconds; none deletes at once.
     pub fn grace_period_seconds(&self, json: &[u8]) -> Option<i64> {
-        (self.read)(json).ok()?.waits_seconds()
+        (self.read)(self, json).ok()?.waits_seconds()
     }
 
     /// Whether this object holds itself, besides by `metadata.finalizers`, so that a deletion may only mark it.
     pub fn held(&self, json: &[u8]) -> bool {
-        (self.read)(json).is_ok_and(|it| it.holds_itself())
+        (self.read)(self, json).is_ok_and(|it| it.holds_itself())
     }
 }
 
@@ -340,6 +380,6 @@ fn decode<T: Strategy + Send + Sync>(kind: &Kind, new: Body<'_>, strictness: Str
     Ok((Box::new(object), warnings))
 }
 
-fn read<T: Strategy + Send + Sync>(json: &[u8]) -> serde_json::Result<Box<dyn Object>> {
+fn read<T: Strategy + Send + Sync>(_kind: &Kind, json: &[u8]) -> serde_json::Result<Box<dyn Object>> {
     Ok(Box::new(serde_json::from_slice::<T>(json)?))
 }

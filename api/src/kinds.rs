@@ -43,6 +43,8 @@ mod volume_attachment;
 mod priority_class;
 mod runtime_class;
 
+mod custom_resource_definition;
+
 mod lease;
 
 mod endpoint_slice;
@@ -59,6 +61,8 @@ use k8s_openapi::api::{
     apps, batch, coordination, core, discovery, events, networking, node as node_api, rbac as rbac_api, scheduling,
     storage,
 };
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 
 use crate::kind::Kind;
 
@@ -100,6 +104,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<storage::v1::CSIStorageCapacity>(),
     Kind::of::<storage::v1::StorageClass>(),
     Kind::of::<storage::v1::VolumeAttachment>(),
+    Kind::of::<apiextensions::v1::CustomResourceDefinition>(),
 ];
 
 #[cfg(test)]

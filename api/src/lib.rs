@@ -16,6 +16,7 @@ pub mod selector;
 pub mod head;
 pub mod meta;
 
+pub mod custom;
 pub mod draft;
 pub mod json;
 pub mod kind;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::kind::Kind;
 use crate::kinds::KINDS;
 use crate::list_types::{self, List, Rule};
+use crate::openapi::schema;
 
 /// Where in the graph a type stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,11 +149,7 @@ impl Types {
     /// The shape of a kind's objects.
     pub fn root(&self, kind: &Kind) -> Shape {
         // The schema's name is costly to ask for; the kinds' names are regular but for the package.
-        let package = match kind.group {
-            "" => "core",
-            group => group.split('.').next().unwrap_or(group),
-        };
-        let name = format!("io.k8s.api.{package}.{}.{}", kind.version, kind.kind);
+        let name = schema::name_of(kind);
         self.by_name.get(name.as_str()).map_or(Shape::Scalar, |id| Shape::Object(*id))
     }
 

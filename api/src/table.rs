@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::custom::{Custom, Served};
 use crate::duration;
 use crate::head::HeadError;
 use crate::kind::Kind;
@@ -23,7 +24,10 @@ use crate::status::{self, Status};
 pub enum Cell {
     Text(String),
     Number(i64),
+    Fraction(f64),
     Flag(bool),
+    /// Nothing, which `kubectl` shows as `<none>`.
+    Empty,
     /// The time since then, in `kubectl`'s short form; `<unknown>` if there is none.
     Since(Option<Timestamp>),
     /// A text and, in brackets, how long ago: `3 (5m ago)`.
@@ -81,7 +85,9 @@ pub fn render(cell: &Cell, now: Timestamp) -> Value {
     match cell {
         Cell::Text(text) => Value::from(text.as_str()),
         Cell::Number(number) => Value::from(*number),
+        Cell::Fraction(number) => Value::from(*number),
         Cell::Flag(flag) => Value::from(*flag),
+        Cell::Empty => Value::Null,
         Cell::Since(None) => Value::from("<unknown>"),
         Cell::Since(Some(then)) => Value::from(since(*then, now)),
         Cell::TextAgo(text, then) => Value::from(format!("{text} ({} ago)", since(*then, now))),
@@ -112,11 +118,14 @@ impl Row {
         if kind.name_comes_first() {
             text.push_str(&object["metadata"]["name"].to_string());
         }
-        for (at, column) in kind.columns.iter().enumerate() {
+        let custom = kind.custom.map(Custom::now);
+        let own = kind.columns.iter().map(|it| (it.cell)(object));
+        let defined = custom.iter().flat_map(|it| &it.version().columns).map(|it| it.cell(object));
+        for (at, cell) in own.chain(defined).enumerate() {
             if at > 0 || kind.name_comes_first() {
                 text.push(',');
             }
-            match (column.cell)(object) {
+            match cell {
                 Cell::Since(Some(then)) => {
                     text.push('"');
                     pieces.push(Piece::Fixed(std::mem::take(&mut text).into()));
@@ -202,6 +211,9 @@ impl ListMeta<'_> {
 
 /// The encoded `columnDefinitions` of a kind's tables: made at first use, because descriptions come from the kind's schema, and kept.
 pub fn column_definitions(kind: &Kind) -> Arc<str> {
+    if let Some(custom) = kind.custom {
+        return custom_definitions(&custom.now()).to_string().into();
+    }
     type Key = (&'static str, &'static str, &'static str, usize);
     static MADE: LazyLock<RwLock<HashMap<Key, Arc<str>>>> = LazyLock::new(RwLock::default);
     // The columns themselves belong to the key, for a custom kind may get others.
@@ -212,6 +224,19 @@ pub fn column_definitions(kind: &Kind) -> Arc<str> {
         MADE.write().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
         made
     })
+}
+
+/// What a definition says of its columns, behind the name.
+fn custom_definitions(it: &Served) -> Value {
+    const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+    let name =
+        serde_json::json!({"name": "Name", "type": "string", "format": "name", "description": NAME, "priority": 0});
+    let columns = it.version().columns.iter().map(|it| {
+        serde_json::json!({
+            "name": it.name, "type": it.of, "format": it.format, "description": it.description, "priority": it.priority,
+        })
+    });
+    std::iter::once(name).chain(columns).collect()
 }
 
 fn definitions(kind: &Kind) -> Value {

@@ -10,11 +10,12 @@ pub mod object;
 pub mod ring;
 pub mod table;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use orlop_api::kind::Kind;
 use orlop_api::kinds::KINDS;
 use orlop_api::status::{self, Reason, Status};
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub use object::Object;
 pub use ring::Event;
 pub use table::{Snapshot, Table};
+
+use crate::registry::{self, Changed, Registry};
 
 /// How long a read waits for a revision that the cache has not reached (kube-apiserver's `blockTimeout`).
 const WAIT_MAX: Duration = Duration::from_secs(3);
@@ -42,6 +45,10 @@ pub trait Observer: Send + Sync {
 /// All tables.
 pub struct Cache {
     tables: Vec<Arc<Table>>,
+    /// The tables of custom kinds, by their place below `/registry/`: `example.com/crontabs`.
+    custom: ArcSwap<BTreeMap<&'static str, Arc<Table>>>,
+    registry: Arc<Registry>,
+    observers: Arc<[Arc<dyn Observer>]>,
     /// The tables by the first segment behind `/registry/`; some share it (`services/specs`, `services/endpoints`).
     by_segment: HashMap<&'static str, Vec<usize>>,
     by_stored: HashMap<&'static str, usize>,
@@ -80,6 +87,9 @@ impl Cache {
             by_segment.entry(kind.stored_as.split('/').next().unwrap_or_default()).or_default().push(at);
         }
         Cache {
+            custom: ArcSwap::default(),
+            registry: Arc::default(),
+            observers: observers.clone(),
             tables: stored.into_iter().map(|kind| Arc::new(Table::new(kind, observers.clone()))).collect(),
             by_segment,
             by_stored,
@@ -91,21 +101,73 @@ impl Cache {
     }
 
     /// The table that holds the objects of this kind.
-    pub fn table(&self, kind: &Kind) -> &Arc<Table> {
-        let at = self.by_stored.get(kind.stored_as).expect("every kind of the registry has a table");
-        &self.tables[*at]
+    pub fn table(&self, kind: &'static Kind) -> Arc<Table> {
+        if let Some(at) = self.by_stored.get(kind.stored_as) {
+            return self.tables[*at].clone();
+        }
+        // Its definition may have gone a moment ago; then there are no objects.
+        let custom = self.custom.load().get(kind.stored_as).cloned();
+        custom.unwrap_or_else(|| Arc::new(Table::closed(kind)))
     }
 
     /// All tables.
-    pub fn tables(&self) -> &[Arc<Table>] {
-        &self.tables
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        self.tables.iter().chain(self.custom.load().values()).cloned().collect()
+    }
+
+    /// The kinds whose objects it may hold.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// The table in which the object under a store's key belongs.
-    pub fn table_of_key(&self, key: &str) -> Option<&Arc<Table>> {
+    pub fn table_of_key(&self, key: &str) -> Option<Arc<Table>> {
+        self.built_in_table_of_key(key).cloned().or_else(|| {
+            let rest = key.strip_prefix("/registry/")?;
+            let group = rest.find('/')?;
+            let end = group + 1 + rest[group + 1..].find('/')?;
+            self.custom.load().get(&rest[..end]).cloned()
+        })
+    }
+
+    /// The same, if the object's kind is built in.
+    pub(crate) fn built_in_table_of_key(&self, key: &str) -> Option<&Arc<Table>> {
         let rest = key.strip_prefix("/registry/")?;
         let tables = self.by_segment.get(rest.split('/').next()?)?;
         tables.iter().map(|at| &self.tables[*at]).find(|it| key.starts_with(it.prefix()))
+    }
+
+    /// Makes and closes tables as the definitions say that it holds; gives those that are new, and have yet to be filled. For the feed only.
+    pub(crate) fn follow_definitions(&self) -> Vec<Arc<Table>> {
+        let (group, kind) = registry::DEFINITIONS;
+        let Some(definitions) = registry::named(group, kind) else { return Vec::new() };
+        let changed = self.registry.follow(self.table(definitions).snapshot().iter());
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let mut fresh = Vec::new();
+        let mut tables = BTreeMap::clone(&self.custom.load());
+        let mut closed = Vec::new();
+        for it in changed {
+            match it {
+                Changed::Gone(place) => closed.extend(tables.remove(place)),
+                Changed::Held(kind) => match tables.remove(kind.stored_as) {
+                    Some(old) => {
+                        tables.insert(kind.stored_as, Arc::new(old.of_kind(kind)));
+                        closed.push(old);
+                    }
+                    None => {
+                        let made = Arc::new(Table::new(kind, self.observers.clone()));
+                        fresh.push(made.clone());
+                        tables.insert(kind.stored_as, made);
+                    }
+                },
+            }
+        }
+        self.custom.store(Arc::new(tables));
+        // Who watches ends, and finds the new table when it comes again.
+        closed.iter().for_each(|it| it.close());
+        fresh
     }
 
     /// One object in the form of `kind`, as of the last batch.
@@ -161,7 +223,7 @@ impl Cache {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(SNAPSHOT_AGE_MAX) => {}
             }
-            for table in &self.tables {
+            for table in self.tables() {
                 table.forget_kept(SNAPSHOT_AGE_MAX);
             }
         }

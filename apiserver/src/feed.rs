@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use orlop_store::{Batch, Revision, Store, StoreError};
+use orlop_store::{Batch, Entry, Revision, Store, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Object, Table};
+use crate::registry;
 
 /// Everything that is an object.
 const PREFIX: &str = "/registry/";
@@ -97,7 +98,7 @@ async fn catch_up(store: &dyn Store, cache: &Cache, at: Revision, goal: Revision
             let ended = || StoreError::Unavailable { reason: "the watch ended".to_owned(), unknown: false };
             let batch = batches.next().await.ok_or_else(ended)??;
             reached = batch.revision;
-            apply(cache, batch, &mut wakes);
+            apply(store, cache, batch, &mut wakes).await;
         }
         wakes.send();
         Ok(())
@@ -114,29 +115,68 @@ async fn catch_up(store: &dyn Store, cache: &Cache, at: Revision, goal: Revision
 /// Fills the cache from a list of the store, as it was at a revision or as it is now; gives the revision at which it was taken.
 async fn list(store: &dyn Store, cache: &Cache, mut at: Option<Revision>) -> Result<Revision, StoreError> {
     let mut found: BTreeMap<String, Vec<Arc<Object>>> = BTreeMap::new();
+    // Objects of custom kinds may stand before the definitions by which they are read.
+    let mut custom = Vec::new();
     let mut after = None;
     let revision = loop {
         let page = store.range(PREFIX, after.as_deref(), PAGE, at).await?;
         at = Some(page.revision);
         after = page.entries.last().map(|it| it.key.to_string());
         for entry in page.entries {
-            let Some(table) = table_of(cache, &entry.key) else { continue };
-            let object = Object::stored(table.kind(), entry.key.clone(), entry.modified.0, &entry.value);
-            match object {
-                Ok(object) => found.entry(table.prefix().to_owned()).or_default().push(Arc::new(object)),
-                Err(error) => undecodable(cache, &entry.key, &error),
+            match cache.built_in_table_of_key(&entry.key) {
+                None => custom.push(entry),
+                Some(table) => sort(cache, table, entry, &mut found),
             }
         }
         if !page.more {
             break page.revision;
         }
     };
-    for table in cache.tables() {
+    for definitions in cache.tables().iter().filter(|it| is_definitions(it)) {
+        definitions.replace(found.remove(definitions.prefix()).unwrap_or_default(), revision.0);
+        definitions.wake();
+        cache.follow_definitions();
+    }
+    for entry in custom {
+        if let Some(table) = table_of(cache, &entry.key) {
+            sort(cache, &table, entry, &mut found);
+        }
+    }
+    for table in cache.tables().iter().filter(|it| !is_definitions(it)) {
         table.replace(found.remove(table.prefix()).unwrap_or_default(), revision.0);
         table.wake();
     }
     cache.publish(revision.0);
     Ok(revision)
+}
+
+/// Puts an entry to those of its table.
+fn sort(cache: &Cache, table: &Table, entry: Entry, found: &mut BTreeMap<String, Vec<Arc<Object>>>) {
+    match Object::stored(table.kind(), entry.key.clone(), entry.modified.0, &entry.value) {
+        Ok(object) => found.entry(table.prefix().to_owned()).or_default().push(Arc::new(object)),
+        Err(error) => undecodable(cache, &entry.key, &error),
+    }
+}
+
+/// Whether what stands in a table makes other tables.
+fn is_definitions(table: &Table) -> bool {
+    (table.kind().group, table.kind().kind) == registry::DEFINITIONS
+}
+
+/// Fills the table of a definition that is new with what the store holds already: what was left behind when an earlier definition of the same
+/// name went away. There is hardly ever anything.
+async fn fill(store: &dyn Store, cache: &Cache, table: &Table, at: Revision) {
+    match store.range(table.prefix(), None, 0, Some(at)).await {
+        Ok(page) => {
+            let mut found = BTreeMap::new();
+            page.entries.into_iter().for_each(|it| sort(cache, table, it, &mut found));
+            table.replace(found.remove(table.prefix()).unwrap_or_default(), at.0);
+        }
+        Err(error) => {
+            tracing::warn!(prefix = table.prefix(), %error, "what the store holds of a new kind cannot be listed");
+            table.replace(Vec::new(), at.0);
+        }
+    }
 }
 
 async fn follow(store: &dyn Store, cache: &Cache, mut at: Revision, shutdown: &CancellationToken) {
@@ -191,7 +231,7 @@ async fn until_broken(store: &dyn Store, cache: &Cache, at: &mut Revision) -> St
         match batch {
             Some(Ok(batch)) => {
                 *at = batch.revision;
-                apply(cache, batch, &mut wakes);
+                apply(store, cache, batch, &mut wakes).await;
                 wakes.send_if_due(cache.watchers());
             }
             Some(Err(error)) => {
@@ -207,8 +247,9 @@ async fn until_broken(store: &dyn Store, cache: &Cache, at: &mut Revision) -> St
 }
 
 /// Applies one batch, and publishes its revision.
-fn apply(cache: &Cache, batch: Batch, wakes: &mut Wakes) {
+async fn apply(store: &dyn Store, cache: &Cache, batch: Batch, wakes: &mut Wakes) {
     let mut events = batch.events.into_iter().peekable();
+    let mut fresh = Vec::new();
     while let Some(event) = events.next() {
         let Some(table) = table_of(cache, &event.key) else { continue };
         // What follows for the same table goes in together, under one lock.
@@ -231,12 +272,18 @@ fn apply(cache: &Cache, batch: Batch, wakes: &mut Wakes) {
             next = events.next_if(|it| it.key.starts_with(table.prefix()));
         }
         table.apply(changes);
-        wakes.add(table);
+        wakes.add(&table);
+        if is_definitions(&table) {
+            fresh.extend(cache.follow_definitions());
+        }
+    }
+    for table in &fresh {
+        fill(store, cache, table, batch.revision).await;
     }
     cache.publish(batch.revision.0);
 }
 
-fn table_of<'a>(cache: &'a Cache, key: &str) -> Option<&'a Arc<Table>> {
+fn table_of(cache: &Cache, key: &str) -> Option<Arc<Table>> {
     let table = cache.table_of_key(key);
     if table.is_none() {
         tracing::warn!(%key, "the store holds an object of a kind that this server does not know");

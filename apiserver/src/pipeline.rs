@@ -70,7 +70,7 @@ impl Pipeline {
         let begun = Instant::now();
         let (head, body) = request.into_parts();
         let peer = head.extensions.get::<Arc<Peer>>().cloned().unwrap_or_default();
-        let request = match Request::parse(head) {
+        let request = match Request::parse(head, self.inner.core.cache.registry()) {
             Ok(request) => request,
             // Nobody is told more than that before it is known who asks.
             Err(status) => return present::failure(&status, &Accept::default(), false),

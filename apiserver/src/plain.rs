@@ -1,20 +1,17 @@
 //! The paths that are no resources: health, version, metrics, discovery and OpenAPI documents.
 
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
-use orlop_api::kinds::KINDS;
 use orlop_api::status::{self, Status};
 use orlop_api::{discovery, openapi};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::core::Core;
 use crate::fairness::Fairness;
 use crate::metrics::Metrics;
 use crate::present::{self, Response};
+use crate::registry::Kinds;
 use crate::request::Request;
 use crate::request::accept::Form;
 
@@ -43,10 +40,11 @@ impl Plain {
         if !matches!(request.method, Method::GET | Method::HEAD) {
             return Err(Status::method_not_allowed());
         }
+        let kinds = core.cache.registry().kinds();
         let path = request.path.trim_end_matches('/');
         let segments: Vec<&str> = path.split('/').filter(|it| !it.is_empty()).collect();
         match segments.as_slice() {
-            [] => json_of(request, &paths()),
+            [] => json_of(request, &paths(&kinds)),
             [check @ ("livez" | "readyz" | "healthz"), rest @ ..] => health(core, request, check, rest).await,
             ["version"] => json_of(request, &version()),
             ["metrics"] => {
@@ -54,19 +52,19 @@ impl Plain {
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 Ok(present::with_type(StatusCode::OK, content_type, text))
             }
-            ["openapi", "v2"] => Ok(openapi_v2(request)),
-            ["openapi", "v3"] => Ok(document(request, openapi::v3_index(), "application/json")),
+            ["openapi", "v2"] => Ok(openapi_v2(request, &kinds)),
+            ["openapi", "v3"] => Ok(document(request, kinds.documents.v3_index(), "application/json")),
             ["openapi", "v3", rest @ ..] => {
-                let found = openapi::v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
-                Ok(document(request, found, "application/json"))
+                let found = kinds.documents.v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
+                Ok(document(request, &found, "application/json"))
             }
-            ["api"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, true)),
-            ["apis"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, false)),
-            ["api"] => json_of(request, &discovery::api_versions(KINDS, &self.address)),
-            ["apis"] => json_of(request, &discovery::api_group_list(KINDS)),
-            ["api", version] => found(request, discovery::api_resource_list(KINDS, "", version)),
-            ["apis", group] => found(request, discovery::api_group(KINDS, group)),
-            ["apis", group, version] => found(request, discovery::api_resource_list(KINDS, group, version)),
+            ["api"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, &kinds, true)),
+            ["apis"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, &kinds, false)),
+            ["api"] => json_of(request, &discovery::api_versions(&kinds.all, &self.address)),
+            ["apis"] => json_of(request, &discovery::api_group_list(&kinds.all)),
+            ["api", version] => found(request, discovery::api_resource_list(&kinds.all, "", version)),
+            ["apis", group] => found(request, discovery::api_group(&kinds.all, group)),
+            ["apis", group, version] => found(request, discovery::api_resource_list(&kinds.all, group, version)),
             _ => Err(Status::no_such_path()),
         }
     }
@@ -81,8 +79,8 @@ fn json_of(request: &Request, value: &Value) -> status::Result<Response> {
 }
 
 /// The paths that the root lists.
-fn paths() -> Value {
-    let groups = discovery::groups(KINDS);
+fn paths(kinds: &Kinds) -> Value {
+    let groups = discovery::groups(&kinds.all);
     let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
     for (group, versions) in groups {
         if group.is_empty() {
@@ -182,12 +180,12 @@ fn text(code: StatusCode, body: String) -> Response {
 }
 
 /// `/openapi/v2`: as the protobuf that kubectl asks for, or as JSON.
-fn openapi_v2(request: &Request) -> Response {
+fn openapi_v2(request: &Request, kinds: &Kinds) -> Response {
     let asked = request.headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
     let protobuf = asked.into_iter().any(|it| it.contains(openapi::V2_PROTOBUF_ASKED));
     match protobuf {
-        true => document(request, openapi::v2_protobuf(), openapi::V2_PROTOBUF),
-        false => document(request, openapi::v2(), "application/json"),
+        true => document(request, kinds.documents.v2_protobuf(), openapi::V2_PROTOBUF),
+        false => document(request, kinds.documents.v2(), "application/json"),
     }
 }
 
@@ -195,19 +193,13 @@ fn document(request: &Request, it: &openapi::Document, content_type: &'static st
     cached(request, &it.body, &it.etag, content_type)
 }
 
-/// `/api` and `/apis` in one document each; made once, for the kinds never change.
-fn aggregated(request: &Request, core: bool) -> Response {
-    static MADE: [OnceLock<(Bytes, String)>; 4] = [const { OnceLock::new() }; 4];
-    let (version, content_type) = match request.accept.beta {
-        true => ("v2beta1", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"),
-        false => ("v2", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"),
+/// `/api` and `/apis` in one document each.
+fn aggregated(request: &Request, kinds: &Kinds, core: bool) -> Response {
+    let content_type = match request.accept.beta {
+        true => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+        false => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
     };
-    let at = usize::from(core) * 2 + usize::from(request.accept.beta);
-    let (body, etag) = MADE[at].get_or_init(|| {
-        let body = Bytes::from(discovery::aggregated(KINDS, core, version).to_string());
-        let etag = Sha256::digest(&body).iter().map(|it| format!("{it:02X}")).collect();
-        (body, etag)
-    });
+    let (body, etag) = kinds.aggregated(core, request.accept.beta);
     cached(request, body, etag, content_type)
 }
 

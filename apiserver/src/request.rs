@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use orlop_api::kind::Kind;
 use orlop_api::status;
 
-use crate::registry;
+use crate::registry::Registry;
 use accept::Accept;
 use options::Options;
 use path::Path;
@@ -104,11 +104,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Reads the head of a request.
+    /// Reads the head of a request to a server that has these kinds.
     ///
     /// # Errors
     /// `BadRequest` for selectors that cannot be read, `NotAcceptable` for forms nobody can give, `MethodNotAllowed`.
-    pub fn parse(head: http::request::Parts) -> status::Result<Self> {
+    pub fn parse(head: http::request::Parts, registry: &Registry) -> status::Result<Self> {
         let query = head.uri.query().unwrap_or_default().to_owned();
         let full = head.uri.path().to_owned();
         let path = Path::parse(&full)?;
@@ -143,7 +143,7 @@ impl Request {
         if path.legacy_watch && !name.is_empty() {
             options.field_selector = format!("metadata.name={name}");
         }
-        let kind = registry::find(&path.group, &path.version, &path.resource);
+        let kind = registry.find(&path.group, &path.version, &path.resource);
         let many = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
         let selection = match kind {
             Some(kind) if many => Selection::parse(kind, &options.label_selector, &options.field_selector)?,

@@ -32,6 +32,8 @@ fn row(plural: &str, change: Value, expected: &str) {
         Cell::Text(text) | Cell::TextAgo(text, _) => text,
         Cell::Number(number) => number.to_string(),
         Cell::Flag(flag) => flag.to_string(),
+        Cell::Fraction(number) => number.to_string(),
+        Cell::Empty => String::new(),
         Cell::Since(_) => "ago".to_owned(),
     };
     let cells: Vec<String> =

@@ -80,9 +80,16 @@ impl Message {
 /// The encoded document.
 pub fn document(json: &Value) -> Vec<u8> {
     let info = Message::default().text(1, &json["info"]["title"]).text(2, &json["info"]["version"]);
+    let mut out = Message::default().text(1, &json["swagger"]).message(2, info).0;
+    out.extend(entries(json));
+    out
+}
+
+/// The paths and types of a document, encoded to follow another document, to which they are added.
+pub fn entries(json: &Value) -> Vec<u8> {
     let paths = Message::default().named(2, &json["paths"], path_item);
     let definitions = Message::default().named(1, &json["definitions"], schema);
-    Message::default().text(1, &json["swagger"]).message(2, info).message(8, paths).message(9, definitions).0
+    Message::default().message(8, paths).message(9, definitions).0
 }
 
 /// Any value, as YAML, of which JSON is a part.

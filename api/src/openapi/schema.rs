@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::{authentication, autoscaling, core};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Status};
 use serde_json::{Map, Value, json};
 
+use super::custom;
 use crate::kind::{Kind, Sub};
 use crate::list_types::{self, KEY_DEFAULTS, List};
 use crate::review::Review;
@@ -30,7 +31,7 @@ impl Form {
     }
 }
 
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+pub(super) const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 /// What answers a mistake, or a deletion.
 pub const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 /// The body of a deletion.
@@ -44,13 +45,20 @@ pub const BINDING: &str = "io.k8s.api.core.v1.Binding";
 /// The `token` subresource.
 pub const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 
+/// Where the types of definitions are: not with the others.
+const APIEXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions";
+
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 
 /// The name of a kind's schema: `io.k8s.api.apps.v1.Deployment`.
 pub fn name_of(kind: &Kind) -> String {
+    if kind.custom.is_some() {
+        return custom::name_of(kind);
+    }
     let package = match kind.group {
         "" => "core",
+        "apiextensions.k8s.io" => return format!("{APIEXTENSIONS}.{}.{}", kind.version, kind.kind),
         group => group.split('.').next().unwrap_or(group),
     };
     format!("io.k8s.api.{package}.{}.{}", kind.version, kind.kind)
@@ -80,8 +88,13 @@ pub fn schemas(kinds: &[&Kind], reviews: &[&Review], form: Form) -> BTreeMap<Str
     for review in reviews {
         collect((review.schema)());
     }
+    if kinds.iter().any(|it| it.custom.is_some()) {
+        collect(schemars::schema_for!(ObjectMeta));
+    }
     for kind in kinds {
-        collect((kind.schema)());
+        if kind.custom.is_none() {
+            collect((kind.schema)());
+        }
         for sub in kind.subs {
             match sub {
                 Sub::Scale => collect(schemars::schema_for!(autoscaling::v1::Scale)),
@@ -104,6 +117,9 @@ pub fn schemas(kinds: &[&Kind], reviews: &[&Review], form: Form) -> BTreeMap<Str
     mark(&mut out, TOKEN_REQUEST, ("authentication.k8s.io", "v1", "TokenRequest"));
     for review in reviews {
         mark(&mut out, &name_of_review(review), (review.group, review.version, review.kind));
+    }
+    for kind in kinds.iter().filter(|it| it.custom.is_some()) {
+        out.insert(name_of(kind), custom::schema_of(kind, form));
     }
     for kind in kinds {
         mark(&mut out, &name_of(kind), (kind.group, kind.version, kind.kind));
@@ -142,7 +158,7 @@ fn list_of(kind: &Kind, item: &Value, form: Form) -> Value {
 }
 
 /// A reference beside which a description may stand.
-fn plain_reference(name: &str, form: Form) -> Value {
+pub(super) fn plain_reference(name: &str, form: Form) -> Value {
     match form {
         Form::V2 => form.reference(name),
         Form::V3 => json!({"allOf": [form.reference(name)]}),
@@ -165,6 +181,10 @@ fn named(name: &str, schema: Value, form: Form) -> Value {
             return json!({"description": description, "format": "int-or-string", "oneOf": either});
         }
         _ => {}
+    }
+    if name.strip_prefix(APIEXTENSIONS).is_some_and(|it| it.contains(".JSON") && !it.ends_with(".JSONSchemaProps")) {
+        // What may be of several types has none.
+        return json!({ "description": description });
     }
     let mut out = convert(schema, form);
     if let Some(fields) = out.get_mut("properties").and_then(Value::as_object_mut) {

@@ -9,10 +9,9 @@ use crate::kind::Kind;
 use crate::patch::PatchType;
 use crate::review::{REVIEWS, Review};
 
-/// The document of all kinds.
-pub fn document(kinds: &[Kind]) -> Value {
-    let kinds: Vec<&Kind> = kinds.iter().collect();
-    let reviews: Vec<&Review> = REVIEWS.iter().collect();
+/// The document of these kinds, and of the reviews if asked for.
+pub fn document(kinds: &[&'static Kind], with_reviews: bool) -> Value {
+    let reviews: Vec<&Review> = REVIEWS.iter().filter(|_| with_reviews).collect();
     let mut paths: Map<String, Value> = Map::new();
     let of_reviews = reviews.iter().map(|it| operations::of_review(it));
     for operation in kinds.iter().flat_map(|it| operations::of(it)).chain(of_reviews) {
@@ -23,7 +22,7 @@ pub fn document(kinds: &[Kind]) -> Value {
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "definitions": schema::schemas(&kinds, &reviews, Form::V2),
+        "definitions": schema::schemas(kinds, &reviews, Form::V2),
     })
 }
 

@@ -12,8 +12,8 @@ use crate::review::{REVIEWS, Review};
 const MEDIA_TYPES: [&str; 2] = ["application/json", "application/yaml"];
 
 /// The document of one group version.
-pub fn document(kinds: &[Kind], group: &str, version: &str) -> Value {
-    let kinds: Vec<&Kind> = kinds.iter().filter(|it| it.group == group && it.version == version).collect();
+pub fn document(kinds: &[&'static Kind], group: &str, version: &str) -> Value {
+    let kinds: Vec<&Kind> = kinds.iter().copied().filter(|it| it.group == group && it.version == version).collect();
     let reviews: Vec<&Review> = REVIEWS.iter().filter(|it| it.group == group && it.version == version).collect();
     let mut paths: Map<String, Value> = Map::new();
     let of_reviews = reviews.iter().map(|it| operations::of_review(it));

@@ -211,6 +211,10 @@ mod tests {
             if name.ends_with("List") || name.ends_with("ListMeta") || name.contains(".Status") {
                 continue;
             }
+            // Definitions come as JSON: their schemas hold values of any type, which protobuf would carry as text.
+            if name.contains(".apiextensions.") {
+                continue;
+            }
             let message = names.get(&name).unwrap_or_else(|| panic!("no message {name}"));
             let fields = flattened(message);
             let ours: BTreeSet<&str> = fields.keys().copied().collect();
@@ -236,7 +240,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_message() {
-        for kind in KINDS {
+        for kind in KINDS.iter().filter(|it| it.group != "apiextensions.k8s.io") {
             assert!(of_kind(kind.kind, &kind.api_version()).is_some(), "{kind:?}");
         }
         assert!(of_kind("DeleteOptions", "apps/v1").is_some());

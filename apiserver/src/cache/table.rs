@@ -19,6 +19,9 @@ use super::{Object, Observer};
 /// How many snapshots are kept for the next pages of lists that are under way. Each costs what was superseded since.
 const KEPT_SNAPSHOTS_MAX: usize = 8;
 
+/// What watchers wait on, when nothing comes any more.
+const CLOSED: u64 = u64::MAX;
+
 type Map = OrdMap<Key, Arc<Object>>;
 
 /// All objects of a table as they were at one revision. Costs nothing to take.
@@ -86,6 +89,46 @@ impl std::fmt::Debug for Table {
 impl Table {
     pub(super) fn new(kind: &'static Kind, observers: Arc<[Arc<dyn Observer>]>) -> Self {
         Table { kind, prefix: kind.prefix(), state: RwLock::default(), wake: watch::Sender::new(0), observers }
+    }
+
+    /// The table of a kind whose definition has gone: it stays empty, and watches of it end at once.
+    pub(super) fn closed(kind: &'static Kind) -> Self {
+        let table = Table::new(kind, Vec::new().into());
+        table.close();
+        table
+    }
+
+    /// The same objects in a table of another kind, or of the same kind that reads objects in another way now. Watches may begin
+    /// where the last event left them.
+    pub(super) fn of_kind(&self, kind: &'static Kind) -> Table {
+        let made = Table::new(kind, self.observers.clone());
+        let before = self.snapshot();
+        let mut state = made.state.write();
+        for old in before.iter() {
+            match Object::served(kind, old.key.clone(), old.revision, old.json.clone()) {
+                Ok(object) => {
+                    state.index.change(kind, None, Some(&object));
+                    state.objects.insert(old.key.clone(), Arc::new(object));
+                }
+                Err(error) => {
+                    tracing::error!(key = %old.key, %error, "an object cannot be read any more; it is not served")
+                }
+            }
+        }
+        state.revision = before.revision;
+        state.ring.begin_at(before.revision);
+        drop(state);
+        made
+    }
+
+    /// Ends all watches, once they have told what happened until now.
+    pub(super) fn close(&self) {
+        self.wake.send_replace(CLOSED);
+    }
+
+    /// Whether the table is no longer kept up to date.
+    pub fn is_closed(&self) -> bool {
+        *self.wake.borrow() == CLOSED
     }
 
     fn tell(&self, old: Option<&Object>, new: Option<&Object>) {
@@ -249,8 +292,10 @@ impl Table {
     pub(crate) fn wake(&self) {
         let end = self.state.read().ring.end();
         self.wake.send_if_modified(|at| {
-            let risen = *at != end;
-            *at = end;
+            let risen = *at != end && *at != CLOSED;
+            if risen {
+                *at = end;
+            }
             risen
         });
     }

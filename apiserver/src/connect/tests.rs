@@ -74,7 +74,7 @@ fn authorized(user: &str, method: &str, path: &str) -> Authorized {
     let (head, ()) = http::Request::builder().method(method).uri(path).body(()).unwrap().into_parts();
     let identity = Some(Arc::new(Identity::new(user, &["system:masters", "system:nodes"])));
     let peer = Peer { identity, ..Peer::default() };
-    let known = stage::authenticate(Request::parse(head).unwrap(), &peer, &Believes).unwrap();
+    let known = stage::authenticate(Request::parse(head, &Default::default()).unwrap(), &peer, &Believes).unwrap();
     stage::authorize(known, &Policy::default()).unwrap()
 }
 

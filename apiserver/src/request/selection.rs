@@ -62,7 +62,7 @@ impl Selection {
     /// The term by which an index finds all objects that may be meant.
     pub fn term(&self, kind: &Kind) -> Option<Term> {
         // Other forms of a stored kind have fields of their own, which the index of its table does not know.
-        let by_field = (kind.conversion.is_none())
+        let by_field = (!kind.is_converted())
             .then(|| {
                 let mut fields = self.fields.requirements().iter().filter(|it| it.op == field::Op::Eq);
                 fields.find_map(|it| Index::field(kind, &it.path, &it.value))

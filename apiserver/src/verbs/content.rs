@@ -215,7 +215,7 @@ mod tests {
     #[track_caller]
     fn check(kind: &str, api_version: &str, body: &str, expected: Option<&str>) {
         let head = http::Request::builder().method("POST").uri("/api/v1/namespaces/d/pods").body(()).unwrap();
-        let request = Request::parse(head.into_parts().0).unwrap();
+        let request = Request::parse(head.into_parts().0, &Default::default()).unwrap();
         let got = object_of(&request, kind, api_version, body.as_bytes()).err().map(|it| it.message);
         assert_eq!(got.as_deref(), expected, "{body}");
     }

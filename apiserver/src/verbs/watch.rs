@@ -63,7 +63,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     let request = it.request();
     check(request)?;
     let options = &request.options;
-    let table = core.cache.table(kind).clone();
+    let table = core.cache.table(kind);
     let include = Include::parse(&options.include_object)?;
     let prefix = list::prefix(kind, request.object_namespace());
     let selection = request.selection.clone();
@@ -238,6 +238,9 @@ impl Watcher {
             }
             if !out.is_empty() {
                 return Some(out.into());
+            }
+            if self.table.is_closed() {
+                return None;
             }
             tokio::select! {
                 changed = self.wake.changed() => if changed.is_err() { return None },

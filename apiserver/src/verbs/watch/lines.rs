@@ -31,7 +31,7 @@ impl Lines {
     /// The line of an event, if it is one within the selection.
     pub fn event(&mut self, out: &mut Vec<u8>, event: &Event, selection: &Selection) {
         let kind = self.kind;
-        if kind.conversion.is_none() && selection.is_everything() && self.form == Form::Whole {
+        if !kind.is_converted() && selection.is_everything() && self.form == Form::Whole {
             // The common case: bytes and nothing else.
             match (&event.old, &event.new) {
                 (None, Some(new)) => line(out, "ADDED", &new.json),
@@ -48,7 +48,7 @@ impl Lines {
             (false, true, _, Some(new)) => self.object(out, "ADDED", &new),
             (true, true, _, Some(new)) => self.object(out, "MODIFIED", &new),
             (true, false, Some(old), _) => {
-                if kind.conversion.is_none() && self.form == Form::Whole {
+                if !kind.is_converted() && self.form == Form::Whole {
                     line(out, "DELETED", event.gone().map_or(b"{}", |it| &it[..]));
                 } else {
                     let gone = Object::served(kind, old.key.clone(), event.revision, old.at_revision(event.revision));
