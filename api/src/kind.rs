@@ -38,6 +38,8 @@ pub enum Sub {
     Finalize,
     Log,
     Token,
+    Approval,
+    Eviction,
 }
 
 impl Sub {
@@ -50,6 +52,8 @@ impl Sub {
             Sub::Finalize => "finalize",
             Sub::Log => "log",
             Sub::Token => "token",
+            Sub::Approval => "approval",
+            Sub::Eviction => "eviction",
         }
     }
 }
@@ -63,6 +67,8 @@ pub enum Part {
     Status,
     /// What `/finalize` owns: a namespace's `spec.finalizers`.
     Finalize,
+    /// What `/approval` owns: a certificate request's conditions.
+    Approval,
     /// What `/binding` owns: a pod's `spec.nodeName` and its `PodScheduled` condition.
     Binding,
 }

@@ -51,6 +51,8 @@ mod endpoint_slice;
 
 mod event_v1;
 
+mod certificate_signing_request;
+
 mod cluster_role;
 mod cluster_role_binding;
 mod rbac;
@@ -58,8 +60,8 @@ mod role;
 mod role_binding;
 
 use k8s_openapi::api::{
-    apps, batch, coordination, core, discovery, events, networking, node as node_api, rbac as rbac_api, scheduling,
-    storage,
+    apps, batch, certificates, coordination, core, discovery, events, networking, node as node_api, rbac as rbac_api,
+    scheduling, storage,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
@@ -88,6 +90,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<apps::v1::StatefulSet>(),
     Kind::of::<batch::v1::CronJob>(),
     Kind::of::<batch::v1::Job>(),
+    Kind::of::<certificates::v1::CertificateSigningRequest>(),
     Kind::of::<coordination::v1::Lease>(),
     Kind::of::<discovery::v1::EndpointSlice>(),
     Kind::of::<events::v1::Event>().stored_as("events", event_v1::CONVERSION),
@@ -114,6 +117,8 @@ mod tables;
 mod tests {
     use std::collections::HashSet;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
 
     use super::KINDS;
@@ -157,6 +162,8 @@ mod tests {
                 "regarding": {"namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "Normal",
                 "reason": "Tried", "action": "Trying", "reportingController": "a.b/c", "reportingInstance": "c-0",
             }),
+            "CertificateSigningRequest" => json!({"spec": {
+                "request": STANDARD.encode(crate::csr::tests::NODE), "signerName": "example.com/a", "usages": ["client auth"]}}),
             "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
             "Ingress" => json!({"spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}}),
             "IngressClass" => json!({"spec": {"controller": "example.com/a"}}),

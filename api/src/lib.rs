@@ -6,6 +6,7 @@
 
 pub mod status;
 
+pub mod csr;
 pub mod duration;
 mod empty;
 pub mod field;

@@ -434,6 +434,7 @@ pub fn part_of(sub: Option<Sub>) -> Part {
         Some(Sub::Status) => Part::Status,
         Some(Sub::Finalize) => Part::Finalize,
         Some(Sub::Binding) => Part::Binding,
+        Some(Sub::Approval) => Part::Approval,
         _ => Part::Main,
     }
 }

@@ -32,7 +32,7 @@ impl Strategy for Namespace {
                     finalizers.push(FINALIZER.into());
                 }
             }
-            (Part::Main | Part::Binding, Some(old)) => {
+            (Part::Main | Part::Binding | Part::Approval, Some(old)) => {
                 self.spec.clone_from(&old.spec);
                 self.status.clone_from(&old.status);
             }
@@ -64,12 +64,12 @@ impl Strategy for Namespace {
                     meta::validate_finalizer(finalizer, || path().index(index), errors);
                 }
             }
-            Part::Main | Part::Binding if old.is_none() => {
+            Part::Main | Part::Binding | Part::Approval if old.is_none() => {
                 for finalizer in finalizers {
                     meta::validate_finalizer(finalizer, path, errors);
                 }
             }
-            Part::Main | Part::Binding => {}
+            Part::Main | Part::Binding | Part::Approval => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! The operations on the kinds, before they take the form of either OpenAPI version.
 
-use super::schema::{self, BINDING, DELETE_OPTIONS, SCALE, STATUS, TOKEN_REQUEST};
+use super::schema::{self, BINDING, DELETE_OPTIONS, EVICTION, SCALE, STATUS, TOKEN_REQUEST};
 use crate::discovery;
 use crate::kind::{Kind, Scope, Sub};
 use crate::review::Review;
@@ -285,7 +285,8 @@ impl Builder<'_> {
             Sub::Scale => SCALE.to_owned(),
             Sub::Binding => BINDING.to_owned(),
             Sub::Token => TOKEN_REQUEST.to_owned(),
-            Sub::Status | Sub::Finalize | Sub::Log => self.schema.clone(),
+            Sub::Eviction => EVICTION.to_owned(),
+            Sub::Status | Sub::Finalize | Sub::Log | Sub::Approval => self.schema.clone(),
         };
         let path = format!("{item}/{}", sub.segment());
         for verb in verbs {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{authentication, autoscaling, core};
+use k8s_openapi::api::{authentication, autoscaling, core, policy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Status};
 use serde_json::{Map, Value, json};
 
@@ -42,6 +42,8 @@ pub const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 pub const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 /// The `binding` subresource.
 pub const BINDING: &str = "io.k8s.api.core.v1.Binding";
+/// The `eviction` subresource.
+pub const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
 /// The `token` subresource.
 pub const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 
@@ -100,7 +102,8 @@ pub fn schemas(kinds: &[&Kind], reviews: &[&Review], form: Form) -> BTreeMap<Str
                 Sub::Scale => collect(schemars::schema_for!(autoscaling::v1::Scale)),
                 Sub::Binding => collect(schemars::schema_for!(core::v1::Binding)),
                 Sub::Token => collect(schemars::schema_for!(authentication::v1::TokenRequest)),
-                Sub::Status | Sub::Finalize | Sub::Log => {}
+                Sub::Eviction => collect(schemars::schema_for!(policy::v1::Eviction)),
+                Sub::Status | Sub::Finalize | Sub::Log | Sub::Approval => {}
             }
         }
     }
@@ -114,6 +117,7 @@ pub fn schemas(kinds: &[&Kind], reviews: &[&Review], form: Form) -> BTreeMap<Str
     mark(&mut out, DELETE_OPTIONS, ("", "v1", "DeleteOptions"));
     mark(&mut out, SCALE, ("autoscaling", "v1", "Scale"));
     mark(&mut out, BINDING, ("", "v1", "Binding"));
+    mark(&mut out, EVICTION, ("policy", "v1", "Eviction"));
     mark(&mut out, TOKEN_REQUEST, ("authentication.k8s.io", "v1", "TokenRequest"));
     for review in reviews {
         mark(&mut out, &name_of_review(review), (review.group, review.version, review.kind));
