@@ -49,6 +49,7 @@ const MAP_FIELDS: &[&str] = &[
     "definitions",
     "dependencies",
     "deprecatedTopology",
+    "extra",
     "labels",
     "limits",
     "matchLabels",

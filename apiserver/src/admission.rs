@@ -4,6 +4,7 @@
 //! words. A new plugin is a file below and a line in [`plugins`]. Plugins look objects up in the cache first, and what they would refuse
 //! for its absence in the store, because the cache may be a moment behind.
 
+pub mod certificates;
 pub mod escalation;
 pub mod namespace_lifecycle;
 pub mod node_restriction;
@@ -57,6 +58,10 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>) -> Vec<Arc<dyn Plugin>> {
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(sight.clone())),
         Arc::new(service_account::ServiceAccount::new(sight.clone())),
         Arc::new(node_restriction::NodeRestriction),
+        Arc::new(certificates::Requester),
+        Arc::new(certificates::Approval::new(policy.clone())),
+        Arc::new(certificates::Signing::new(policy.clone())),
+        Arc::new(certificates::SubjectRestriction),
         Arc::new(escalation::Escalation::new(policy.clone())),
     ]
 }

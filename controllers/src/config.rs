@@ -1,11 +1,19 @@
 //! What the controllers are told at their start, and its form on the command line.
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::SignedDuration;
 
 use orlop_client::lease::Identity;
 
+use crate::csr_signing::authority::Authority;
 use crate::node_ipam::Range;
+
+/// How long signed certificates live, unless their requests ask for less, in seconds: a year.
+pub const SIGNING_SECONDS: u64 = 365 * 24 * 3600;
 
 /// The namespace and the name of the lease that the acting copy holds.
 pub const LEASE: (&str, &str) = ("kube-system", "orlop-controllers");
@@ -28,6 +36,8 @@ pub struct Config {
     pub terminated_pod_gc_threshold: usize,
     /// The cluster's CA, published to every namespace.
     pub root_ca: Option<String>,
+    /// The CA that signs certificate requests; nobody signs if none.
+    pub signing: Option<Arc<Authority>>,
 }
 
 /// The command line.
@@ -48,15 +58,32 @@ pub struct Args {
     /// Certificate of the cluster's CA, to be published to every namespace
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
+    /// Certificate of the CA that signs certificate requests
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    /// Key of the CA that signs certificate requests
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub cluster_signing_key_file: Option<PathBuf>,
+    /// Longest life of the certificates it signs, in seconds
+    #[arg(long, default_value_t = SIGNING_SECONDS, value_parser = clap::value_parser!(u64).range(600..=3_153_600_000))]
+    pub cluster_signing_duration_seconds: u64,
 }
 
 impl Args {
     /// Reads what the arguments name.
     ///
     /// # Errors
-    /// When the CA's file cannot be read.
-    pub fn config(&self) -> std::io::Result<Config> {
+    /// When a file cannot be read, or holds no CA.
+    pub fn config(&self) -> io::Result<Config> {
         let root_ca = self.root_ca_file.as_ref().map(std::fs::read_to_string).transpose()?;
+        let signing = match (&self.cluster_signing_cert_file, &self.cluster_signing_key_file) {
+            (Some(certificate), Some(key)) => {
+                let (certificate, key) = (std::fs::read_to_string(certificate)?, std::fs::read_to_string(key)?);
+                let life = SignedDuration::from_secs(self.cluster_signing_duration_seconds.cast_signed());
+                Some(Arc::new(Authority::new(&certificate, &key, life).map_err(io::Error::other)?))
+            }
+            _ => None,
+        };
         Ok(Config {
             identity: Identity::unique(COMPONENT),
             cluster_cidr: self.cluster_cidr,
@@ -64,6 +91,7 @@ impl Args {
             event_ttl: Duration::from_secs(self.event_ttl_seconds),
             terminated_pod_gc_threshold: self.terminated_pod_gc_threshold,
             root_ca,
+            signing,
         })
     }
 }
@@ -77,6 +105,7 @@ impl Default for Config {
             event_ttl: Duration::from_secs(3600),
             terminated_pod_gc_threshold: 12_500,
             root_ca: None,
+            signing: None,
         }
     }
 }

@@ -9,6 +9,11 @@ pub mod runtime;
 pub mod view;
 pub mod world;
 
+pub mod csr_approving;
+pub mod csr_cleaner;
+pub mod csr_signing;
+pub mod kubelet_csr;
+
 pub mod deployment;
 pub mod replica_set;
 
@@ -37,7 +42,7 @@ use self::world::World;
 
 /// Every controller.
 pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
-    vec![
+    let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(deployment::Deployments),
         Arc::new(replica_set::ReplicaSets),
         Arc::new(endpoint_slice::EndpointSlices),
@@ -50,7 +55,14 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(service_account_token::ServiceAccountTokens { root_ca: config.root_ca.clone() }),
         Arc::new(pod_gc::PodGc { ended_most: config.terminated_pod_gc_threshold }),
         Arc::new(event_expiry::EventExpiry { keep: config.event_ttl }),
-    ]
+        Arc::new(csr_approving::CsrApproving),
+        Arc::new(csr_cleaner::CsrCleaner),
+    ];
+    // Who has no CA's key leaves signing to others.
+    if let Some(authority) = config.signing.clone() {
+        all.push(Arc::new(csr_signing::CsrSigning { authority }));
+    }
+    all
 }
 
 /// Runs all controllers until `shutdown`, whenever this copy holds the lease. It watches all the time, so that it acts

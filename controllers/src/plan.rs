@@ -3,6 +3,7 @@
 //! In: actions, from pure code. Out: a value that the runtime carries out without choices, and that prints as text, one
 //! line a write: golden tests and dry runs read that.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -77,6 +78,29 @@ impl fmt::Display for TokenWanted {
     }
 }
 
+/// What somebody else must be allowed, or a write does not go out: to create one of these subresources of certificate requests, which are
+/// tried in order. The message of the first that is granted becomes that of the last condition of what is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReviewWanted {
+    /// Who.
+    pub user: String,
+    /// Their uid.
+    pub uid: String,
+    /// Their groups.
+    pub groups: Vec<String>,
+    /// What else is known of them.
+    pub extra: BTreeMap<String, Vec<String>>,
+    /// Subresources, and what is said when they are granted.
+    pub choices: Vec<(&'static str, &'static str)>,
+}
+
+impl fmt::Display for ReviewWanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let choices: Vec<&str> = self.choices.iter().map(|(it, _)| *it).collect();
+        write!(f, "{} may have {}", self.user, choices.join(" or "))
+    }
+}
+
 /// One write, and what to tell of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -86,6 +110,8 @@ pub struct Step {
     pub empty: Vec<String>,
     /// What the write is to carry besides.
     pub token: Option<TokenWanted>,
+    /// What somebody else must be allowed.
+    pub review: Option<ReviewWanted>,
     /// The write.
     pub action: Action,
     /// The event that goes with it.
@@ -94,7 +120,7 @@ pub struct Step {
 
 impl From<Action> for Step {
     fn from(action: Action) -> Step {
-        Step { facts: Vec::new(), empty: Vec::new(), token: None, action, telling: None }
+        Step { facts: Vec::new(), empty: Vec::new(), token: None, review: None, action, telling: None }
     }
 }
 
@@ -148,6 +174,9 @@ impl fmt::Display for Plan {
             }
             if let Some(token) = &step.token {
                 writeln!(f, "  with {token}")?;
+            }
+            if let Some(review) = &step.review {
+                writeln!(f, "  if {review}")?;
             }
             if let Some(telling) = &step.telling {
                 writeln!(f, "  and tell {}: {}", telling.success.0, telling.success.1)?;

@@ -7,6 +7,7 @@
 //! leader are the same path.
 
 mod fact;
+mod review;
 mod token;
 
 use std::collections::HashMap;
@@ -233,9 +234,10 @@ impl Worker {
         for path in &step.empty {
             fact::confirm_empty(path, &self.client).await?;
         }
-        let carrying = match &step.token {
-            Some(wanted) => Some(token::put(wanted, step.action.clone(), &self.client).await?),
-            None => None,
+        let carrying = match (&step.token, &step.review) {
+            (Some(wanted), _) => Some(token::put(wanted, step.action.clone(), &self.client).await?),
+            (None, Some(wanted)) => Some(review::put(wanted, step.action.clone(), &self.client).await?),
+            (None, None) => None,
         };
         let result = match carrying.as_ref().unwrap_or(&step.action).apply(&self.client).await {
             // Somebody was faster.

@@ -2,6 +2,10 @@
 //!
 //! A pod template is kept as its JSON text: controllers copy it, hash it and compare it, and never look inside.
 
+mod certificate_request;
+
+pub use certificate_request::RequestView;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -405,6 +409,8 @@ pub const LEASES: Resource = namespaced("coordination.k8s.io", "Lease", "leases"
 pub const ENDPOINT_SLICES: Resource = namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices");
 /// Node, of the core group.
 pub const NODES: Resource = of_cluster("", "Node", "nodes");
+/// CertificateSigningRequest, of certificates.k8s.io.
+pub const CSRS: Resource = of_cluster("certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests");
 /// Namespace, of the core group.
 pub const NAMESPACES: Resource = of_cluster("", "Namespace", "namespaces");
 

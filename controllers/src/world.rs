@@ -51,6 +51,7 @@ pub struct World {
     pub root_cas: Store<ConfigMapView>,
     pub tokens: Store<SecretView>,
     pub events: Store<EventView>,
+    pub requests: Store<RequestView>,
     /// The metadata of every object that can own or be owned, for the garbage collector.
     pub graph: Arc<[(Resource, Store<Dependent>)]>,
 }
@@ -72,6 +73,7 @@ impl Default for World {
             root_cas: Store::new(),
             tokens: Store::new(),
             events: Store::new(),
+            requests: Store::new(),
             graph: crate::garbage_collector::kinds().into_iter().map(|it| (it, graph_store())).collect(),
         };
         world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
@@ -116,6 +118,7 @@ impl World {
         all(client, &self.slices, shutdown);
         all(client, &self.namespaces, shutdown);
         all(client, &self.service_accounts, shutdown);
+        all(client, &self.requests, shutdown);
         // All leases, so that our own comes over the same watch as those of the nodes.
         all(client, &self.leases, shutdown);
         let mut root_cas = Source::path(ConfigMapView::url_path(&(), None));
@@ -191,6 +194,7 @@ impl World {
         self.root_cas.synced().await;
         self.tokens.synced().await;
         self.events.synced().await;
+        self.requests.synced().await;
         for (resource, store) in self.graph.iter() {
             if !self.is_whole(*resource) {
                 store.synced().await;
@@ -218,6 +222,7 @@ impl World {
             ENDPOINT_SLICES => &self.slices,
             NAMESPACES => &self.namespaces,
             SERVICE_ACCOUNTS => &self.service_accounts,
+            CSRS => &self.requests,
             _ => return None,
         })
     }

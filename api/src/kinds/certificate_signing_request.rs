@@ -77,7 +77,7 @@ impl Strategy for CertificateSigningRequest {
     fn prepare(&mut self, part: Part, old: Option<&Self>) {
         let Some(old) = old else {
             // Nobody makes a request that is approved already.
-            self.status = None;
+            self.status = Some(CertificateSigningRequestStatus::default());
             return;
         };
         self.spec.clone_from(&old.spec);

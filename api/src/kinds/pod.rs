@@ -59,7 +59,7 @@ impl Strategy for Pod {
     fn prepare(&mut self, part: Part, old: Option<&Self>) {
         match (part, old) {
             (_, None) => self.status = Some(first_status(self)),
-            (Part::Main | Part::Finalize, Some(old)) => self.status.clone_from(&old.status),
+            (Part::Main | Part::Finalize | Part::Approval, Some(old)) => self.status.clone_from(&old.status),
             (Part::Status, Some(old)) => {
                 self.spec.clone_from(&old.spec);
                 self.metadata.owner_references.clone_from(&old.metadata.owner_references);
@@ -99,7 +99,7 @@ impl Strategy for Pod {
                     errors.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
                 }
             }
-            (Part::Main | Part::Finalize, Some(before)) => {
+            (Part::Main | Part::Finalize | Part::Approval, Some(before)) => {
                 // What has not changed was checked when it was written.
                 if spec != before {
                     validation::validate_spec(spec, &Path::new("spec"), errors);

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod certificates;
 mod recovery;
 mod secrets;
 mod verbs;

@@ -47,11 +47,12 @@ impl Cluster {
 
     /// Sends a request; the answer is read to its end.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Answer {
-        let response = self.client.send(request.map(kube::client::Body::from)).await.unwrap();
-        let (head, body) = response.into_parts();
-        let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
-        let json = serde_json::from_str(&text).unwrap_or_default();
-        Answer { code: head.status, headers: head.headers, text, json }
+        answer(&self.client, request).await
+    }
+
+    /// Sends a request as somebody who is no administrator.
+    pub async fn send_as(&self, user: &str, request: Request<Vec<u8>>) -> Answer {
+        answer(&self.server.client(user, &[]), request).await
     }
 
     async fn with_body(&self, method: Method, path: &str, content_type: &str, body: Vec<u8>) -> Answer {
@@ -105,6 +106,14 @@ impl Cluster {
         let pieces = response.into_body().into_data_stream().map(|it| it.unwrap());
         Lines { pieces: pieces.boxed(), held: Vec::new() }
     }
+}
+
+async fn answer(client: &kube::Client, request: Request<Vec<u8>>) -> Answer {
+    let response = client.send(request.map(kube::client::Body::from)).await.unwrap();
+    let (head, body) = response.into_parts();
+    let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
+    let json = serde_json::from_str(&text).unwrap_or_default();
+    Answer { code: head.status, headers: head.headers, text, json }
 }
 
 /// The lines of a watch.

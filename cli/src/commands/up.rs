@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -13,6 +14,8 @@ use orlop_agent::config::{Address, RuntimeKind, ServingCertificate};
 use orlop_apiserver::Server;
 use orlop_client::lease::Identity;
 use orlop_client::process;
+use orlop_controllers::config::SIGNING_SECONDS;
+use orlop_controllers::csr_signing::authority::Authority;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -150,6 +153,7 @@ async fn components(
         identity: Identity::kept(orlop_controllers::config::COMPONENT, data_dir),
         cluster_cidr: args.cluster_cidr.to_string().parse().map_err(anyhow::Error::msg)?,
         root_ca: Some(server.pki().ca().to_owned()),
+        signing: Some(signing_authority(server)?),
         ..Default::default()
     };
     let end = parts_end.clone();
@@ -198,6 +202,14 @@ async fn components(
         tracing::warn!("some parts did not end in time");
     }
     outcome
+}
+
+/// The cluster's CA, for the controller that signs certificate requests.
+fn signing_authority(server: &Server) -> Result<Arc<Authority>> {
+    let path = server.pki().dir().join("ca.key");
+    let key = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let life = jiff::SignedDuration::from_secs(SIGNING_SECONDS.cast_signed());
+    Ok(Arc::new(Authority::new(server.pki().ca(), &key, life).map_err(anyhow::Error::msg)?))
 }
 
 /// How long the parts get to end. Leases are given back and statuses written in less than a second.
