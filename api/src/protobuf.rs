@@ -2,8 +2,11 @@
 //!
 //! In: the bytes `k8s\0` and behind them the message `runtime.Unknown`, which names the kind and holds the object's own message. Out: a value
 //! as from a JSON body, so that everything behind the door knows one form only. The messages of all kinds stand in a table
-//! ([`messages`]); fields that it does not know are skipped, as every protobuf reader does. Answers are never given in this form.
+//! ([`messages`]); fields that it does not know are skipped, as every protobuf reader does. Answers go the other way over the same table
+//! ([`answer`]).
 
+pub mod answer;
+mod encode;
 mod messages;
 mod object;
 mod wire;

@@ -16,7 +16,8 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-const TEXT: &str = include_str!("messages.txt");
+/// The second part has what only answers have; it is written by hand, from `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto`.
+const TEXT: &str = concat!(include_str!("messages.txt"), include_str!("answers.txt"));
 
 /// The `apiVersion` in the table of what is of the same kind in every version.
 const ANY_VERSION: &str = "*";

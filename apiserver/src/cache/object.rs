@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use orlop_api::head::{self, Head, HeadError};
 use orlop_api::kind::Kind;
+use orlop_api::protobuf::answer;
 use orlop_api::table::{self, Row};
 use orlop_store::Key;
 use serde_json::Value;
@@ -19,12 +20,23 @@ pub struct Object {
     /// As clients read it, the resource version in it.
     pub json: Bytes,
     pub head: Head,
-    /// `PartialObjectMetadata`, once somebody asked.
+    /// Made once somebody asks for any of them: most objects have none, and pay no more than this pointer.
+    forms: OnceLock<Box<Forms>>,
+}
+
+/// The other forms of an object, each made when it is first asked for and then shared by all readers.
+#[derive(Debug, Default)]
+struct Forms {
+    /// `PartialObjectMetadata`.
     partial: OnceLock<Bytes>,
-    /// Its table row, once somebody asked. The time of the look is no part of it.
+    /// The table's row. The time of the look is no part of it.
     row: OnceLock<Option<Row>>,
-    /// In the form of the other kind that is stored in this table (an event of the other group), once somebody asked.
+    /// In the form of the other kind that is stored in this table (an event of the other group).
     other: OnceLock<Arc<Object>>,
+    /// The protobuf message, without envelope.
+    message: OnceLock<Box<[u8]>>,
+    /// The message of `PartialObjectMetadata`, where the whole one is not there.
+    partial_message: OnceLock<Box<[u8]>>,
 }
 
 impl Object {
@@ -43,13 +55,17 @@ impl Object {
     /// When the bytes have no readable head.
     pub fn served(kind: &Kind, key: Key, revision: u64, json: Bytes) -> Result<Self, HeadError> {
         let head = kind.head(&json)?;
-        Ok(Object { key, revision, json, head, partial: OnceLock::new(), row: OnceLock::new(), other: OnceLock::new() })
+        Ok(Object { key, revision, json, head, forms: OnceLock::new() })
+    }
+
+    fn forms(&self) -> &Forms {
+        self.forms.get_or_init(Box::default)
     }
 
     /// The object in the form of `kind`: itself, but for a kind that is stored in the form of another.
     pub fn served_as(self: &Arc<Self>, kind: &'static Kind) -> Arc<Object> {
         let Some(conversion) = kind.conversion else { return self.clone() };
-        let made = self.other.get_or_init(|| {
+        let made = self.forms().other.get_or_init(|| {
             let value = serde_json::from_slice(&self.json).unwrap_or_default();
             let json = serde_json::to_vec(&(conversion.from_stored)(value)).unwrap_or_default();
             let made = Object::served(kind, self.key.clone(), self.revision, json.into());
@@ -78,12 +94,29 @@ impl Object {
 
     /// Its row in tables of its kind; none if the bytes are no JSON, which the head's parser has excluded.
     pub fn row(&self, kind: &Kind) -> Option<&Row> {
-        self.row.get_or_init(|| Row::parse(kind, &self.json).ok()).as_ref()
+        self.forms().row.get_or_init(|| Row::parse(kind, &self.json).ok()).as_ref()
     }
 
     /// Its metadata alone, as `PartialObjectMetadata`.
     pub fn partial(&self) -> &Bytes {
-        self.partial.get_or_init(|| table::partial(&self.json).unwrap_or_else(|_| Bytes::from_static(b"{}")))
+        self.forms().partial.get_or_init(|| table::partial(&self.json).unwrap_or_else(|_| Bytes::from_static(b"{}")))
+    }
+
+    /// Its protobuf message; empty for kinds that have none, which nobody can ask for.
+    pub fn message(&self, kind: &Kind) -> &[u8] {
+        self.forms().message.get_or_init(|| {
+            let made = answer::message_of(kind.kind, &kind.api_version(), &self.json);
+            made.unwrap_or_default().into()
+        })
+    }
+
+    /// The protobuf message of its metadata alone.
+    pub fn partial_message(&self) -> &[u8] {
+        let forms = self.forms();
+        if let Some(within) = forms.message.get().and_then(|it| answer::partial_within(it)) {
+            return within;
+        }
+        forms.partial_message.get_or_init(|| answer::partial_of(&self.json).unwrap_or_default().into())
     }
 
     /// The same object as if last written at `revision`: what watchers see of one that was deleted then.
@@ -144,5 +177,8 @@ mod tests {
         assert!(cells.starts_with(b"[\"a\",1"));
         assert_eq!(it.field(kind, "metadata.name"), Some("a"));
         assert!(Arc::ptr_eq(&it.served_as(kind), &it));
+        let alone = it.partial_message().to_vec();
+        assert!(it.message(kind).starts_with(&alone) && alone.len() > 10);
+        assert_eq!(it.partial_message(), alone);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use orlop_api::kind::Kind;
 
 use super::Object;
 
@@ -26,7 +26,7 @@ pub struct Event {
     /// The object after; none if it was deleted.
     pub new: Option<Arc<Object>>,
     /// `old` as watchers see it in a `DELETED` event: with this event's revision. Made once, for all watchers.
-    gone: OnceLock<Bytes>,
+    gone: OnceLock<Option<Arc<Object>>>,
 }
 
 impl Event {
@@ -35,10 +35,16 @@ impl Event {
         Event { revision, old, new, gone: OnceLock::new() }
     }
 
-    /// The bytes of the old object with this event's revision.
-    pub fn gone(&self) -> Option<&Bytes> {
+    /// The old object with this event's revision; `kind` is the one in whose form the table stores. None if nothing was there before.
+    pub fn gone(&self, kind: &Kind) -> Option<&Arc<Object>> {
         let old = self.old.as_ref()?;
-        Some(self.gone.get_or_init(|| old.at_revision(self.revision)))
+        let made = self.gone.get_or_init(|| {
+            let gone = Object::served(kind, old.key.clone(), self.revision, old.at_revision(self.revision));
+            gone.inspect_err(|error| tracing::error!(key = %old.key, %error, "a deleted object cannot be told of"))
+                .ok()
+                .map(Arc::new)
+        });
+        made.as_ref()
     }
 
     /// What keeping it costs beside the current objects.

@@ -1,11 +1,15 @@
 //! In which form the client wants its answer: the `Accept` header.
 //!
-//! In: the header. Out: an [`Accept`]. Objects are given as JSON or YAML, whole, as a Table, or as their metadata only; protobuf
-//! is not spoken, and clients that ask for it name JSON beside it.
+//! In: the header, and whether what is asked for can be given as protobuf. Out: an [`Accept`]. Objects are given as JSON, YAML or, those of
+//! built-in kinds, protobuf; whole, as a Table (never in protobuf), or as their metadata only. Of what a client names, the best that there is
+//! wins: by quality, then by how exactly it is named, then by its place. Source: `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`.
 
 use http::HeaderMap;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, ACCEPT_ENCODING};
+use orlop_api::protobuf;
 use orlop_api::status::{Details, Reason, Status};
+
+use super::Verb;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +17,7 @@ pub enum Encoding {
     #[default]
     Json,
     Yaml,
+    Protobuf,
 }
 
 impl Encoding {
@@ -21,6 +26,7 @@ impl Encoding {
         match self {
             Encoding::Json => "application/json",
             Encoding::Yaml => "application/yaml",
+            Encoding::Protobuf => protobuf::MEDIA_TYPE,
         }
     }
 }
@@ -45,55 +51,80 @@ pub struct Accept {
     pub form: Form,
     /// The older of the two versions of the form was asked for: `v1beta1` of `meta.k8s.io`, `v2beta1` of discovery.
     pub beta: bool,
+    /// For people: `pretty=1` beside the media type.
+    pub pretty: bool,
+    /// The answer may be compressed.
+    pub gzip: bool,
     /// Nothing that there is will do. Paths that are no resources answer all the same.
     pub refused: bool,
 }
 
 impl Accept {
-    /// Reads the header; without one, JSON.
-    pub fn parse(headers: &HeaderMap) -> Self {
-        let mut ranges: Vec<(f32, &str)> = Vec::new();
+    /// Reads the header; without one, JSON. `protobuf` says whether the kind has protobuf messages.
+    pub fn parse(headers: &HeaderMap, protobuf: bool) -> Self {
+        let gzip = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|it| it.to_str().ok());
+        let gzip = gzip.flat_map(|it| it.split(',')).any(|it| it.trim() == "gzip");
+        let plain = Accept { gzip, ..Accept::default() };
+        let mut ranges: Vec<(Rank, &str)> = Vec::new();
         for value in headers.get_all(ACCEPT) {
             let Ok(text) = value.to_str() else { continue };
             // The common case, without a copy.
             if matches!(text, "application/json" | "*/*") {
-                return Accept::default();
+                return plain;
             }
-            ranges.extend(text.split(',').map(|it| (quality(it), it.trim())).filter(|(_, it)| !it.is_empty()));
+            ranges.extend(text.split(',').map(|it| (rank(it), it.trim())).filter(|(_, it)| !it.is_empty()));
         }
         if ranges.is_empty() {
-            return Accept::default();
+            return plain;
         }
-        ranges.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let found = ranges.iter().filter(|(quality, _)| *quality > 0.0).find_map(|(_, it)| range(it));
-        found.unwrap_or(Accept { refused: true, ..Accept::default() })
+        ranges.sort_by(|(a, _), (b, _)| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+        let acceptable = ranges.iter().filter(|((quality, _), _)| *quality > 0.0);
+        let found = acceptable.filter_map(|(_, it)| range(it, protobuf)).next();
+        found.map_or(Accept { refused: true, ..plain }, |it| Accept { gzip, ..it })
     }
 
-    /// The refusal, where nothing will do.
+    /// The refusal, where nothing will do. A watch cannot be written as YAML.
     ///
     /// # Errors
     /// `NotAcceptable`.
-    pub fn check(&self) -> Result<(), Status> {
-        if !self.refused {
+    pub fn check(&self, verb: Verb, protobuf: bool) -> Result<(), Status> {
+        let streams = verb == Verb::Watch;
+        if !self.refused && !(streams && self.encoding == Encoding::Yaml) {
             return Ok(());
         }
-        let text = "only the following media types are accepted: application/json, application/yaml";
+        let there_is: &[&str] = match (streams, protobuf) {
+            (false, true) => &["application/json", "application/yaml", protobuf::MEDIA_TYPE],
+            (false, false) => &["application/json", "application/yaml"],
+            (true, true) => &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"],
+            (true, false) => &["application/json;stream=watch"],
+        };
+        let text = format!("only the following media types are accepted: {}", there_is.join(", "));
         Err(Status::new(Reason::NotAcceptable, text).with_details(Details::default()))
     }
 }
 
-fn quality(range: &str) -> f32 {
-    let given = range.split(';').skip(1).find_map(|it| it.trim().strip_prefix("q="));
-    given.and_then(|it| it.parse().ok()).unwrap_or(1.0)
+/// How much a range is wished for: its quality, then how exactly it is named.
+type Rank = (f32, u8);
+
+fn rank(range: &str) -> Rank {
+    let mut parts = range.split(';');
+    let exactness = match parts.next().unwrap_or_default().trim() {
+        "*/*" => 0,
+        it if it.ends_with("/*") => 1,
+        _ => 2,
+    };
+    let quality = parts.find_map(|it| it.trim().strip_prefix("q="));
+    (quality.and_then(|it| it.parse().ok()).unwrap_or(1.0), exactness)
 }
 
 /// What one media range asks for; none if that cannot be had.
-fn range(text: &str) -> Option<Accept> {
+fn range(text: &str, protobuf: bool) -> Option<Accept> {
     let mut parts = text.split(';').map(str::trim);
     let mut out = Accept::default();
     match parts.next()? {
         "application/json" | "*/*" | "application/*" => {}
         "application/yaml" => out.encoding = Encoding::Yaml,
+        protobuf::MEDIA_TYPE if protobuf => out.encoding = Encoding::Protobuf,
         _ => return None,
     }
     let (mut form, mut group, mut version) = ("", "", "");
@@ -102,11 +133,15 @@ fn range(text: &str) -> Option<Accept> {
             Some(("as", it)) => form = it,
             Some(("g", it)) => group = it,
             Some(("v", it)) => version = it,
+            Some(("pretty", it)) => out.pretty = it == "1",
+            Some(("stream", it)) if !matches!(it, "" | "watch") => return None,
             _ => {}
         }
     }
     out.form = match (form, group, version) {
         ("", ..) => Form::Whole,
+        // What cells hold has no type that protobuf could name.
+        ("Table", ..) if out.encoding == Encoding::Protobuf => return None,
         ("Table", "meta.k8s.io", "v1" | "v1beta1") => Form::Table,
         ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => Form::Metadata,
         ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2" | "v2beta1") => Form::AggregatedDiscovery,
@@ -121,28 +156,60 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(header: &str, expected: Option<(Encoding, Form)>) {
+    fn check_of(header: &str, protobuf: bool, expected: Option<(Encoding, Form)>) {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, header.parse().unwrap());
-        let got = Accept::parse(&headers);
-        assert_eq!((!got.refused).then_some((got.encoding, got.form)), expected);
+        let got = Accept::parse(&headers, protobuf);
+        assert_eq!((!got.refused).then_some((got.encoding, got.form)), expected, "{header}");
+    }
+
+    #[track_caller]
+    fn check(header: &str, expected: Option<(Encoding, Form)>) {
+        check_of(header, true, expected);
     }
 
     #[test]
     fn the_best_form_there_is_wins() {
         check("application/json", Some((Encoding::Json, Form::Whole)));
-        check("application/vnd.kubernetes.protobuf, application/json", Some((Encoding::Json, Form::Whole)));
+        check("application/vnd.kubernetes.protobuf, application/json", Some((Encoding::Protobuf, Form::Whole)));
+        check("application/json, application/vnd.kubernetes.protobuf", Some((Encoding::Json, Form::Whole)));
+        check("application/vnd.kubernetes.protobuf;stream=watch", Some((Encoding::Protobuf, Form::Whole)));
+        check("application/json;stream=words", None);
         check(
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
             Some((Encoding::Json, Form::Table)),
+        );
+        check(
+            "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io",
+            Some((Encoding::Json, Form::Table)),
+        );
+        check(
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            Some((Encoding::Protobuf, Form::Metadata)),
         );
         check(
             "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json",
             Some((Encoding::Json, Form::AggregatedDiscovery)),
         );
         check("application/json;q=0.5, application/yaml", Some((Encoding::Yaml, Form::Whole)));
-        check("application/vnd.kubernetes.protobuf", None);
+        check("*/*, application/yaml", Some((Encoding::Yaml, Form::Whole)));
+        check("application/yaml;q=0, */*;q=0.1", Some((Encoding::Json, Form::Whole)));
         check("text/html", None);
         check("application/json;as=Table;v=v9;g=meta.k8s.io", None);
+        check_of("application/vnd.kubernetes.protobuf", false, None);
+        check_of("application/vnd.kubernetes.protobuf, application/json", false, Some((Encoding::Json, Form::Whole)));
+    }
+
+    #[test]
+    fn refusals_name_what_there_is() {
+        let refused = Accept { refused: true, ..Accept::default() };
+        let text = refused.check(Verb::List, true).unwrap_err().message;
+        assert_eq!(
+            text,
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        );
+        let yaml = Accept { encoding: Encoding::Yaml, ..Accept::default() };
+        assert!(yaml.check(Verb::List, true).is_ok());
+        assert!(yaml.check(Verb::Watch, false).unwrap_err().message.ends_with(": application/json;stream=watch"));
     }
 }
