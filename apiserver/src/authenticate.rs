@@ -8,6 +8,7 @@
 pub mod bootstrap_token;
 pub mod service_account;
 pub mod static_token;
+pub mod websocket;
 pub mod x509;
 
 use std::path::Path;
@@ -99,7 +100,10 @@ impl Authenticator for Credentials {
         }
         match bearer(headers) {
             Some(token) => self.token(token, now).map(Some),
-            None => refused.map_or(Ok(None), |why| Err(format!("client certificate: {why}"))),
+            None => match websocket::token(headers)? {
+                Some(token) => self.token(&token, now).map(Some),
+                None => refused.map_or(Ok(None), |why| Err(format!("client certificate: {why}"))),
+            },
         }
     }
 }

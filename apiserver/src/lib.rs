@@ -27,6 +27,7 @@ pub mod fairness;
 pub mod plain;
 
 pub mod verbs;
+pub mod websocket;
 
 pub mod admission;
 pub mod connect;

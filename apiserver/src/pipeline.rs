@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use http::header::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use orlop_api::status::{self, Details, Reason, Status};
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use crate::core::Core;
 use crate::fairness::{self, Fairness, Seat};
 use crate::metrics::Metrics;
 use crate::plain::Plain;
-use crate::present::{self, Body, Response};
+use crate::present::{self, Body, Response, Session};
 use crate::request::Request;
 use crate::request::accept::Accept;
 use crate::reviews;
@@ -76,6 +77,7 @@ impl Pipeline {
             Err(status) => return present::failure(&status, &Accept::default(), false),
         };
         let accept = request.accept;
+        let audit_id = audit_id(&request);
         let pretty = request.options.pretty;
         let inner = &*self.inner;
         let authorized = stage::authenticate(request, &peer, &*inner.authenticator)
@@ -83,14 +85,14 @@ impl Pipeline {
             .and_then(|it| stage::authorize(it, &*inner.authorizer));
         let authorized = match authorized {
             Ok(authorized) => authorized,
-            Err(status) => return present::failure(&status, &accept, pretty),
+            Err(status) => return named(present::failure(&status, &accept, pretty), audit_id),
         };
         let response = match inner.serve(&authorized, body).await {
             Ok(response) => response,
             Err(status) => present::failure(&status, &accept, pretty),
         };
         inner.metrics.answered(authorized.request(), response.status().as_u16(), begun.elapsed());
-        response
+        named(response, audit_id)
     }
 }
 
@@ -103,7 +105,7 @@ impl Inner {
         let request = it.request();
         if !request.is_resource() {
             let served = self.plain.serve(&self.core, &self.fairness, &self.metrics, request);
-            return in_time(self.limits, served).await;
+            return in_time(self.limits, request, served).await;
         }
         request.options.check(request.verb)?;
         let seat = self.fairness.seat(it)?;
@@ -117,26 +119,51 @@ impl Inner {
         if fairness::is_long_running(request) {
             return Ok(keep_seat(serve.await?, seat));
         }
-        let answered = in_time(self.limits, serve).await;
+        let answered = in_time(self.limits, request, serve).await;
         drop(seat);
         answered
     }
 }
 
-/// Bounds the time of a request that is not long-running.
+/// The header by which a request is found again in logs: the client's own, or one made here.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+fn audit_id(request: &Request) -> HeaderValue {
+    let given = request.headers.get(AUDIT_ID).filter(|it| !it.is_empty()).cloned();
+    given.unwrap_or_else(|| {
+        let made = orlop_client::random::uid();
+        HeaderValue::from_str(&made).unwrap_or(HeaderValue::from_static(""))
+    })
+}
+
+fn named(mut response: Response, audit_id: HeaderValue) -> Response {
+    response.headers_mut().insert(AUDIT_ID, audit_id);
+    response
+}
+
+/// Bounds the time of a request that is not long-running: the server's limit, or the client's where that is shorter.
 async fn in_time(
     limits: Limits,
+    request: &Request,
     answer: impl Future<Output = status::Result<Response>> + Send,
 ) -> status::Result<Response> {
-    let bounded = tokio::time::timeout(limits.request_timeout, answer);
+    let limit = request.timeout.map_or(limits.request_timeout, |it| it.min(limits.request_timeout));
+    let bounded = tokio::time::timeout(limit, answer);
     bounded.await.unwrap_or_else(|_| {
         let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
         Err(Status::new(Reason::Timeout, text).with_details(Details::default()))
     })
 }
 
-/// Holds a seat for as long as the response's body lasts.
-fn keep_seat(response: Response, seat: Seat) -> Response {
+/// Holds a seat for as long as the response's body lasts, or what follows it.
+fn keep_seat(mut response: Response, seat: Seat) -> Response {
+    if let Some(follows) = Session::take(&mut response) {
+        tokio::spawn(async move {
+            follows.await;
+            drop(seat);
+        });
+        return response;
+    }
     response.map(|body| match body {
         Body::Pieces(pieces) => Body::pieces(pieces.map(move |it| {
             let _ = &seat;

@@ -1,19 +1,25 @@
 //! What goes back: objects, lists and failures in the form that the client accepts.
 //!
 //! In: cached objects, or a `Status`. Out: a [`Response`]. The common case, JSON, copies an object's bytes; the other forms are
-//! made from what the cache keeps, or, for YAML and indented JSON, decoded and written anew.
+//! made from what the cache keeps, or, for YAML, decoded and written anew.
 
 pub mod body;
+pub mod gzip;
 pub mod list;
+pub mod pretty;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response as HttpResponse, StatusCode};
 use orlop_api::kind::Kind;
+use orlop_api::protobuf::answer;
 use orlop_api::status::{self, Status};
 use orlop_api::table::{self, Include, ListMeta};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::cache::Object;
@@ -24,6 +30,23 @@ pub use body::Body;
 
 /// What the server answers.
 pub type Response = HttpResponse<Body>;
+
+/// What goes on over a connection once its protocol was changed: it travels with the response that says so, and is begun by who keeps the
+/// request's seat.
+#[derive(Clone)]
+pub struct Session(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Session {
+    /// Gives a response what follows it.
+    pub fn put(response: &mut Response, follows: impl Future<Output = ()> + Send + 'static) {
+        response.extensions_mut().insert(Session(Arc::new(Mutex::new(Some(follows.boxed())))));
+    }
+
+    /// Takes what follows a response.
+    pub fn take(response: &mut Response) -> Option<BoxFuture<'static, ()>> {
+        response.extensions_mut().remove::<Session>()?.0.lock().take()
+    }
+}
 
 /// JSON as it is.
 pub fn json(code: StatusCode, json: impl Into<Bytes>) -> Response {
@@ -40,23 +63,36 @@ pub fn with_type(code: StatusCode, content_type: &'static str, body: impl Into<B
     response
 }
 
-/// JSON in the encoding that the client accepts: as it is, indented, or as YAML.
+/// A body that is complete, compressed if it is large and the client takes that.
+fn complete(code: StatusCode, content_type: &'static str, body: Bytes, accept: &Accept) -> Response {
+    if accept.gzip && body.len() > gzip::LARGE_BYTES {
+        let mut response = with_type(code, content_type, Bytes::new());
+        gzip::whole(&mut response, &body);
+        return response;
+    }
+    with_type(code, content_type, body)
+}
+
+/// JSON in the encoding that the client accepts: as it is, indented, as YAML or as protobuf. What has no protobuf message stays JSON, and says so.
 ///
 /// # Errors
 /// When the bytes are no JSON.
 pub fn encoded(code: StatusCode, json_bytes: Bytes, accept: &Accept, pretty: bool) -> status::Result<Response> {
+    let content_type = accept.encoding.content_type();
     match accept.encoding {
-        Encoding::Json if !pretty => Ok(json(code, json_bytes)),
-        Encoding::Json => {
-            let value: Value = serde_json::from_slice(&json_bytes).map_err(Status::internal)?;
-            let mut text = serde_json::to_vec_pretty(&value).map_err(Status::internal)?;
-            text.push(b'\n');
-            Ok(json(code, text))
-        }
+        Encoding::Json if !pretty => Ok(complete(code, content_type, json_bytes, accept)),
+        Encoding::Json => Ok(complete(code, content_type, pretty::indent(&json_bytes).into(), accept)),
         Encoding::Yaml => {
             let value: Value = serde_json::from_slice(&json_bytes).map_err(Status::internal)?;
             let text = serde_saphyr::to_string(&value).map_err(Status::internal)?;
-            Ok(with_type(code, Encoding::Yaml.content_type(), text))
+            Ok(complete(code, content_type, text.into(), accept))
+        }
+        Encoding::Protobuf => {
+            let value: Value = serde_json::from_slice(&json_bytes).map_err(Status::internal)?;
+            Ok(match answer::of_value(&value) {
+                Some(body) => complete(code, content_type, body.into(), accept),
+                None => complete(code, Encoding::Json.content_type(), json_bytes, accept),
+            })
         }
     }
 }
@@ -66,18 +102,30 @@ pub fn encoded(code: StatusCode, json_bytes: Bytes, accept: &Accept, pretty: boo
 /// # Errors
 /// When a form cannot be made.
 pub fn object(request: &Request, kind: &'static Kind, code: StatusCode, it: &Arc<Object>) -> status::Result<Response> {
-    let bytes = match request.accept.form {
+    let accept = &request.accept;
+    let bytes = match accept.form {
         Form::Table => {
             let revision = it.revision.to_string();
             let list = ListMeta { resource_version: &revision, ..ListMeta::default() };
             let include = Include::parse(&request.options.include_object)?;
             table_of(kind, std::slice::from_ref(it), &list, include, true).into()
         }
+        Form::Metadata if accept.encoding == Encoding::Protobuf => {
+            let body = answer::body(META, "PartialObjectMetadata", it.partial_message());
+            return Ok(complete(code, accept.encoding.content_type(), body.into(), accept));
+        }
         Form::Metadata => it.partial().clone(),
+        _ if accept.encoding == Encoding::Protobuf => {
+            let body = answer::body(&kind.api_version(), kind.kind, it.message(kind));
+            return Ok(complete(code, accept.encoding.content_type(), body.into(), accept));
+        }
         Form::Whole | Form::AggregatedDiscovery => it.json.clone(),
     };
-    encoded(code, bytes, &request.accept, request.options.pretty)
+    encoded(code, bytes, accept, request.options.pretty)
 }
+
+/// The group version of Kubernetes' own forms of objects.
+pub(crate) const META: &str = "meta.k8s.io/v1";
 
 /// A whole table.
 pub fn table_of(

@@ -5,13 +5,20 @@
 //! authorization, as Kubernetes does); the body is read later, by the verb that wants it.
 
 pub mod accept;
+pub mod list_options;
 pub mod options;
 pub mod path;
 pub mod selection;
+pub mod timeout;
 
+use std::time::Duration;
+
+use http::header::USER_AGENT;
 use http::{HeaderMap, Method};
+use hyper::upgrade::OnUpgrade;
 use orlop_api::kind::Kind;
-use orlop_api::status;
+use orlop_api::protobuf::answer;
+use orlop_api::status::{self, Status};
 
 use crate::registry::Registry;
 use accept::Accept;
@@ -100,7 +107,11 @@ pub struct Request {
     pub selection: Selection,
     pub options: Options,
     pub accept: Accept,
+    /// How long it may take, where it says so.
+    pub timeout: Option<Duration>,
     pub headers: HeaderMap,
+    /// The connection itself, for what is spoken on it once both sides have changed to another protocol; none in process and over HTTP/2.
+    pub upgrade: Option<OnUpgrade>,
 }
 
 impl Request {
@@ -108,13 +119,16 @@ impl Request {
     ///
     /// # Errors
     /// `BadRequest` for selectors that cannot be read, `NotAcceptable` for forms nobody can give, `MethodNotAllowed`.
-    pub fn parse(head: http::request::Parts, registry: &Registry) -> status::Result<Self> {
+    pub fn parse(mut head: http::request::Parts, registry: &Registry) -> status::Result<Self> {
         let query = head.uri.query().unwrap_or_default().to_owned();
         let full = head.uri.path().to_owned();
         let path = Path::parse(&full)?;
         let mut options = Options::parse(&query);
-        let accept = Accept::parse(&head.headers);
+        let upgrade = head.extensions.remove::<OnUpgrade>();
+        let timeout = timeout::parse(&options.request_timeout)?;
         let Some(path) = path else {
+            let accept = Accept::parse(&head.headers, || true);
+            options.pretty = is_for_people(&options, &accept, &head.headers);
             return Ok(Request {
                 verb: Verb::plain(&head.method),
                 method: head.method,
@@ -129,9 +143,11 @@ impl Request {
                 name: String::new(),
                 kind: None,
                 selection: Selection::default(),
+                timeout,
                 options,
                 accept,
                 headers: head.headers,
+                upgrade,
             });
         };
         if path.legacy_watch {
@@ -139,16 +155,26 @@ impl Request {
         }
         let mut name = path.name;
         let verb = path::verb(&head.method, &name, &path.subresource, options.watch, path.legacy_watch)?;
-        accept.check()?;
-        if path.legacy_watch && !name.is_empty() {
+        let kind = registry.find(&path.group, &path.version, &path.resource);
+        let accept = Accept::parse(&head.headers, || kind.is_none_or(|it| answer::speaks(it.kind, &it.api_version())));
+        options.pretty = is_for_people(&options, &accept, &head.headers);
+        if path.subresource != "proxy" && path.subresource != "log" {
+            accept.check(verb)?;
+        }
+        if path.legacy_watch && !name.is_empty() && options.field_selector.is_empty() {
             options.field_selector = format!("metadata.name={name}");
         }
-        let kind = registry.find(&path.group, &path.version, &path.resource);
         let many = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+        if many {
+            list_options::set_defaults(&mut options);
+        }
         let selection = match kind {
             Some(kind) if many => Selection::parse(kind, &options.label_selector, &options.field_selector)?,
             _ => Selection::default(),
         };
+        if path.legacy_watch && !name.is_empty() && selection.name() != Some(&name) {
+            return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
         if name.is_empty() {
             name = selection.name().unwrap_or_default().to_owned();
         }
@@ -166,9 +192,11 @@ impl Request {
             namespace: path.namespace,
             name,
             selection,
+            timeout,
             options,
             accept,
             headers: head.headers,
+            upgrade,
         })
     }
 
@@ -184,4 +212,14 @@ impl Request {
     pub fn is_resource(&self) -> bool {
         !self.resource.is_empty()
     }
+}
+
+/// Whether the answer is indented: where the client says so, and for programs by which people look (`isPrettyPrint` in
+/// `k8s.io/apiserver/pkg/endpoints/handlers/negotiation`).
+fn is_for_people(options: &Options, accept: &Accept, headers: &HeaderMap) -> bool {
+    accept.pretty
+        || options.pretty_given.unwrap_or_else(|| {
+            let agent = headers.get(USER_AGENT).map_or(&[][..], |it| it.as_bytes());
+            ["curl", "Wget", "Mozilla/5.0"].iter().any(|it| agent.starts_with(it.as_bytes()))
+        })
 }

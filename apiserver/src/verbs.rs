@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
+use orlop_api::discovery;
 use orlop_api::kind::{Kind, Sub};
 use orlop_api::status::{self, Status};
 
@@ -71,7 +72,9 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
         }
         (None | Some(Sub::Status | Sub::Approval), Verb::Patch) => patch::patch(core, it, kind, sub, &body).await,
         (None, Verb::Delete) => delete::delete(core, it, kind, &body).await,
-        (None, Verb::DeleteCollection) => delete_collection::delete(core, it, kind, &body).await,
+        (None, Verb::DeleteCollection) if discovery::verbs(kind).contains(&request.verb.as_str()) => {
+            delete_collection::delete(core, it, kind, &body).await
+        }
         (Some(Sub::Scale), Verb::Get) => scale::get(core, it, kind).await,
         (Some(Sub::Scale), Verb::Update) => scale::update(core, it, kind, &body).await,
         (Some(Sub::Scale), Verb::Patch) => scale::patch(core, it, kind, &body).await,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use orlop_api::kind::Kind;
+use orlop_api::protobuf::answer;
 use orlop_api::status;
 use orlop_api::table::{self, Include, ListMeta};
 
-use super::{Body, Response};
+use super::{Body, META, Response, gzip};
 use crate::cache::Object;
 use crate::request::Request;
 use crate::request::accept::{Encoding, Form};
@@ -39,9 +40,19 @@ pub fn list(request: &Request, kind: &'static Kind, page: Page) -> status::Resul
     let revision = page.revision.to_string();
     let meta =
         ListMeta { resource_version: &revision, continue_token: &page.continue_token, remaining: page.remaining };
-    let form = request.accept.form;
+    let accept = &request.accept;
+    let form = accept.form;
+    let protobuf = accept.encoding == Encoding::Protobuf;
     let mut head = Vec::with_capacity(256);
     match form {
+        Form::Metadata if protobuf => {
+            let lengths = page.objects.iter().map(|it| it.partial_message().len());
+            answer::begin_list(&mut head, META, "PartialObjectMetadataList", &meta, lengths);
+        }
+        _ if protobuf => {
+            let lengths = page.objects.iter().map(|it| it.message(kind).len());
+            answer::begin_list(&mut head, &kind.api_version(), &format!("{}List", kind.kind), &meta, lengths);
+        }
         Form::Table => table::begin(&mut head, kind, &meta, true),
         Form::Metadata => {
             head.extend_from_slice(br#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":"#);
@@ -60,27 +71,36 @@ pub fn list(request: &Request, kind: &'static Kind, page: Page) -> status::Resul
         objects: page.objects.into_iter(),
         kind,
         form,
+        protobuf,
         include,
         now: orlop_client::clock::now(),
         first: true,
         out: head,
         over: false,
     };
-    let indented = request.options.pretty || request.accept.encoding != Encoding::Json;
-    if indented {
+    let as_it_is = protobuf || (accept.encoding == Encoding::Json && !request.options.pretty);
+    if !as_it_is {
         let mut whole = Vec::new();
         for piece in writer {
             whole.extend_from_slice(&piece);
         }
-        return super::encoded(StatusCode::OK, whole.into(), &request.accept, request.options.pretty);
+        return super::encoded(StatusCode::OK, whole.into(), accept, request.options.pretty);
     }
+    let content_type = accept.encoding.content_type();
     let first = writer.next().unwrap_or_default();
     if writer.over {
-        return Ok(super::json(StatusCode::OK, first));
+        return Ok(super::complete(StatusCode::OK, content_type, first, accept));
     }
-    let mut response = super::json(StatusCode::OK, Bytes::new());
-    let pieces = std::iter::once(first).chain(writer).map(Ok);
-    *response.body_mut() = Body::pieces(futures::stream::iter(pieces));
+    let mut response = super::with_type(StatusCode::OK, content_type, Bytes::new());
+    let pieces = std::iter::once(first).chain(writer);
+    *response.body_mut() = if accept.gzip {
+        Body::pieces(futures::stream::iter(gzip::Pieces::new(pieces).map(Ok)))
+    } else {
+        Body::pieces(futures::stream::iter(pieces.map(Ok)))
+    };
+    if accept.gzip {
+        gzip::name(&mut response);
+    }
     Ok(response)
 }
 
@@ -89,6 +109,7 @@ struct Writer {
     objects: std::vec::IntoIter<Arc<Object>>,
     kind: &'static Kind,
     form: Form,
+    protobuf: bool,
     include: Include,
     now: jiff::Timestamp,
     first: bool,
@@ -105,14 +126,16 @@ impl Iterator for Writer {
         }
         while self.out.len() < PIECE_BYTES {
             let Some(object) = self.objects.next() else {
-                self.out.extend_from_slice(b"]}");
+                self.out.extend_from_slice(if self.protobuf { answer::END } else { b"]}" });
                 self.over = true;
                 break;
             };
-            if !std::mem::take(&mut self.first) {
+            if !std::mem::take(&mut self.first) && !self.protobuf {
                 self.out.push(b',');
             }
             match self.form {
+                Form::Metadata if self.protobuf => answer::item(&mut self.out, object.partial_message()),
+                _ if self.protobuf => answer::item(&mut self.out, object.message(self.kind)),
                 Form::Table => super::write_row(&mut self.out, self.kind, &object, self.include, self.now),
                 Form::Metadata => self.out.extend_from_slice(object.partial()),
                 Form::Whole | Form::AggregatedDiscovery => self.out.extend_from_slice(&object.json),

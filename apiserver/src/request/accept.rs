@@ -57,11 +57,13 @@ pub struct Accept {
     pub gzip: bool,
     /// Nothing that there is will do. Paths that are no resources answer all the same.
     pub refused: bool,
+    /// What is asked for cannot be given as protobuf. Looked at only where the header is not the common one.
+    pub no_protobuf: bool,
 }
 
 impl Accept {
-    /// Reads the header; without one, JSON. `protobuf` says whether the kind has protobuf messages.
-    pub fn parse(headers: &HeaderMap, protobuf: bool) -> Self {
+    /// Reads the header; without one, JSON. `speaks` says whether the kind has protobuf messages.
+    pub fn parse(headers: &HeaderMap, speaks: impl FnOnce() -> bool) -> Self {
         let gzip = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|it| it.to_str().ok());
         let gzip = gzip.flat_map(|it| it.split(',')).any(|it| it.trim() == "gzip");
         let plain = Accept { gzip, ..Accept::default() };
@@ -79,20 +81,22 @@ impl Accept {
         }
         ranges.sort_by(|(a, _), (b, _)| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
         let acceptable = ranges.iter().filter(|((quality, _), _)| *quality > 0.0);
+        let protobuf = speaks();
         let found = acceptable.filter_map(|(_, it)| range(it, protobuf)).next();
-        found.map_or(Accept { refused: true, ..plain }, |it| Accept { gzip, ..it })
+        let found = found.unwrap_or(Accept { refused: true, ..plain });
+        Accept { gzip, no_protobuf: !protobuf, ..found }
     }
 
     /// The refusal, where nothing will do. A watch cannot be written as YAML.
     ///
     /// # Errors
     /// `NotAcceptable`.
-    pub fn check(&self, verb: Verb, protobuf: bool) -> Result<(), Status> {
+    pub fn check(&self, verb: Verb) -> Result<(), Status> {
         let streams = verb == Verb::Watch;
         if !self.refused && !(streams && self.encoding == Encoding::Yaml) {
             return Ok(());
         }
-        let there_is: &[&str] = match (streams, protobuf) {
+        let there_is: &[&str] = match (streams, !self.no_protobuf) {
             (false, true) => &["application/json", "application/yaml", protobuf::MEDIA_TYPE],
             (false, false) => &["application/json", "application/yaml"],
             (true, true) => &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"],
@@ -124,7 +128,7 @@ fn range(text: &str, protobuf: bool) -> Option<Accept> {
     match parts.next()? {
         "application/json" | "*/*" | "application/*" => {}
         "application/yaml" => out.encoding = Encoding::Yaml,
-        protobuf::MEDIA_TYPE if protobuf => out.encoding = Encoding::Protobuf,
+        protobuf::MEDIA_TYPE => out.encoding = Encoding::Protobuf,
         _ => return None,
     }
     let (mut form, mut group, mut version) = ("", "", "");
@@ -139,6 +143,8 @@ fn range(text: &str, protobuf: bool) -> Option<Accept> {
         }
     }
     out.form = match (form, group, version) {
+        // Metadata has a message, whatever it is the metadata of.
+        (it, ..) if out.encoding == Encoding::Protobuf && !protobuf && !it.starts_with("Partial") => return None,
         ("", ..) => Form::Whole,
         // What cells hold has no type that protobuf could name.
         ("Table", ..) if out.encoding == Encoding::Protobuf => return None,
@@ -159,7 +165,7 @@ mod tests {
     fn check_of(header: &str, protobuf: bool, expected: Option<(Encoding, Form)>) {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, header.parse().unwrap());
-        let got = Accept::parse(&headers, protobuf);
+        let got = Accept::parse(&headers, || protobuf);
         assert_eq!((!got.refused).then_some((got.encoding, got.form)), expected, "{header}");
     }
 
@@ -197,19 +203,24 @@ mod tests {
         check("text/html", None);
         check("application/json;as=Table;v=v9;g=meta.k8s.io", None);
         check_of("application/vnd.kubernetes.protobuf", false, None);
+        check_of(
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            false,
+            Some((Encoding::Protobuf, Form::Metadata)),
+        );
         check_of("application/vnd.kubernetes.protobuf, application/json", false, Some((Encoding::Json, Form::Whole)));
     }
 
     #[test]
     fn refusals_name_what_there_is() {
         let refused = Accept { refused: true, ..Accept::default() };
-        let text = refused.check(Verb::List, true).unwrap_err().message;
+        let text = refused.check(Verb::List).unwrap_err().message;
         assert_eq!(
             text,
             "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
         );
-        let yaml = Accept { encoding: Encoding::Yaml, ..Accept::default() };
-        assert!(yaml.check(Verb::List, true).is_ok());
-        assert!(yaml.check(Verb::Watch, false).unwrap_err().message.ends_with(": application/json;stream=watch"));
+        let yaml = Accept { encoding: Encoding::Yaml, no_protobuf: true, ..Accept::default() };
+        assert!(yaml.check(Verb::List).is_ok());
+        assert!(yaml.check(Verb::Watch).unwrap_err().message.ends_with(": application/json;stream=watch"));
     }
 }

@@ -26,24 +26,28 @@ pub fn set_defaults(options: &mut Options) {
 /// `Invalid`.
 pub fn check(options: &Options) -> status::Result<()> {
     let mut errors = Errors::default();
-    if options.watch { check_watch(options, &mut errors) } else { check_list(options, &mut errors) }
+    if options.watch {
+        check_watch(options, &mut errors)
+    } else {
+        check_list(options, &mut errors)
+    }
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
 }
 
 fn check_list(options: &Options, errors: &mut Errors) {
     let given = options.version_match.as_str();
-    let mut forbid = |text: &str| errors.forbidden("resourceVersionMatch", text);
+    let forbid = |errors: &mut Errors, text: &str| errors.forbidden("resourceVersionMatch", text);
     if !given.is_empty() {
         if options.resource_version.is_empty() {
-            forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+            forbid(errors, "resourceVersionMatch is forbidden unless resourceVersion is provided");
         }
         if !options.continued.is_empty() {
-            forbid("resourceVersionMatch is forbidden when continue is provided");
+            forbid(errors, "resourceVersionMatch is forbidden when continue is provided");
         }
         if given != EXACT && given != NOT_OLDER_THAN {
             errors.not_supported("resourceVersionMatch", given, &[EXACT, NOT_OLDER_THAN, ""]);
         } else if given == EXACT && options.resource_version == "0" {
-            forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            forbid(errors, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
         }
     }
     if options.send_initial_events.is_some() {
@@ -53,21 +57,21 @@ fn check_list(options: &Options, errors: &mut Errors) {
 
 fn check_watch(options: &Options, errors: &mut Errors) {
     let given = options.version_match.as_str();
-    let mut forbid = |text: &str| errors.forbidden("resourceVersionMatch", text);
+    let forbid = |errors: &mut Errors, text: &str| errors.forbidden("resourceVersionMatch", text);
     if options.send_initial_events.is_some() && given != NOT_OLDER_THAN {
-        forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        forbid(errors, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
     }
     if given.is_empty() {
         return;
     }
     if options.send_initial_events.is_none() {
-        forbid("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-    }
-    if !options.continued.is_empty() {
-        forbid("resourceVersionMatch is forbidden when continue is provided");
+        forbid(errors, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
     }
     if given != NOT_OLDER_THAN {
         errors.not_supported("resourceVersionMatch", given, &[NOT_OLDER_THAN]);
+    }
+    if !options.continued.is_empty() {
+        forbid(errors, "resourceVersionMatch is forbidden when continue is provided");
     }
 }
 

@@ -12,13 +12,6 @@ use orlop_api::status::{self, Status};
 
 use super::Verb;
 
-/// How a resource version is to be understood by a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Match {
-    NotOlderThan,
-    Exact,
-}
-
 /// What becomes of dependents when their owner is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
@@ -53,7 +46,8 @@ pub struct Options {
     pub continued: String,
     /// As given: unset and "0" differ.
     pub resource_version: String,
-    pub version_match: Option<Match>,
+    /// As given: `list_options` tells which words there are.
+    pub version_match: String,
     pub timeout: Option<Duration>,
     pub bookmarks: bool,
     pub watch: bool,
@@ -63,7 +57,12 @@ pub struct Options {
     pub strictness: Strictness,
     /// Whether an apply takes over fields of others; as given, for no other patch may name it.
     pub force: Option<bool>,
+    /// Whether the answer is indented for people.
     pub pretty: bool,
+    /// What the query says of that; none if nothing.
+    pub pretty_given: Option<bool>,
+    /// How long the request may take, as Go writes durations.
+    pub request_timeout: String,
     pub propagation: Option<Propagation>,
     pub grace_period_seconds: Option<i64>,
     pub orphan_dependents: Option<bool>,
@@ -87,13 +86,7 @@ impl Options {
                 "limit" => out.limit = out.integer("limit", &value).and_then(|it| it.try_into().ok()).unwrap_or(0),
                 "continue" => out.continued = value.into_owned(),
                 "resourceVersion" => out.resource_version = value.into_owned(),
-                "resourceVersionMatch" => {
-                    out.version_match = match &*value {
-                        "NotOlderThan" => Some(Match::NotOlderThan),
-                        "Exact" => Some(Match::Exact),
-                        _ => out.none_but_empty("resourceVersionMatch", &value),
-                    }
-                }
+                "resourceVersionMatch" => out.version_match = value.into_owned(),
                 "timeoutSeconds" => {
                     let seconds = out.integer("timeoutSeconds", &value).and_then(|it| u64::try_from(it).ok());
                     out.timeout = seconds.filter(|it| *it > 0).map(Duration::from_secs);
@@ -113,8 +106,10 @@ impl Options {
                     None => out.wrong.push(("fieldValidation", value.into_owned())),
                 },
                 "force" => out.force = Some(boolean(&value)),
-                // Kubernetes reads anything but these as a wish for it.
-                "pretty" => out.pretty = !matches!(&*value, "false" | "0"),
+                // Go's words for yes; without a value, who asks decides.
+                "pretty" if value.is_empty() => {}
+                "pretty" => out.pretty_given = Some(matches!(&*value, "1" | "t" | "T" | "true" | "TRUE" | "True")),
+                "timeout" => out.request_timeout = value.into_owned(),
                 "propagationPolicy" => {
                     out.propagation = Propagation::parse(&value);
                     if out.propagation.is_none() {
@@ -136,13 +131,6 @@ impl Options {
             self.wrong.push((name, text.to_owned()));
         }
         read
-    }
-
-    fn none_but_empty<T>(&mut self, name: &'static str, text: &str) -> Option<T> {
-        if !text.is_empty() {
-            self.wrong.push((name, text.to_owned()));
-        }
-        None
     }
 
     /// Refuses what a verb reads and cannot understand.
@@ -180,12 +168,6 @@ impl Options {
                 "dryRun" => errors.not_supported_text("dryRun", format!("[]string{{{value:?}}}"), &["All"]),
                 "fieldValidation" => errors.not_supported("fieldValidation", value, Strictness::WORDS),
                 "propagationPolicy" => errors.not_supported("propagationPolicy", value, Propagation::WORDS),
-                "resourceVersionMatch" if verb == Verb::Watch => {
-                    errors.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch");
-                }
-                "resourceVersionMatch" => {
-                    errors.not_supported("resourceVersionMatch", value, &["Exact", "NotOlderThan", ""]);
-                }
                 _ => {
                     let why = match value.trim_start_matches(['+', '-']).bytes().all(|it| it.is_ascii_digit()) {
                         true => "value out of range",
@@ -202,9 +184,8 @@ impl Options {
 /// The options that verbs read and may find without meaning, in the order in which Kubernetes looks at them.
 const WRITE: &[&str] = &["dryRun", "fieldValidation"];
 const DELETE: &[&str] = &["gracePeriodSeconds", "propagationPolicy", "dryRun"];
-const DELETE_MANY: &[&str] =
-    &["gracePeriodSeconds", "limit", "timeoutSeconds", "propagationPolicy", "dryRun", "resourceVersionMatch"];
-const LIST: &[&str] = &["limit", "timeoutSeconds", "resourceVersionMatch"];
+const DELETE_MANY: &[&str] = &["gracePeriodSeconds", "limit", "timeoutSeconds", "propagationPolicy", "dryRun"];
+const LIST: &[&str] = &["limit", "timeoutSeconds"];
 
 /// Only these mean no; a parameter without a value is set.
 fn boolean(text: &str) -> bool {
@@ -225,7 +206,7 @@ mod tests {
         );
         assert_eq!(it.label_selector, "app=web");
         assert_eq!((it.limit, it.watch, it.timeout), (500, true, Some(Duration::from_secs(5))));
-        assert!(it.dry_run && !it.pretty);
+        assert!(it.dry_run && it.pretty_given == Some(false));
         assert_eq!(it.strictness, Strictness::Strict);
     }
 
@@ -270,12 +251,6 @@ mod tests {
                 "fieldManager=a%07",
                 422,
                 "CreateOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\u0007\": invalid character U+0007 (at position 1)",
-            ),
-            (
-                List,
-                "resourceVersionMatch=Roughly",
-                422,
-                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Unsupported value: \"Roughly\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
             ),
             (
                 Delete,

@@ -1,18 +1,17 @@
-//! DELETE of many: every object that a list would show.
+//! DELETE of many: every object that a list would show, with the list as the answer: the objects as they were found.
 
 use std::sync::Arc;
 
 use futures::StreamExt;
-use http::StatusCode;
 use orlop_api::kind::Kind;
 use orlop_api::status::{self, Reason};
-use serde_json::json;
 
 use super::delete::{self, delete_one};
 use super::list;
 use crate::commit::Writer;
 use crate::core::Core;
-use crate::present::{self, Response};
+use crate::present::Response;
+use crate::present::list as present;
 use crate::stage::Authorized;
 
 /// How many deletions are under way at once: enough for the store to write them together.
@@ -25,10 +24,9 @@ const AT_ONCE: usize = 32;
 pub async fn delete(core: &Arc<Core>, it: &Authorized, kind: &'static Kind, body: &[u8]) -> status::Result<Response> {
     let request = it.request();
     let (options, dry_run) = delete::options(request, body)?;
-    core.catch_up().await?;
     let page = list::page(core, request, kind).await?;
     let (core, options) = (&**core, &options);
-    let mut deletions = futures::stream::iter(page.objects)
+    let mut deletions = futures::stream::iter(page.objects.clone())
         .map(|object| async move {
             let mut writer = Writer::new(core, it, kind, None);
             writer.namespace = &object.head.namespace;
@@ -37,18 +35,13 @@ pub async fn delete(core: &Arc<Core>, it: &Authorized, kind: &'static Kind, body
             delete_one(&writer, options).await
         })
         .buffered(AT_ONCE);
-    let mut items = Vec::new();
     while let Some(outcome) = deletions.next().await {
         match outcome {
-            Ok(deleted) => items.push(deleted.object),
             // Somebody else was faster.
             Err(status) if status.reason == Reason::NotFound => {}
             Err(status) => return Err(status),
+            Ok(_) => {}
         }
     }
-    let answer = json!({
-        "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
-        "metadata": { "resourceVersion": page.revision.to_string() }, "items": items,
-    });
-    present::encoded(StatusCode::OK, answer.to_string().into(), &request.accept, request.options.pretty)
+    present::list(request, kind, page)
 }

@@ -3,36 +3,22 @@
 //! The first page is taken from the cache now, or at the version asked for; the next ones from the snapshot that the continue token
 //! names, or, once that is let go of, from the store at the same revision, until the store has forgotten it too.
 
+pub mod token;
+
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use orlop_api::field::Errors;
 use orlop_api::kind::Kind;
 use orlop_api::status::{self, Status};
 use orlop_store::{Revision, StoreError};
-use serde::{Deserialize, Serialize};
 
 use super::get::revision;
 use crate::cache::Object;
 use crate::core::{Core, unavailable};
 use crate::present::Response;
 use crate::present::list::{self as present, Page};
-use crate::request::Request;
-use crate::request::options::Match;
+use crate::request::{Request, list_options};
 use crate::stage::Authorized;
-
-/// What a continue token says: the revision of all pages, and where the next begins. Opaque to clients.
-#[derive(Debug, Deserialize, Serialize, PartialEq, Eq)]
-struct Token {
-    v: String,
-    rv: i64,
-    /// The last key that was shown, behind the list's prefix.
-    start: String,
-}
-
-/// The version of the token's form.
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+use token::Token;
 
 /// A page of objects.
 ///
@@ -50,27 +36,27 @@ pub async fn list(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> sta
 /// As [`list`].
 pub async fn page(core: &Arc<Core>, request: &Request, kind: &'static Kind) -> status::Result<Page> {
     let options = &request.options;
-    check(request)?;
+    list_options::check(options)?;
     let prefix = prefix(kind, request.object_namespace());
     if !options.continued.is_empty() {
         if !matches!(options.resource_version.as_str(), "" | "0") {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
-        let token = decode(&options.continued)?;
-        let after = format!("{prefix}{}", token.start);
-        let Ok(at) = u64::try_from(token.rv) else {
-            // The token of an inconsistent continuation: what follows, as it is now.
+        let token = Token::decode(&options.continued)?;
+        let after = format!("{prefix}{}", token.start());
+        let Some(at) = token.revision() else {
+            // An inconsistent continuation: what follows, as it is now.
             core.catch_up().await?;
             return Ok(now(core, request, kind, &prefix, Some(&after)));
         };
         return at_revision(core, request, kind, &prefix, Some(&after), at).await;
     }
-    match (options.resource_version.as_str(), options.version_match) {
-        ("" | "0", Some(Match::NotOlderThan)) | ("0", None) => {}
+    match (options.resource_version.as_str(), options.version_match.as_str()) {
+        ("0", _) => {}
         ("", _) => core.catch_up().await?,
-        (given, Some(Match::Exact)) => return at_revision(core, request, kind, &prefix, None, revision(given)?).await,
+        (given, "Exact") => return at_revision(core, request, kind, &prefix, None, revision(given)?).await,
         // Before there was a word for it, a limit made the version exact.
-        (given, None) if options.limit > 0 => {
+        (given, "") if options.limit > 0 => {
             return at_revision(core, request, kind, &prefix, None, revision(given)?).await;
         }
         (given, _) => core.cache.wait_for(revision(given)?).await?,
@@ -84,24 +70,6 @@ pub fn prefix(kind: &Kind, namespace: &str) -> String {
         "" => kind.prefix(),
         namespace => format!("{}{namespace}/", kind.prefix()),
     }
-}
-
-fn check(request: &Request) -> status::Result<()> {
-    let options = &request.options;
-    let mut errors = Errors::default();
-    if options.version_match.is_some() && !options.continued.is_empty() {
-        errors.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
-    } else if options.version_match.is_some() && options.resource_version.is_empty() {
-        errors
-            .forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
-    } else if options.version_match == Some(Match::Exact) && options.resource_version == "0" {
-        errors
-            .forbidden("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
-    }
-    if options.send_initial_events.is_some() {
-        errors.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
-    }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
 }
 
 /// A page of what the cache holds.
@@ -181,29 +149,11 @@ fn cut<'a>(
     if objects.next().is_some()
         && let Some(last) = page.objects.last()
     {
-        let start = last.key[prefix.len()..].to_owned();
-        page.continue_token = encode(&Token { v: TOKEN_VERSION.to_owned(), rv: revision as i64, start });
+        page.continue_token = Token::new(revision, &last.key[prefix.len()..]).encode();
         // Only where nothing is left out is the rest worth counting.
         page.remaining = selection.is_everything().then(|| 1 + objects.count() as u64);
     }
     page
-}
-
-fn encode(token: &Token) -> String {
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(token).unwrap_or_default())
-}
-
-fn decode(text: &str) -> status::Result<Token> {
-    let bad = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| bad(error.to_string()))?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-    if token.v != TOKEN_VERSION {
-        return Err(bad(format!("server does not recognize this encoded version {:?}", token.v)));
-    }
-    if token.rv == 0 {
-        return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".to_owned()));
-    }
-    Ok(token)
 }
 
 /// The refusal of a token whose revision is forgotten. Its text is Kubernetes' own.
@@ -211,27 +161,10 @@ fn expired(prefix: &str, after: Option<&str>) -> Status {
     let Some(after) = after else {
         return Status::expired("The resourceVersion for the provided list is too old.");
     };
-    let start = after.get(prefix.len()..).unwrap_or_default().to_owned();
-    let token = encode(&Token { v: TOKEN_VERSION.to_owned(), rv: -1, start });
+    let token = Token::inconsistent(after.get(prefix.len()..).unwrap_or_default()).encode();
     let mut status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
     status.details = Some(Box::new(status::Details { continue_token: token, ..status::Details::default() }));
     status
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_come_back_as_they_went() {
-        let token = Token { v: TOKEN_VERSION.to_owned(), rv: 7, start: "default/web".to_owned() };
-        assert_eq!(decode(&encode(&token)).unwrap(), token);
-        for bad in ["%%%", "e30", &encode(&Token { v: "v2".to_owned(), rv: 1, start: String::new() })] {
-            let status = decode(bad).unwrap_err();
-            assert_eq!(status.code(), 400);
-            assert!(status.message.starts_with("continue key is not valid: "), "{status}");
-        }
-    }
 }

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http::StatusCode;
-use orlop_api::field::Errors;
 use orlop_api::kind::Kind;
 use orlop_api::status::{self, Status};
 use orlop_api::table::Include;
@@ -25,11 +25,13 @@ use super::get::revision;
 use super::list;
 use crate::cache::{Cache, Object, Table};
 use crate::core::Core;
+use crate::present::body::BodyError;
 use crate::present::{self, Body, Response};
-use crate::request::Request;
-use crate::request::options::Match;
+use crate::request::accept::Encoding;
+use crate::request::list_options;
 use crate::request::selection::Selection;
 use crate::stage::Authorized;
+use crate::websocket;
 use lines::Lines;
 
 /// How long a watch lives that does not say: between 30 and 60 minutes, so that watches begun together end apart
@@ -61,7 +63,7 @@ impl Drop for Open {
 /// `BadRequest` and `Invalid` for options without meaning. A revision that is too old is told in the stream, as Kubernetes does.
 pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> status::Result<Response> {
     let request = it.request();
-    check(request)?;
+    list_options::check(&request.options)?;
     let options = &request.options;
     let table = core.cache.table(kind);
     let include = Include::parse(&options.include_object)?;
@@ -71,7 +73,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
         "" => 0,
         given => revision(given)?,
     };
-    let synthetic = options.send_initial_events.unwrap_or(asked == 0);
+    let synthetic = options.send_initial_events.unwrap_or(false);
     let mut watcher = Watcher {
         cache: core.cache.clone(),
         wake: table.subscribe(),
@@ -82,7 +84,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
         announce: None,
         refused: None,
         ending: false,
-        lines: Lines::new(kind, request.accept.form, include),
+        lines: Lines::new(kind, table.kind(), &request.accept, include),
         prefix,
         selection,
         kind,
@@ -98,47 +100,33 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
             Open(count)
         },
     };
-    if synthetic {
-        match options.resource_version.as_str() {
-            "" => core.catch_up().await?,
-            "0" => {}
-            _ => core.cache.wait_for(asked).await?,
-        }
-        watcher.begin_with_state(options.send_initial_events == Some(true) && options.bookmarks);
-    } else {
-        if asked == 0 {
-            core.catch_up().await?;
-        }
-        watcher.begin_after(if asked == 0 { core.cache.revision() } else { asked });
+    // Once the options are understood, failures are told in the stream, as Kubernetes does.
+    let ready = match options.resource_version.as_str() {
+        "" => core.catch_up().await,
+        _ if synthetic && asked > 0 => core.cache.wait_for(asked).await,
+        _ => Ok(()),
+    };
+    match ready {
+        Err(status) => watcher.refused = Some(status),
+        Ok(()) if synthetic => watcher.begin_with_state(options.bookmarks),
+        Ok(()) => watcher.begin_after(if asked == 0 { core.cache.revision() } else { asked }),
     }
     watcher.set_alarm();
     let pieces = futures::stream::unfold(watcher, |mut watcher| async {
         let piece = watcher.next().await?;
         Some((Ok(piece), watcher))
     });
-    let mut response = present::json(StatusCode::OK, Bytes::new());
+    let protobuf = request.accept.encoding == Encoding::Protobuf;
+    if websocket::is_asked(&request.headers) {
+        let messages = pieces.flat_map(move |piece: Result<Bytes, BodyError>| {
+            futures::stream::iter(piece.map_or_else(|_| Vec::new(), |it| lines::apart(&it, protobuf)))
+        });
+        return websocket::serve(request, messages, !protobuf);
+    }
+    let content_type = if protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { "application/json" };
+    let mut response = present::with_type(StatusCode::OK, content_type, Bytes::new());
     *response.body_mut() = Body::pieces(pieces);
     Ok(response)
-}
-
-fn check(request: &Request) -> status::Result<()> {
-    let options = &request.options;
-    let mut errors = Errors::default();
-    match (options.send_initial_events, options.version_match) {
-        (Some(_), Some(Match::NotOlderThan)) | (None, None) => {}
-        (Some(_), _) => errors.forbidden(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ),
-        (None, Some(_)) => errors.forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        ),
-    }
-    if !options.continued.is_empty() {
-        errors.forbidden("continue", "continue is forbidden for watch");
-    }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
 }
 
 /// One open watch.

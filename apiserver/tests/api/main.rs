@@ -5,6 +5,8 @@
 mod support;
 
 mod certificates;
+mod encodings;
+mod lists;
 mod recovery;
 mod secrets;
 mod verbs;

@@ -4,14 +4,21 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
+use orlop_apiserver::serve::tls;
 use orlop_apiserver::{Config, Server};
 use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::sync::CancellationToken;
 
 /// What a request was answered.
 pub struct Answer {
     pub code: StatusCode,
     pub headers: HeaderMap,
+    pub bytes: Bytes,
     pub text: String,
     /// Null if the answer is no JSON.
     pub json: Value,
@@ -34,9 +41,20 @@ impl Drop for Cluster {
 impl Cluster {
     /// A server with the namespace `default` and its service account.
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A server that listens on loopback, too.
+    pub async fn listening() -> Self {
+        Self::start_with(|config| config.listen = "127.0.0.1:0".parse().ok()).await
+    }
+
+    async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let stop = CancellationToken::new();
-        let server = Server::start(Config::new("memory", dir.path()), stop.clone()).await.unwrap();
+        let mut config = Config::new("memory", dir.path());
+        configure(&mut config);
+        let server = Server::start(config, stop.clone()).await.unwrap();
         let client = server.client("kubernetes-admin", &["system:masters"]);
         let cluster = Cluster { server, stop, client, _dir: dir };
         let room = serde_json::json!({ "metadata": { "name": "default" } });
@@ -98,6 +116,23 @@ impl Cluster {
         self.with_body(method.parse().unwrap(), path, content_type, body.as_bytes().to_vec()).await
     }
 
+    /// A connection of the administrator's to a server that listens, for HTTP/1.1 written by hand.
+    pub async fn connection(&self) -> TlsStream<TcpStream> {
+        let pki = self.server.pki();
+        let now = orlop_client::clock::now();
+        let admin = pki.issue_client("kubernetes-admin", &["system:masters"], now).unwrap();
+        let (chain, key) = tls::chain(&admin).unwrap();
+        let config = ClientConfig::builder_with_provider(tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(tls::roots(pki.ca()).unwrap())
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+        let stream = TcpStream::connect(self.server.address().unwrap()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+
     /// Opens a watch; its lines come one by one.
     pub async fn watch(&self, path: &str) -> Lines {
         let request = Request::get(path).body(kube::client::Body::empty()).unwrap();
@@ -111,9 +146,10 @@ impl Cluster {
 async fn answer(client: &kube::Client, request: Request<Vec<u8>>) -> Answer {
     let response = client.send(request.map(kube::client::Body::from)).await.unwrap();
     let (head, body) = response.into_parts();
-    let text = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let json = serde_json::from_str(&text).unwrap_or_default();
-    Answer { code: head.status, headers: head.headers, text, json }
+    Answer { code: head.status, headers: head.headers, bytes, text, json }
 }
 
 /// The lines of a watch.
