@@ -49,6 +49,7 @@ const MAP_FIELDS: &[&str] = &[
     "definitions",
     "dependencies",
     "deprecatedTopology",
+    "disruptedPods",
     "extra",
     "labels",
     "limits",

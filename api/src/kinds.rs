@@ -1,7 +1,9 @@
 //! Every built-in kind, in the order in which discovery lists them. A new kind is a file below and a line in [`KINDS`].
 
+mod addresses;
 mod cells;
 mod checks;
+mod conditions;
 mod pod_spec;
 mod volume_rules;
 mod workload;
@@ -31,15 +33,22 @@ mod stateful_set;
 mod cron_job;
 mod job;
 
+mod horizontal_pod_autoscaler;
+
 mod ingress;
 mod ingress_class;
+mod ip_address;
+mod network_policy;
+mod service_cidr;
 
 mod csi_driver;
 mod csi_node;
 mod csi_storage_capacity;
 mod storage_class;
 mod volume_attachment;
+mod volume_attributes_class;
 
+mod pod_disruption_budget;
 mod priority_class;
 mod runtime_class;
 
@@ -60,13 +69,15 @@ mod role;
 mod role_binding;
 
 use k8s_openapi::api::{
-    apps, batch, certificates, coordination, core, discovery, events, networking, node as node_api, rbac as rbac_api,
-    scheduling, storage,
+    apps, autoscaling, batch, certificates, coordination, core, discovery, events, networking, node as node_api,
+    policy, rbac as rbac_api, scheduling, storage,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 
 use crate::kind::Kind;
+
+pub(crate) use self::addresses::strict_ip;
 
 /// The built-in kinds.
 pub static KINDS: &[Kind] = &[
@@ -88,15 +99,22 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<apps::v1::Deployment>(),
     Kind::of::<apps::v1::ReplicaSet>(),
     Kind::of::<apps::v1::StatefulSet>(),
+    Kind::of::<autoscaling::v2::HorizontalPodAutoscaler>(),
+    Kind::of::<autoscaling::v1::HorizontalPodAutoscaler>()
+        .stored_as("horizontalpodautoscalers", horizontal_pod_autoscaler::v1::CONVERSION),
     Kind::of::<batch::v1::CronJob>(),
     Kind::of::<batch::v1::Job>(),
     Kind::of::<certificates::v1::CertificateSigningRequest>(),
     Kind::of::<coordination::v1::Lease>(),
     Kind::of::<discovery::v1::EndpointSlice>(),
     Kind::of::<events::v1::Event>().stored_as("events", event_v1::CONVERSION),
+    Kind::of::<networking::v1::IPAddress>(),
     Kind::of::<networking::v1::Ingress>(),
     Kind::of::<networking::v1::IngressClass>(),
+    Kind::of::<networking::v1::NetworkPolicy>(),
+    Kind::of::<networking::v1::ServiceCIDR>(),
     Kind::of::<node_api::v1::RuntimeClass>(),
+    Kind::of::<policy::v1::PodDisruptionBudget>(),
     Kind::of::<rbac_api::v1::ClusterRole>(),
     Kind::of::<rbac_api::v1::ClusterRoleBinding>(),
     Kind::of::<rbac_api::v1::Role>(),
@@ -107,6 +125,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<storage::v1::CSIStorageCapacity>(),
     Kind::of::<storage::v1::StorageClass>(),
     Kind::of::<storage::v1::VolumeAttachment>(),
+    Kind::of::<storage::v1::VolumeAttributesClass>(),
     Kind::of::<apiextensions::v1::CustomResourceDefinition>(),
 ];
 
@@ -173,12 +192,20 @@ mod tests {
             "StorageClass" => json!({"provisioner": "example.com/a"}),
             "VolumeAttachment" => json!({"spec": {
                 "attacher": "example.com", "nodeName": "n", "source": {"persistentVolumeName": "v"}}}),
+            "PodDisruptionBudget" | "NetworkPolicy" => json!({"spec": {}}),
+            "HorizontalPodAutoscaler" => json!({"spec": {
+                "maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}}}),
+            "IPAddress" => {
+                json!({"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}})
+            }
+            "ServiceCIDR" => json!({"spec": {"cidrs": ["10.0.0.0/24"]}}),
+            "VolumeAttributesClass" => json!({"driverName": "example.com", "parameters": {"iops": "9"}}),
             "PriorityClass" => json!({"value": 1000}),
             "RuntimeClass" => json!({"handler": "a"}),
             "RoleBinding" | "ClusterRoleBinding" => json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}),
             _ => json!({}),
         };
-        it["metadata"] = json!({"name": "a"});
+        it["metadata"] = json!({"name": if kind.kind == "IPAddress" { "10.0.0.9" } else { "a" }});
         it
     }
 
@@ -199,7 +226,7 @@ mod tests {
         let mut resources = HashSet::new();
         let mut places = HashSet::new();
         for kind in KINDS {
-            assert!(resources.insert((kind.group, kind.names.plural)), "{kind:?} is listed twice");
+            assert!(resources.insert((kind.group, kind.version, kind.names.plural)), "{kind:?} is listed twice");
             assert!(!kind.names.singular.is_empty(), "{kind:?} has no singular name");
             if kind.conversion.is_none() {
                 assert!(places.insert(kind.stored_as), "{kind:?} is stored where another is");

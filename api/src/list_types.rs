@@ -24,7 +24,7 @@ pub enum List {
 pub struct Rule {
     /// The list type, where the field is a list.
     pub list: Option<List>,
-    /// The patch strategy: `merge`, `retainKeys`, both with a comma, or nothing.
+    /// The patch strategy: `merge`, `retainKeys`, both with a comma, `replace`, or nothing.
     pub strategy: &'static str,
     /// The key by which strategic merge patch finds elements; empty for scalars.
     pub merge_key: &'static str,
@@ -35,6 +35,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether a strategic merge patch replaces the field's object instead of merging it.
+    pub fn replaces(&self) -> bool {
+        self.strategy == "replace"
+    }
+
     /// Whether a strategic merge patch merges the field's list instead of replacing it.
     pub fn merges(&self) -> bool {
         self.strategy.split(',').any(|it| it == "merge")

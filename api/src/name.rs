@@ -38,6 +38,8 @@ pub enum NameRule {
     Label1035,
     /// Anything that can be one segment of a path: RBAC's kinds.
     PathSegment,
+    /// An IP address in its one form.
+    Address,
 }
 
 impl NameRule {
@@ -57,6 +59,7 @@ impl NameRule {
             NameRule::Label => dns1123_label(name),
             NameRule::Label1035 => dns1035_label(name),
             NameRule::PathSegment => path_segment(name, prefix),
+            NameRule::Address => crate::kinds::strict_ip(name),
         }
     }
 }

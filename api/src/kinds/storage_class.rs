@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::TopologySelectorTerm;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy};
@@ -40,8 +41,8 @@ impl Strategy for StorageClass {
     }
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
-        checks::named(&self.provisioner.to_lowercase(), name::qualified_name, || "provisioner".into(), errors);
-        validate_parameters(self, errors);
+        validate_provisioner(&self.provisioner, "provisioner", errors);
+        validate_parameters(self.parameters.as_ref(), errors);
         let policy = self.reclaim_policy.as_deref().filter(|it| !it.is_empty());
         checks::none_or_one_of(policy, &["Delete", "Retain"], || "reclaimPolicy".into(), errors);
         let mode = self.volume_binding_mode.as_deref();
@@ -68,8 +69,14 @@ impl Strategy for StorageClass {
     }
 }
 
-fn validate_parameters(class: &StorageClass, errors: &mut Errors) {
-    let Some(parameters) = &class.parameters else { return };
+/// The name of a driver, which may be written in capitals.
+pub(super) fn validate_provisioner(driver: &str, field: &str, errors: &mut Errors) {
+    checks::named(&driver.to_lowercase(), name::qualified_name, || field.into(), errors);
+}
+
+/// What a class tells its driver.
+pub(super) fn validate_parameters(parameters: Option<&BTreeMap<String, String>>, errors: &mut Errors) {
+    let Some(parameters) = parameters else { return };
     if parameters.len() > PARAMETERS_LIMIT {
         return errors.too_long("parameters", PARAMETERS_LIMIT);
     }

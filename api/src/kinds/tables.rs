@@ -2,6 +2,7 @@
 
 mod classes;
 mod drivers;
+mod network;
 
 use serde_json::{Value, json};
 

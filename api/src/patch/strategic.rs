@@ -72,6 +72,11 @@ impl Merger<'_> {
             let field = self.types.child(shape, &name);
             match (original.remove(&name), value) {
                 (_, Value::Null) => {}
+                (Some(Value::Object(_)), Value::Object(new))
+                    if field.as_ref().and_then(|it| it.rule).is_some_and(Rule::replaces) =>
+                {
+                    original.insert(name, Value::Object(new));
+                }
                 (Some(Value::Object(old)), Value::Object(new)) => {
                     let shape = field.map_or(Shape::Scalar, |it| it.shape);
                     original.insert(name, Value::Object(self.object(old, new, &shape)?));
