@@ -13,6 +13,7 @@ mod endpoints;
 mod event;
 mod event_columns;
 mod event_rules;
+mod limit_range;
 mod namespace;
 mod node;
 mod persistent_volume;
@@ -20,6 +21,7 @@ mod persistent_volume_claim;
 mod pod;
 mod pod_template;
 mod replication_controller;
+mod resource_quota;
 mod secret;
 mod service;
 mod service_account;
@@ -84,6 +86,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<core::v1::ConfigMap>(),
     Kind::of::<core::v1::Endpoints>(),
     Kind::of::<core::v1::Event>(),
+    Kind::of::<core::v1::LimitRange>(),
     Kind::of::<core::v1::Namespace>(),
     Kind::of::<core::v1::Node>(),
     Kind::of::<core::v1::PersistentVolume>(),
@@ -91,6 +94,7 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<core::v1::Pod>(),
     Kind::of::<core::v1::PodTemplate>(),
     Kind::of::<core::v1::ReplicationController>(),
+    Kind::of::<core::v1::ResourceQuota>(),
     Kind::of::<core::v1::Secret>(),
     Kind::of::<core::v1::Service>(),
     Kind::of::<core::v1::ServiceAccount>(),

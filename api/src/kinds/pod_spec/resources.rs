@@ -109,31 +109,68 @@ pub fn validate_list(list: &List, path: impl Fn() -> Path, errors: &mut Errors) 
 const PAGES: &str = "hugepages-";
 
 /// Kubernetes' own resources but huge pages may be promised more than once; those of others may not.
-fn may_overcommit(name: &str) -> bool {
+pub fn may_overcommit(name: &str) -> bool {
     is_native(name) && !name.starts_with(PAGES)
 }
 
 /// Whether a resource is Kubernetes' own.
-fn is_native(name: &str) -> bool {
+pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
 /// Whether a resource is someone else's, and such that a quota can count it as `requests.<name>`.
-fn is_extended(name: &str) -> bool {
+pub fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.") && name::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+/// The resources that a quota may limit and that are not qualified.
+const QUOTA_STANDARD: &[&str] = &["cpu", "memory", "ephemeral-storage"];
+
+/// Notes what is wrong with the name of a resource that a quota limits.
+pub fn validate_quota_name(name: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    validate_any_name(name, &path, errors);
+    let standard = QUOTA_STANDARD.contains(&name)
+        || OTHER_STANDARD.contains(&name) && name != "storage"
+        || name.starts_with(PAGES)
+        || name.starts_with("requests.hugepages-");
+    if !name.contains('/') && !standard {
+        errors.invalid(path(), name, "must be a standard resource for quota");
+    }
+}
+
+/// Notes what is wrong with the name of a resource that a limit of this type is about.
+pub fn validate_limit_name(of: &str, name: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+    validate_any_name(name, &path, errors);
+    let known = QUOTA_STANDARD.contains(&name) || name.starts_with(PAGES);
+    if matches!(of, "Pod" | "Container") && !name.contains('/') && !known {
+        let what = if of == "Pod" {
+            "must be a standard limit resource for pods"
+        } else {
+            "must be a standard resource for containers"
+        };
+        errors.invalid(path(), name, what);
+    }
+}
+
+fn validate_any_name(name: &str, path: &impl Fn() -> Path, errors: &mut Errors) {
+    if QUOTA_STANDARD.contains(&name) || name.starts_with(PAGES) {
+        return;
+    }
+    let complaints = name::qualified_name(name);
+    let standard = OTHER_STANDARD.contains(&name) || name.starts_with("requests.hugepages-");
+    if complaints.is_empty() && !name.contains('/') && !standard {
+        errors.invalid(path(), name, "must be a standard resource type or fully qualified");
+    }
+    for complaint in complaints {
+        errors.invalid(path(), name, complaint);
+    }
 }
 
 fn validate_name(name: &str, path: impl Fn() -> Path, errors: &mut Errors) {
     if matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(PAGES) {
         return;
     }
-    let complaints = name::qualified_name(name);
-    if complaints.is_empty() && !name.contains('/') && !OTHER_STANDARD.contains(&name) {
-        errors.invalid(path(), name, "must be a standard resource type or fully qualified");
-    }
-    for complaint in complaints {
-        errors.invalid(path(), name, complaint);
-    }
+    validate_any_name(name, &path, errors);
     if !name.contains('/') {
         errors.invalid(path(), name, "must be a standard resource for containers");
     } else if !is_native(name) && !is_extended(name) {
@@ -141,7 +178,8 @@ fn validate_name(name: &str, path: impl Fn() -> Path, errors: &mut Errors) {
     }
 }
 
-fn validate_amount(name: &str, text: &Text, path: impl Fn() -> Path, errors: &mut Errors) -> Option<Quantity> {
+/// Notes what is wrong with an amount, and reads it.
+pub fn validate_amount(name: &str, text: &Text, path: impl Fn() -> Path, errors: &mut Errors) -> Option<Quantity> {
     match Quantity::of(text) {
         Ok(amount) => {
             if amount.is_negative() {
