@@ -80,6 +80,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use crate::kind::Kind;
 
 pub(crate) use self::addresses::strict_ip;
+pub use pod_spec::resources::{is_extended as is_extended_resource, quality_of_service};
 
 /// The built-in kinds.
 pub static KINDS: &[Kind] = &[

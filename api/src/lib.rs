@@ -22,6 +22,7 @@ pub mod draft;
 pub mod json;
 pub mod kind;
 pub mod kinds;
+pub mod quota;
 pub mod review;
 
 pub mod list_types;

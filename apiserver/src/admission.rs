@@ -4,14 +4,30 @@
 //! words. A new plugin is a file below and a line in [`plugins`]. Plugins look objects up in the cache first, and what they would refuse
 //! for its absence in the store, because the cache may be a moment behind.
 
-pub mod certificates;
-pub mod escalation;
+pub mod lister;
+
 pub mod namespace_lifecycle;
-pub mod node_restriction;
+
+pub mod limit_ranger;
 pub mod service_account;
+
+pub mod node_restriction;
+pub mod taint_nodes_by_condition;
+
+pub mod default_toleration_seconds;
+pub mod priority;
+
+pub mod claim_resize;
+pub mod default_storage_class;
+pub mod runtime_class;
+
+pub mod certificates;
+pub mod default_ingress_class;
+pub mod escalation;
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orlop_api::kind::Kind;
 use orlop_api::status::{self, Status};
 use orlop_store::Store;
@@ -20,6 +36,7 @@ use crate::authenticate::{Found, Objects};
 use crate::authorize::Policy;
 use crate::registry;
 use crate::stage::{Admission, Plugin};
+use default_toleration_seconds::Patience;
 
 /// Where plugins look objects up.
 #[derive(Clone)]
@@ -37,11 +54,27 @@ impl Sight {
         if let Some(found) = self.objects.find("", kind, namespace, name) {
             return Ok(Some(found));
         }
-        self.find_in_store(kind, namespace, name).await
+        match registry::named("", kind) {
+            Some(kind) => self.find_in_store(kind, namespace, name).await,
+            None => Ok(None),
+        }
     }
 
-    async fn find_in_store(&self, kind: &str, namespace: &str, name: &str) -> status::Result<Option<Found>> {
-        let Some(kind) = registry::named("", kind) else { return Ok(None) };
+    /// An object of any kind, likewise.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn find_of(&self, kind: &'static Kind, namespace: &str, name: &str) -> status::Result<Option<Found>> {
+        let known = self.objects.table(kind).and_then(|it| it.get(&kind.key(namespace, name)));
+        match known {
+            Some(it) => {
+                Ok(Some(Found { uid: it.head.uid.to_string(), deleting: it.head.deleting, json: it.json.clone() }))
+            }
+            None => self.find_in_store(kind, namespace, name).await,
+        }
+    }
+
+    async fn find_in_store(&self, kind: &Kind, namespace: &str, name: &str) -> status::Result<Option<Found>> {
         let (entry, _) = self.store.get(&kind.key(namespace, name)).await.map_err(|error| {
             tracing::warn!(%error, "admission could not ask the store");
             Status::new(status::Reason::ServiceUnavailable, "the store is unavailable")
@@ -52,18 +85,46 @@ impl Sight {
     }
 }
 
+/// What admission can be told to do differently.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Plugins that are left out, by their names (kube-apiserver's `--disable-admission-plugins`).
+    pub disabled: Vec<String>,
+    pub patience: Patience,
+}
+
 /// All plugins, in their order.
-pub fn plugins(sight: &Sight, policy: &Arc<Policy>) -> Vec<Arc<dyn Plugin>> {
-    vec![
+pub fn plugins(sight: &Sight, policy: &Arc<Policy>, options: &Options) -> Vec<Arc<dyn Plugin>> {
+    let all: Vec<Arc<dyn Plugin>> = vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(sight.clone())),
+        Arc::new(limit_ranger::LimitRanger::new(sight)),
         Arc::new(service_account::ServiceAccount::new(sight.clone())),
         Arc::new(node_restriction::NodeRestriction),
+        Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Arc::new(priority::Priority::new(sight)),
+        Arc::new(default_toleration_seconds::DefaultTolerationSeconds(options.patience)),
+        Arc::new(default_storage_class::DefaultStorageClass::new(sight)),
+        Arc::new(claim_resize::ClaimResize::new(sight)),
+        Arc::new(runtime_class::RuntimeClass::new(sight)),
         Arc::new(certificates::Requester),
         Arc::new(certificates::Approval::new(policy.clone())),
         Arc::new(certificates::Signing::new(policy.clone())),
         Arc::new(certificates::SubjectRestriction),
+        Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
-    ]
+    ];
+    all.into_iter().filter(|it| !options.disabled.iter().any(|name| name == it.name())).collect()
+}
+
+/// The class that is marked as the default one: of several the newest, and of those the first by name.
+fn default_of<'a>(classes: impl Iterator<Item = &'a ObjectMeta>, marks: &[&str]) -> Option<String> {
+    let marked = |it: &&ObjectMeta| {
+        let annotation = |mark: &&str| it.annotations.as_ref()?.get(*mark).map(|it| it == "true");
+        marks.iter().any(|mark| annotation(mark) == Some(true))
+    };
+    let born = |it: &ObjectMeta| it.creation_timestamp.as_ref().map(|it| it.0);
+    let newest = classes.filter(marked).max_by(|a, b| born(a).cmp(&born(b)).then_with(|| b.name.cmp(&a.name)));
+    newest.and_then(|it| it.name.clone())
 }
 
 /// `pods "web" is forbidden: <why>`.

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use ipnet::Ipv4Net;
 
 use crate::Config;
+use crate::admission::default_toleration_seconds::Patience;
 use crate::pki::{Names, Pki, PkiError, files as pki_files};
 
 /// Serves the Kubernetes API.
@@ -52,6 +53,15 @@ pub struct Serve {
     /// What is encrypted at rest, as an EncryptionConfiguration; Secrets, with a key in the data directory, if not given
     #[arg(long, value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
+    /// Admission plugins to leave out, by name
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
+    /// How long pods stay on a node that is not ready, if they do not say
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub default_not_ready_toleration_seconds: i64,
+    /// How long pods stay on a node that is not reachable, if they do not say
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub default_unreachable_toleration_seconds: i64,
     /// How long to serve on after a signal to stop, while `/readyz` says that this server is about to go: time for load balancers to turn
     /// to another
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -95,6 +105,13 @@ impl From<Serve> for Config {
             advertise_address: it.advertise_address,
             token_auth_file: it.token_auth_file,
             encryption_provider_config: it.encryption_provider_config,
+            admission: crate::admission::Options {
+                disabled: it.disable_admission_plugins,
+                patience: Patience {
+                    not_ready_seconds: it.default_not_ready_toleration_seconds,
+                    unreachable_seconds: it.default_unreachable_toleration_seconds,
+                },
+            },
             ..config
         }
     }

@@ -18,8 +18,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
+use orlop_api::kind::Kind;
 use sha2::{Digest, Sha256};
 
+use crate::cache::Table;
 use crate::stage::{Authenticator, Identity, Peer};
 use service_account::Issuer;
 use static_token::StaticTokens;
@@ -40,6 +42,11 @@ pub struct Found {
 pub trait Objects: Send + Sync {
     /// One object, if it exists.
     fn find(&self, group: &str, kind: &str, namespace: &str, name: &str) -> Option<Found>;
+
+    /// All objects of a kind, for those who look through them.
+    fn table(&self, _kind: &'static Kind) -> Option<Arc<Table>> {
+        None
+    }
 }
 
 /// Why a file of tokens cannot be used.

@@ -29,6 +29,8 @@ pub struct Config {
     /// directory, if none.
     pub encryption_provider_config: Option<PathBuf>,
     pub limits: Limits,
+    /// What admission does differently.
+    pub admission: crate::admission::Options,
 }
 
 /// What one server takes on before it sheds load.
@@ -84,6 +86,7 @@ impl Config {
             token_auth_file: None,
             encryption_provider_config: None,
             limits: Limits::default(),
+            admission: crate::admission::Options::default(),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::authenticate::service_account::Issuer;
 use crate::authenticate::{Credentials, Found, Objects, TokenFileError};
 use crate::authorize::Policy;
 use crate::bootstrap::{self, BootstrapError, Reach};
-use crate::cache::{Cache, Object, Observer};
+use crate::cache::{Cache, Object, Observer, Table};
 use crate::config::Config;
 use crate::connect;
 use crate::core::Core;
@@ -93,6 +93,10 @@ impl Objects for Cache {
         let found = self.get(registry::named(group, kind)?, namespace, name)?;
         Some(Found { uid: found.head.uid.to_string(), deleting: found.head.deleting, json: found.json.clone() })
     }
+
+    fn table(&self, kind: &'static Kind) -> Option<Arc<Table>> {
+        Some(Cache::table(self, kind))
+    }
 }
 
 impl Server {
@@ -128,7 +132,7 @@ impl Server {
         let core = Arc::new(Core {
             store: store.clone(),
             cache: cache.clone(),
-            plugins: admission::plugins(&sight, &policy),
+            plugins: admission::plugins(&sight, &policy, &config.admission),
             connectors: connect::connectors(&pki, &issuer, &sight)?,
             addresses: addresses.clone(),
             stopping: shutdown.clone(),
