@@ -248,6 +248,11 @@ pub struct RuntimeInfo {
 /// removing what is gone succeed.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
+    /// Whether it only plays containers, so that nobody would read what is mounted into them.
+    fn runs_nothing(&self) -> bool {
+        false
+    }
+
     /// Whether the runtime answers, and what it is.
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
 

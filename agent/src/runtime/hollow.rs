@@ -75,6 +75,10 @@ fn image_of(reference: &str) -> Image {
 
 #[async_trait]
 impl Runtime for Hollow {
+    fn runs_nothing(&self) -> bool {
+        true
+    }
+
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
         Ok(RuntimeInfo {
             name: "hollow".to_owned(),

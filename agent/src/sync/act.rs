@@ -148,6 +148,10 @@ impl Worker {
         let (host, address) = (Arc::clone(&self.host), self.address());
         self.tasks.spawn(async move {
             let mounted = async {
+                if host.runtime.runs_nothing() {
+                    // Nobody reads the volumes of a pod without containers; thousands of tokens would be issued for nothing.
+                    return Ok(None);
+                }
                 let found = host.references.snapshot(&pod).await.map_err(|it| it.to_string())?;
                 let (tokens, refresh) = tokens::issue(&host.client, &pod).await?;
                 let (volumes, place) = (host.volumes.clone(), host.place(address));

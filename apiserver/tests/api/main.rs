@@ -4,6 +4,7 @@
 
 mod support;
 
+mod admission;
 mod certificates;
 mod encodings;
 mod lists;

@@ -318,10 +318,10 @@ async fn mistakes_are_told_as_kubernetes_tells_them() {
     let unknown = cluster.get(&format!("{MAPS}?fieldSelector=data.a%3D1")).await;
     refused(&unknown, 400, "BadRequest", "\"data.a\" is not a known field selector: only \"metadata.name\"");
     // What Go leaves out when it is empty is not kept empty.
-    let node = json!({"metadata": {"name": "n", "labels": {}}, "spec": {"taints": []}});
+    let node = json!({"metadata": {"name": "n", "labels": {}}, "spec": {"podCIDRs": []}});
     let node = cluster.post("/api/v1/nodes", &node).await;
     assert_eq!(
-        (node.code.as_u16(), node.json["spec"].get("taints"), node.json["metadata"].get("labels")),
+        (node.code.as_u16(), node.json["spec"].get("podCIDRs"), node.json["metadata"].get("labels")),
         (201, None, None)
     );
 }
