@@ -35,6 +35,9 @@ mod stateful_set;
 mod cron_job;
 mod job;
 
+mod flow_schema;
+mod priority_level_configuration;
+
 mod horizontal_pod_autoscaler;
 
 mod ingress;
@@ -71,8 +74,8 @@ mod role;
 mod role_binding;
 
 use k8s_openapi::api::{
-    apps, autoscaling, batch, certificates, coordination, core, discovery, events, networking, node as node_api,
-    policy, rbac as rbac_api, scheduling, storage,
+    apps, autoscaling, batch, certificates, coordination, core, discovery, events, flowcontrol, networking,
+    node as node_api, policy, rbac as rbac_api, scheduling, storage,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
@@ -113,6 +116,8 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<coordination::v1::Lease>(),
     Kind::of::<discovery::v1::EndpointSlice>(),
     Kind::of::<events::v1::Event>().stored_as("events", event_v1::CONVERSION),
+    Kind::of::<flowcontrol::v1::FlowSchema>(),
+    Kind::of::<flowcontrol::v1::PriorityLevelConfiguration>(),
     Kind::of::<networking::v1::IPAddress>(),
     Kind::of::<networking::v1::Ingress>(),
     Kind::of::<networking::v1::IngressClass>(),
@@ -200,6 +205,10 @@ mod tests {
             "PodDisruptionBudget" | "NetworkPolicy" => json!({"spec": {}}),
             "HorizontalPodAutoscaler" => json!({"spec": {
                 "maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "a"}}}),
+            "FlowSchema" => json!({"spec": {"priorityLevelConfiguration": {"name": "a"}}}),
+            "PriorityLevelConfiguration" => {
+                json!({"spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}})
+            }
             "IPAddress" => {
                 json!({"spec": {"parentRef": {"resource": "services", "namespace": "default", "name": "web"}}})
             }

@@ -1,4 +1,5 @@
-//! The objects every cluster begins with: namespaces, and the roles and bindings of Kubernetes' bootstrap policy.
+//! The objects every cluster begins with: namespaces, the roles and bindings of Kubernetes' bootstrap policy, and its flow control's levels
+//! and schemas.
 //!
 //! They are YAML files under `builtin/`, compiled in. What depends on the cluster (the `kubernetes` Service and its endpoints) is made
 //! by the API server. Source of the roles: `plugin/pkg/auth/authorizer/rbac/bootstrappolicy` of Kubernetes 1.35.
@@ -13,6 +14,7 @@ const FILES: &[(&str, &str)] = &[
     ("roles.yaml", include_str!("../builtin/roles.yaml")),
     ("user_roles.yaml", include_str!("../builtin/user_roles.yaml")),
     ("controller_roles.yaml", include_str!("../builtin/controller_roles.yaml")),
+    ("flow_control.yaml", include_str!("../builtin/flow_control.yaml")),
     ("orlop.yaml", include_str!("../builtin/orlop.yaml")),
 ];
 
@@ -39,6 +41,9 @@ pub fn objects() -> Result<Vec<Value>, ReadError> {
 
 /// Bootstrap objects carry the label by which they are known and, the policy's, the annotation that lets restarts mend them.
 fn completed(mut object: Value) -> Value {
+    if object["apiVersion"] == "flowcontrol.apiserver.k8s.io/v1" {
+        object["metadata"]["annotations"]["apf.kubernetes.io/autoupdate-spec"] = "true".into();
+    }
     if object["apiVersion"] == "rbac.authorization.k8s.io/v1" {
         object["metadata"]["labels"]["kubernetes.io/bootstrapping"] = "rbac-defaults".into();
         object["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] = "true".into();

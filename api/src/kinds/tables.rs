@@ -2,6 +2,7 @@
 
 mod classes;
 mod drivers;
+mod flow;
 mod network;
 
 use serde_json::{Value, json};
