@@ -30,6 +30,7 @@ pub mod patch;
 pub mod protobuf;
 pub mod shape;
 
+pub mod cel;
 pub mod structural;
 
 pub mod discovery;

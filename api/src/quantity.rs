@@ -138,6 +138,11 @@ impl Quantity {
         if self.nanos < 0 { -steps } else { steps }
     }
 
+    /// The amount in units, as near as a double comes.
+    pub fn to_f64(&self) -> f64 {
+        self.nanos as f64 / NANOS_PER_UNIT as f64
+    }
+
     /// Whether it is a multiple of a whole unit: pods, ports and the like cannot be split.
     pub fn is_whole(&self) -> bool {
         self.nanos % NANOS_PER_UNIT == 0
