@@ -312,7 +312,7 @@ fn deep_and_wide_expressions_fit_the_stack() {
         "a".repeat(200_000),
     ];
     // Worker threads have 2 MiB; half of that has to do, without optimizations.
-    let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(move || {
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
         let environment = Environment::new().with("object", Type::Dyn);
         for text in deep {
             let program = Program::compile(&text, &environment, &[]).unwrap_or_else(|error| panic!("{}", error.text));
