@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::computed;
 use crate::custom::{Custom, record as custom};
 use crate::draft::{Draft, Object};
 use crate::field::Errors;
@@ -212,6 +213,8 @@ pub struct Kind {
     pub conversion: Option<Conversion>,
     /// What it is at the moment, where a CustomResourceDefinition has made it.
     pub custom: Option<&'static Custom>,
+    /// Whether the server computes its objects, so that nobody can write them.
+    pub computed: bool,
     /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
     pub schema: fn() -> schemars::Schema,
     /// Which names its objects may have.
@@ -248,6 +251,7 @@ impl Kind {
             orphans_dependents: T::ORPHANS_DEPENDENTS,
             conversion: None,
             custom: None,
+            computed: false,
             schema: schema_of::<T>,
             name_rule: T::NAME_RULE,
             decode: decode::<T>,
@@ -273,10 +277,37 @@ impl Kind {
             orphans_dependents: false,
             conversion: None,
             custom: Some(parts.custom),
+            computed: false,
             schema: || schemars::json_schema!({"type": "object"}),
             name_rule: NameRule::Subdomain,
             decode: parts.decode,
             read: parts.read,
+        }
+    }
+
+    /// The record of a computed kind.
+    pub(crate) const fn computed(parts: computed::Parts) -> Self {
+        Kind {
+            group: parts.group,
+            version: parts.version,
+            kind: parts.kind,
+            names: parts.names,
+            scope: Scope::Cluster,
+            subs: &[],
+            fields: parts.fields,
+            columns: parts.columns,
+            stored_as: parts.stored_as,
+            unconditional_update: false,
+            create_on_update: false,
+            returns_deleted: false,
+            orphans_dependents: false,
+            conversion: None,
+            custom: None,
+            computed: true,
+            schema: parts.schema,
+            name_rule: NameRule::Subdomain,
+            decode: |_, _, _| Err(Status::method_not_allowed()),
+            read: |_, _| Err(serde::de::Error::custom("objects of this kind are computed")),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod selector;
 pub mod head;
 pub mod meta;
 
+pub mod computed;
 pub mod custom;
 pub mod draft;
 pub mod json;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::computed::COMPUTED;
 use crate::discovery;
 use crate::kind::Kind;
 use crate::kinds::KINDS;
@@ -57,7 +58,7 @@ fn root_of(group: &str, version: &str) -> String {
 type Parts = Vec<(&'static str, &'static str, OnceLock<Document>)>;
 
 fn built_in() -> Vec<&'static Kind> {
-    KINDS.iter().collect()
+    KINDS.iter().chain(COMPUTED).collect()
 }
 
 fn parts() -> &'static Parts {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use orlop_api::computed::COMPUTED;
 use orlop_api::kind::Kind;
 use orlop_api::kinds::KINDS;
 use orlop_api::status::{self, Reason, Status};
@@ -79,7 +80,7 @@ impl Cache {
     pub fn new(observers: Vec<Arc<dyn Observer>>) -> Self {
         let observers: Arc<[Arc<dyn Observer>]> = observers.into();
         // The kind that needs no conversion is the one in whose form its table is stored.
-        let stored: Vec<&'static Kind> = KINDS.iter().filter(|it| it.conversion.is_none()).collect();
+        let stored: Vec<&'static Kind> = KINDS.iter().filter(|it| it.conversion.is_none()).chain(COMPUTED).collect();
         let mut by_segment: HashMap<&'static str, Vec<usize>> = HashMap::new();
         let mut by_stored = HashMap::new();
         for (at, kind) in stored.iter().enumerate() {

@@ -8,6 +8,7 @@ use orlop_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
+use crate::labels::Labels;
 use crate::service_addresses::ServiceAddresses;
 use crate::stage::{Connector, Plugin};
 
@@ -18,6 +19,7 @@ pub struct Core {
     pub plugins: Vec<Arc<dyn Plugin>>,
     pub connectors: Vec<Arc<dyn Connector>>,
     pub addresses: ServiceAddresses,
+    pub labels: Arc<Labels>,
     /// A stop was asked for: the server says that it is not ready.
     pub stopping: CancellationToken,
     /// The server drains: watches end.

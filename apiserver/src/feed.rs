@@ -142,7 +142,7 @@ async fn list(store: &dyn Store, cache: &Cache, mut at: Option<Revision>) -> Res
             sort(cache, &table, entry, &mut found);
         }
     }
-    for table in cache.tables().iter().filter(|it| !is_definitions(it)) {
+    for table in cache.tables().iter().filter(|it| !is_definitions(it) && !it.kind().computed) {
         table.replace(found.remove(table.prefix()).unwrap_or_default(), revision.0);
         table.wake();
     }

@@ -40,6 +40,7 @@ pub mod service_addresses;
 pub mod feed;
 
 pub mod cache;
+pub mod labels;
 
 pub mod reviews;
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use orlop_api::computed::COMPUTED;
 use orlop_api::custom::{Definition, Interner};
 use orlop_api::discovery;
 use orlop_api::kind::{Kind, Sub};
@@ -25,7 +26,7 @@ pub const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDe
 type Names = (&'static str, &'static str, &'static str);
 
 static BY_NAMES: LazyLock<HashMap<Names, &'static Kind>> =
-    LazyLock::new(|| KINDS.iter().map(|it| ((it.group, it.version, it.names.plural), it)).collect());
+    LazyLock::new(|| KINDS.iter().chain(COMPUTED).map(|it| ((it.group, it.version, it.names.plural), it)).collect());
 
 /// The built-in kind behind `/apis/<group>/<version>/.../<plural>`; the core group is empty.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
@@ -61,7 +62,7 @@ impl Kinds {
             a.group.cmp(b.group).then(newer_first).then(a.names.plural.cmp(b.names.plural))
         });
         Kinds {
-            all: KINDS.iter().chain(custom.iter().copied()).collect(),
+            all: KINDS.iter().chain(COMPUTED).chain(custom.iter().copied()).collect(),
             custom: custom.iter().map(|it| ((it.group, it.version, it.names.plural), *it)).collect(),
             documents: Documents::new(custom),
             aggregated: Default::default(),
@@ -233,7 +234,7 @@ mod tests {
         let both = [definition("xs.a.io", 3, &["v1", "v2beta1", "v2"], true), definition("xs.b.io", 2, &["v1"], true)];
         assert_eq!(follow(&both), "[Held(a.io/v1/X)]");
         let kinds = registry.kinds();
-        let custom: Vec<String> = kinds.all[KINDS.len()..].iter().map(|it| it.api_version()).collect();
+        let custom: Vec<String> = kinds.all[KINDS.len() + COMPUTED.len()..].iter().map(|it| it.api_version()).collect();
         assert_eq!(custom, ["a.io/v2", "a.io/v1", "a.io/v2beta1", "b.io/v1"]);
         assert!(std::ptr::eq(first, registry.find("b.io", "v1", "xs").unwrap()));
         assert_eq!(follow(&both[..1]), "[Gone(\"b.io/xs\")]");

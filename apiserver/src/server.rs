@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::connect;
 use crate::core::Core;
 use crate::feed;
+use crate::labels::Labels;
 use crate::pipeline::Pipeline;
 use crate::pki::{Pki, PkiError};
 use crate::plain::Plain;
@@ -135,6 +136,7 @@ impl Server {
             plugins: admission::plugins(&sight, &policy, &config.admission),
             connectors: connect::connectors(&pki, &issuer, &sight)?,
             addresses: addresses.clone(),
+            labels: Labels::new(cache.clone()),
             stopping: shutdown.clone(),
             draining: draining.clone(),
         });

@@ -62,6 +62,13 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
     {
         return connector.connect(it, body).await;
     }
+    if kind.computed {
+        if !request.verb.reads() {
+            return Err(Status::method_not_allowed());
+        }
+        core.catch_up().await?;
+        core.labels.prepare(&core.draining).await?;
+    }
     match (sub, request.verb) {
         (None | Some(Sub::Status | Sub::Approval), Verb::Get) => get::get(core, it, kind).await,
         (None, Verb::List) => list::list(core, it, kind).await,

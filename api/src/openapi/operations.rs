@@ -191,6 +191,9 @@ pub fn of(kind: &Kind) -> Vec<Operation> {
         );
         out.push(all);
     }
+    if kind.computed {
+        out.retain(|it| it.method == "get");
+    }
     if kind.scope == Scope::Namespaced {
         let everywhere = format!("{base}/{}", kind.names.plural);
         let mut all = build.operation(&everywhere, "get", "list", "list", listing(), Body::None, Some(list));

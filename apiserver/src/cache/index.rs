@@ -65,6 +65,14 @@ impl Index {
         }
     }
 
+    /// Every label that objects have, and how many.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        self.keys.iter().filter_map(|(term, keys)| match term {
+            Term::Label(key, value) => Some((&**key, &**value, keys.len())),
+            Term::Field(..) => None,
+        })
+    }
+
     /// The keys of all objects with this term; none if there is none.
     pub fn get(&self, term: &Term) -> Option<&BTreeSet<Key>> {
         self.keys.get(term)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use imbl::OrdMap;
@@ -48,6 +49,11 @@ impl Snapshot {
         self.objects.values()
     }
 
+    /// One of them.
+    pub fn get(&self, key: &str) -> Option<&Arc<Object>> {
+        self.objects.get(key)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.objects.len()
@@ -78,6 +84,8 @@ pub struct Table {
     /// The place behind the newest event: what watchers wait on, changed once a batch.
     wake: watch::Sender<u64>,
     observers: Arc<[Arc<dyn Observer>]>,
+    /// Of a computed kind: the revision up to which its objects are what they should be.
+    computed_at: AtomicU64,
 }
 
 impl std::fmt::Debug for Table {
@@ -88,7 +96,14 @@ impl std::fmt::Debug for Table {
 
 impl Table {
     pub(super) fn new(kind: &'static Kind, observers: Arc<[Arc<dyn Observer>]>) -> Self {
-        Table { kind, prefix: kind.prefix(), state: RwLock::default(), wake: watch::Sender::new(0), observers }
+        Table {
+            kind,
+            prefix: kind.prefix(),
+            state: RwLock::default(),
+            wake: watch::Sender::new(0),
+            observers,
+            computed_at: AtomicU64::new(0),
+        }
     }
 
     /// The table of a kind whose definition has gone: it stays empty, and watches of it end at once.
@@ -165,6 +180,41 @@ impl Table {
     /// The revision of the last event: unchanged means that nothing of this kind has changed.
     pub fn revision(&self) -> u64 {
         self.state.read().revision
+    }
+
+    /// The revision up to which the table is complete, where the whole cache is so up to `cache`.
+    pub fn complete(&self, cache: u64) -> u64 {
+        if self.kind.computed { self.computed_at.load(Ordering::Acquire) } else { cache }
+    }
+
+    /// Says up to which revision a computed table is complete.
+    pub(crate) fn computed_at(&self, revision: u64) {
+        self.computed_at.store(revision, Ordering::Release);
+    }
+
+    /// Whether somebody watches.
+    pub fn is_watched(&self) -> bool {
+        self.wake.receiver_count() > 0
+    }
+
+    /// Tells of every label that objects of the table have, and of how many.
+    pub fn labels(&self, mut tell: impl FnMut(&str, &str, usize)) {
+        for (key, value, objects) in self.state.read().index.labels() {
+            tell(key, value, objects);
+        }
+    }
+
+    /// Replaces everything in a computed table; watches from before cannot begin.
+    pub(crate) fn fill(&self, objects: Vec<Arc<Object>>, revision: u64) {
+        let mut state = State { revision, ..State::default() };
+        for object in objects {
+            state.index.change(self.kind, None, Some(&object));
+            state.objects.insert(object.key.clone(), object);
+        }
+        state.ring.begin_at(revision);
+        let before = std::mem::replace(&mut *self.state.write(), state);
+        self.computed_at(revision);
+        drop(before);
     }
 
     /// All objects now, and the place in the ring at which what comes after them begins.

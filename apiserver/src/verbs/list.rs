@@ -77,7 +77,7 @@ fn now(core: &Core, request: &Request, kind: &'static Kind, prefix: &str, after:
     let table = core.cache.table(kind);
     let selection = &request.selection;
     // Read before the objects: everything up to it is among them.
-    let complete = core.cache.revision();
+    let complete = table.complete(core.cache.revision());
     if let Some(name) = selection.name().filter(|_| !kind.namespaced() || !request.object_namespace().is_empty()) {
         let found = core.cache.get(kind, request.object_namespace(), name);
         let objects = found.into_iter().filter(|it| selection.matches(kind, it)).collect();
@@ -112,6 +112,10 @@ async fn at_revision(
     let table = core.cache.table(kind);
     if let Some(snapshot) = table.kept(at) {
         return Ok(cut(request, kind, prefix, snapshot.range(prefix, after), at));
+    }
+    if kind.computed {
+        // What is not stored has no history.
+        return Err(expired(prefix, after));
     }
     if at > core.cache.revision() {
         core.catch_up().await?;

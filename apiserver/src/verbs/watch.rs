@@ -109,7 +109,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     match ready {
         Err(status) => watcher.refused = Some(status),
         Ok(()) if synthetic => watcher.begin_with_state(options.bookmarks),
-        Ok(()) => watcher.begin_after(if asked == 0 { core.cache.revision() } else { asked }),
+        Ok(()) => watcher.begin_after(if asked == 0 { watcher.table.complete(core.cache.revision()) } else { asked }),
     }
     watcher.set_alarm();
     let pieces = futures::stream::unfold(watcher, |mut watcher| async {
@@ -163,7 +163,7 @@ struct Watcher {
 impl Watcher {
     /// Begins with everything there is, and goes on from there.
     fn begin_with_state(&mut self, announce: bool) {
-        let complete = self.cache.revision();
+        let complete = self.table.complete(self.cache.revision());
         let (snapshot, place) = self.table.snapshot_and_place();
         let kind = self.kind;
         let meant = snapshot.range(&self.prefix, None).map(|it| it.served_as(kind));
@@ -214,7 +214,7 @@ impl Watcher {
         loop {
             // Marked as seen before the look, so that what comes after it wakes us again.
             self.wake.borrow_and_update();
-            let complete = self.cache.revision();
+            let complete = self.table.complete(self.cache.revision());
             match self.tell_events(&mut out) {
                 Told::All => self.told = self.told.max(complete),
                 Told::Some => {}

@@ -7,6 +7,7 @@ mod support;
 mod admission;
 mod certificates;
 mod encodings;
+mod labels;
 mod lists;
 mod recovery;
 mod secrets;

@@ -1,0 +1,25 @@
+//! Kinds whose objects nobody writes: the server computes them from others when somebody asks.
+//!
+//! A computed kind is a [`Kind`] record like any other, so that discovery, OpenAPI, RBAC's names, selectors, tables and watches know it; it is
+//! read-only, and nothing of it is ever stored or decoded. What computes its objects is in the server.
+
+pub mod label;
+
+use crate::kind::{Kind, Names, Selectable};
+use crate::table::Column;
+
+/// The computed kinds.
+pub static COMPUTED: &[Kind] = &[label::KIND];
+
+/// What differs between computed kinds.
+pub(crate) struct Parts {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub names: Names,
+    pub fields: &'static [Selectable],
+    pub columns: &'static [Column],
+    /// Where its table is in the cache.
+    pub stored_as: &'static str,
+    pub schema: fn() -> schemars::Schema,
+}
