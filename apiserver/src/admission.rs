@@ -15,6 +15,7 @@ pub mod node_restriction;
 pub mod taint_nodes_by_condition;
 
 pub mod default_toleration_seconds;
+pub mod pod_security;
 pub mod priority;
 
 pub mod claim_resize;
@@ -25,6 +26,8 @@ pub mod certificates;
 pub mod default_ingress_class;
 pub mod escalation;
 
+pub mod resource_quota;
+
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -34,6 +37,7 @@ use orlop_store::Store;
 
 use crate::authenticate::{Found, Objects};
 use crate::authorize::Policy;
+use crate::quota::Ledger;
 use crate::registry;
 use crate::stage::{Admission, Plugin};
 use default_toleration_seconds::Patience;
@@ -94,13 +98,14 @@ pub struct Options {
 }
 
 /// All plugins, in their order.
-pub fn plugins(sight: &Sight, policy: &Arc<Policy>, options: &Options) -> Vec<Arc<dyn Plugin>> {
+pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, options: &Options) -> Vec<Arc<dyn Plugin>> {
     let all: Vec<Arc<dyn Plugin>> = vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(sight.clone())),
         Arc::new(limit_ranger::LimitRanger::new(sight)),
         Arc::new(service_account::ServiceAccount::new(sight.clone())),
         Arc::new(node_restriction::NodeRestriction),
         Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
+        Arc::new(pod_security::PodSecurity::new(sight)),
         Arc::new(priority::Priority::new(sight)),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds(options.patience)),
         Arc::new(default_storage_class::DefaultStorageClass::new(sight)),
@@ -112,6 +117,7 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>, options: &Options) -> Vec<Ar
         Arc::new(certificates::SubjectRestriction),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
+        Arc::new(resource_quota::ResourceQuota::new(sight, ledger)),
     ];
     all.into_iter().filter(|it| !options.disabled.iter().any(|name| name == it.name())).collect()
 }

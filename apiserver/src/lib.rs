@@ -35,6 +35,7 @@ pub mod connect;
 pub mod at_rest;
 pub mod commit;
 pub mod core;
+pub mod quota;
 pub mod service_addresses;
 
 pub mod feed;

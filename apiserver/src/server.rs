@@ -34,6 +34,7 @@ use crate::pipeline::Pipeline;
 use crate::pki::{Pki, PkiError};
 use crate::plain::Plain;
 use crate::present::Response;
+use crate::quota::Ledger;
 use crate::registry;
 use crate::serve::tls::Identification;
 use crate::serve::{self, Listener, ServeError};
@@ -120,7 +121,8 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, encryption));
 
         let policy = Arc::new(Policy::default());
-        let cache = Arc::new(Cache::new(vec![Arc::new(Follows(policy.clone()))]));
+        let ledger = Arc::new(Ledger::default());
+        let cache = Arc::new(Cache::new(vec![Arc::new(Follows(policy.clone())), ledger.clone()]));
         // The feed and the rest outlive the requests that are drained.
         let background = CancellationToken::new();
         let followed = feed::start(store.clone(), cache.clone(), background.clone()).await.map_err(StartError::List)?;
@@ -133,7 +135,7 @@ impl Server {
         let core = Arc::new(Core {
             store: store.clone(),
             cache: cache.clone(),
-            plugins: admission::plugins(&sight, &policy, &config.admission),
+            plugins: admission::plugins(&sight, &policy, &ledger, &config.admission),
             connectors: connect::connectors(&pki, &issuer, &sight)?,
             addresses: addresses.clone(),
             labels: Labels::new(cache.clone()),
@@ -146,6 +148,7 @@ impl Server {
 
         let tasks = TaskTracker::new();
         tasks.spawn(keep_history_bounded(store.clone(), HISTORY_AGE_MAX, background.clone()));
+        tasks.spawn(ledger.count(store.clone(), cache.clone(), background.clone()));
         tasks.spawn(cache.clone().forget_snapshots(background.clone()));
         tasks.spawn(addresses.sweep(store, cache, background.clone()));
         let server = Server { pipeline: pipeline.clone(), pki: pki.clone(), address, tasks: tasks.clone() };

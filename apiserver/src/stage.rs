@@ -17,6 +17,7 @@ use orlop_api::status::{self, Reason, Status};
 use parking_lot::Mutex;
 
 use crate::authorize::rbac::Rule;
+use crate::quota::Charge;
 use crate::request::Request;
 
 /// Who asks.
@@ -155,12 +156,31 @@ pub struct Admission<'a> {
 #[derive(Debug, Default)]
 pub struct Notes {
     warnings: Mutex<Vec<String>>,
+    annotations: Mutex<BTreeMap<String, String>>,
+    charge: Mutex<Option<Charge>>,
 }
 
 impl Notes {
     /// Warns the client: the text becomes a `Warning` header.
     pub fn warn(&self, text: impl Into<String>) {
         self.warnings.lock().push(text.into());
+    }
+
+    /// Notes something for the audit record, under a key that nobody else uses.
+    pub fn annotate(&self, key: impl Into<String>, text: impl Into<String>) {
+        self.annotations.lock().insert(key.into(), text.into());
+    }
+
+    /// Keeps what was charged to quotas until the write is done.
+    pub fn hold(&self, charge: Charge) {
+        *self.charge.lock() = Some(charge);
+    }
+
+    /// Writes the audit record's annotations into the log: there is no other record as yet.
+    fn record(&self, operation: Operation, kind: &Kind, namespace: &str, name: &str) {
+        for (key, text) in self.annotations.lock().iter() {
+            tracing::info!(target: "audit", ?operation, ?kind, namespace, name, key, text, "admission");
+        }
     }
 }
 
@@ -270,6 +290,8 @@ impl Authorized {
 #[derive(Debug)]
 pub struct Approved {
     admitted: Admitted,
+    /// What quotas were charged for it.
+    charge: Option<Charge>,
 }
 
 impl Approved {
@@ -278,8 +300,11 @@ impl Approved {
         &self.admitted
     }
 
-    /// What was stored.
+    /// What was stored: what it was charged for stands.
     pub fn into_object(self) -> Admitted {
+        if let Some(charge) = self.charge {
+            charge.stored();
+        }
         self.admitted
     }
 }
@@ -409,9 +434,10 @@ pub async fn approve(
     for plugin in plugins.iter().filter(|it| it.validates(&about)) {
         plugin.validate(&about, subject).await?;
     }
+    about.notes.record(about.operation, about.kind, about.namespace, about.name);
     let notes = about.notes;
     admitted.warnings.append(&mut notes.warnings.into_inner());
-    Ok(Approved { admitted })
+    Ok(Approved { admitted, charge: notes.charge.into_inner() })
 }
 
 /// Runs the plugins over a deletion.
@@ -425,6 +451,7 @@ pub async fn approve_deletion(plugins: &[Arc<dyn Plugin>], about: Admission<'_>)
     for plugin in plugins.iter().filter(|it| it.validates(&about)) {
         plugin.validate(&about, Subject::default()).await?;
     }
+    about.notes.record(about.operation, about.kind, about.namespace, about.name);
     Ok(ApprovedDeletion { warnings: about.notes.warnings.into_inner() })
 }
 

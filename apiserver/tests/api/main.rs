@@ -9,6 +9,7 @@ mod certificates;
 mod encodings;
 mod labels;
 mod lists;
+mod quota;
 mod recovery;
 mod secrets;
 mod verbs;
