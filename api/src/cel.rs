@@ -117,7 +117,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Reads and checks an expression whose value shall be of one of these types, or of any where none is given.
+    /// Reads and checks an expression whose value shall be of one of these types, or of any where none is given. One whose type is known
+    /// only when it is evaluated is of none of them, as in Kubernetes, unless [`Type::Dyn`] is among them.
     ///
     /// # Errors
     /// What is wrong with it, in the words of cel-go and Kubernetes.
@@ -130,12 +131,13 @@ impl Program {
         };
         let mut expr = parse::parse(text).map_err(|complaint| failed(&[complaint]))?;
         let checked = check::check(&mut expr, &environment.variables).map_err(|complaints| failed(&complaints))?;
-        let fits = wanted.is_empty() || matches!(checked.of, Type::Dyn) || wanted.iter().any(|it| it.is(&checked.of));
+        let fits = wanted.is_empty() || wanted.iter().any(|it| matches!(it, Type::Dyn) || it.is(&checked.of));
         if !fits {
-            let names: Vec<String> = wanted.iter().map(Type::to_string).collect();
+            let name = |it: &Type| if matches!(it, Type::Null) { "null_type".to_owned() } else { it.to_string() };
+            let names: Vec<String> = wanted.iter().map(name).collect();
             let text = match &names[..] {
                 [one] => format!("must evaluate to {one}"),
-                several => format!("must evaluate to one of {}", several.join(", ")),
+                several => format!("must evaluate to one of [{}]", several.join(" ")),
             };
             return Err(CompileError { text });
         }

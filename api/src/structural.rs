@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use self::node::Node;
 use self::trail::Trail;
-use crate::field::{Errors, Path};
+use crate::field::{ErrorType, Errors, Path};
 
 pub mod check;
 pub mod form;
@@ -29,6 +29,10 @@ pub mod format;
 pub mod judge;
 pub mod pattern;
 pub mod trail;
+
+/// The mistakes beside which rules are not evaluated: they may rely on what these miss.
+const BLOCKING: [ErrorType; 5] =
+    [ErrorType::NotSupported, ErrorType::Required, ErrorType::TooLong, ErrorType::TooMany, ErrorType::TypeInvalid];
 
 /// The schema of one version of a custom resource.
 #[derive(Debug)]
@@ -53,6 +57,10 @@ impl Schema {
             errors.append(unstructured);
         }
         form::check(schema, path, &mut errors);
+        // What is wrong with rules can be told only where the types of values are known.
+        if errors.is_empty() {
+            rules::check(&root, path, &mut errors);
+        }
         if errors.is_empty() { Ok(Schema { root }) } else { Err(errors) }
     }
 
@@ -76,6 +84,15 @@ impl Schema {
         judge::judge(&self.root, object, old, &Trail::ROOT, errors);
         embedded::judge(&self.root, object, &Trail::ROOT, errors);
         self.validate_lists(object, old, errors);
+        if !self.root.ruled {
+            return;
+        }
+        if errors.list().iter().any(|it| BLOCKING.contains(&it.kind)) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            errors.invalid(trail::root_path(), "null", why);
+            return;
+        }
+        rules::judge_rules(&self.root, object, old, errors);
     }
 
     /// Elements that stand twice are let through where some stood twice before.

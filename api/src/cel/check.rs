@@ -258,7 +258,7 @@ impl Checker<'_> {
         };
         call.op = Some(op);
         let sizes = sizes_of(op, &args);
-        let of = match functions::result_size(op, &sizes) {
+        let of = match result_size(op, &args, &sizes) {
             Some(size) => of.sized(size),
             None => of,
         };
@@ -370,6 +370,22 @@ fn sizes_of(op: Op, args: &[Type]) -> Vec<u64> {
         _ => of.size(),
     };
     args.iter().enumerate().map(size).collect()
+}
+
+/// The longest texts of numbers, times and addresses.
+const SCALAR_TEXT_BYTES: u64 = 64;
+
+/// The most that the result of a call holds, where it follows from the types of its arguments.
+fn result_size(op: Op, args: &[Type], sizes: &[u64]) -> Option<u64> {
+    match (op, args) {
+        (Op::ToString, [Type::String(size) | Type::Bytes(size)]) => Some(*size),
+        (Op::ToString, [of]) if !matches!(of, Type::Dyn) => Some(SCALAR_TEXT_BYTES),
+        (Op::Join, [Type::List(of, count), rest @ ..]) => {
+            let each = of.size().saturating_add(rest.first().map_or(0, Type::size));
+            Some(each.saturating_mul(*count))
+        }
+        _ => functions::result_size(op, sizes),
+    }
 }
 
 fn cost_of(op: Op, args: &[Type], sizes: &[u64]) -> u64 {

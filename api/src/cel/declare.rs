@@ -11,7 +11,7 @@ use crate::structural::format::Format;
 use crate::structural::node::{Additional, Node, Type as Kind};
 
 /// The longest request.
-const REQUEST_LIMIT_BYTES: u64 = 3 << 20;
+pub const REQUEST_LIMIT_BYTES: u64 = 3 << 20;
 /// The longest texts of times in JSON, with quotes.
 const DATE_BYTES: u64 = 12;
 const DATE_TIME_BYTES: u64 = 22;

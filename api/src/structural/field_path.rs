@@ -13,54 +13,80 @@ const NAMES_LIMIT: usize = super::node::DEPTH_LIMIT;
 /// # Errors
 /// Why the path is none, in Kubernetes' words.
 pub fn find<'a>(schema: &'a Value, path: &str) -> Result<(Vec<String>, &'a Value), String> {
-    let mut names = Vec::new();
+    let names = names(path)?;
     let mut at = schema;
+    for name in &names {
+        let found = match at.get("properties").and_then(Value::as_object).filter(|it| !it.is_empty()) {
+            Some(properties) => properties.get(name),
+            None => at.get("additionalProperties").filter(|it| it.is_object()),
+        };
+        at = found.ok_or("does not refer to a valid field")?;
+    }
+    Ok((names, at))
+}
+
+/// The names of a path.
+///
+/// # Errors
+/// Where it is none.
+pub fn names(path: &str) -> Result<Vec<String>, String> {
+    let mut names = Vec::new();
     let mut rest = path;
     while !rest.is_empty() {
         if names.len() >= NAMES_LIMIT {
-            return Err("expected at most 64 names".to_owned());
+            return Err("does not refer to a valid field".to_owned());
         }
-        let (name, after) = next(rest, path)?;
-        let property = at.get("properties").and_then(|it| it.get(&name));
-        let value = at.get("additionalProperties").filter(|it| it.is_object());
-        at = property.or(value).ok_or_else(|| format!("does not refer to a valid field: field {name:?} not found"))?;
+        let (name, after) = next(rest)?;
         names.push(name);
         rest = after;
     }
-    if names.is_empty() { Err("expected a field".to_owned()) } else { Ok((names, at)) }
+    Ok(names)
 }
 
 /// The next name of a path, and what follows it.
-fn next<'a>(rest: &'a str, whole: &str) -> Result<(String, &'a str), String> {
+fn next(rest: &str) -> Result<(String, &str), String> {
+    let end_of = |text: &str| text.find(['.', '[', ']']).unwrap_or(text.len());
     if let Some(after) = rest.strip_prefix('.') {
-        let end = after
-            .find(|it: char| !it.is_ascii_alphanumeric() && !matches!(it, '_' | '-' | '$' | '/'))
-            .unwrap_or(after.len());
-        let (name, after) = after.split_at(end);
-        let is_name = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_' || it == '$');
-        return if is_name {
-            Ok((name.to_owned(), after))
-        } else {
-            Err(format!("expected a name after '.' in {whole:?}"))
-        };
+        let (name, after) = after.split_at(end_of(after));
+        if name.is_empty() {
+            let why = if after.is_empty() { "unexpected end of JSON path" } else { "does not refer to a valid field" };
+            return Err(why.to_owned());
+        }
+        return Ok((name.to_owned(), after));
     }
-    let Some(quoted) = rest.strip_prefix("['") else { return Err(format!("expected [ or . but got: {rest}")) };
+    let Some(inner) = rest.strip_prefix('[') else {
+        return Err(format!("expected [ or . but got: {}", &rest[..end_of(rest).max(usize::from(rest.is_ascii()))]));
+    };
+    let Some(quoted) = inner.strip_prefix('\'') else {
+        return Err(match &inner[..end_of(inner)] {
+            "" => "unexpected end of JSON path".to_owned(),
+            found => format!("expected single quoted string but got {found}"),
+        });
+    };
     let mut name = String::new();
     let mut letters = quoted.char_indices();
     while let Some((at, letter)) = letters.next() {
         match letter {
-            '\\' => match letters.next() {
-                Some((_, letter @ ('\\' | '\''))) => name.push(letter),
-                _ => return Err("unexpected escape in a quoted name".to_owned()),
+            '\\' => match letters.next().map(|it| it.1) {
+                Some(letter @ ('\\' | '\'')) => name.push(letter),
+                Some(letter) => match "abfnrtv".find(letter).and_then(|at| b"\x07\x08\x0c\n\r\t\x0b".get(at)) {
+                    Some(byte) => name.push(char::from(*byte)),
+                    None => return Err(format!("invalid string literal: invalid escape char \\{letter}")),
+                },
+                None => return Err("unexpected end of JSON path".to_owned()),
             },
             '\'' => {
-                let after = quoted[at + 1..].strip_prefix(']').ok_or("expected ] after a quoted name")?;
-                return Ok((name, after));
+                let after = &quoted[at + 1..];
+                return match after.strip_prefix(']') {
+                    Some(after) => Ok((name, after)),
+                    None if after.is_empty() => Err("unexpected end of JSON path".to_owned()),
+                    None => Err(format!("expected ] but got {}", &after[..end_of(after)])),
+                };
             }
             _ => name.push(letter),
         }
     }
-    Err("unterminated quoted name".to_owned())
+    Err(format!("expected single quoted string but got {inner}"))
 }
 
 #[cfg(test)]
@@ -83,7 +109,7 @@ mod tests {
         check(".spec.x", None);
         check("spec", None);
         check(".spec['a", None);
-        check("", None);
+        check(".spec.", None);
         check(".", None);
         assert_eq!(find(&schema, ".spec['a.b']").unwrap().0, ["spec", "a.b"]);
     }

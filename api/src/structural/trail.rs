@@ -33,7 +33,8 @@ impl<'a> Trail<'a> {
         Trail { above: Some(self), step }
     }
 
-    fn is_root(&self) -> bool {
+    /// Whether it is the object itself.
+    pub fn is_root(&self) -> bool {
         matches!(self.step, Step::Root)
     }
 
