@@ -62,6 +62,9 @@ pub struct Serve {
     /// How long pods stay on a node that is not reachable, if they do not say
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub default_unreachable_toleration_seconds: i64,
+    /// Whether a pod's token lives a year instead of the hour that it asks for, for programs that read it only once
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub service_account_extend_token_expiration: bool,
     /// How long to serve on after a signal to stop, while `/readyz` says that this server is about to go: time for load balancers to turn
     /// to another
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
@@ -112,6 +115,7 @@ impl From<Serve> for Config {
                     unreachable_seconds: it.default_unreachable_toleration_seconds,
                 },
             },
+            extend_token_expiration: it.service_account_extend_token_expiration,
             ..config
         }
     }

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cache::Table;
 use crate::stage::{Authenticator, Identity, Peer};
-use service_account::Issuer;
+use service_account::{ISSUER, Issuer, Reviewed};
 use static_token::StaticTokens;
 
 /// The longest token that is looked at: a service account's with long names has 2 KiB.
@@ -67,6 +67,8 @@ pub struct Credentials {
     fixed: StaticTokens,
     accounts: Arc<Issuer>,
     objects: Arc<dyn Objects>,
+    /// Whom tokens of requests must be for: this server.
+    audience: String,
 }
 
 impl Credentials {
@@ -77,20 +79,31 @@ impl Credentials {
     /// [`TokenFileError`] where the file cannot be read.
     pub fn new(file: Option<&Path>, accounts: Arc<Issuer>, objects: Arc<dyn Objects>) -> Result<Self, TokenFileError> {
         let fixed = file.map(StaticTokens::read).transpose()?.unwrap_or_default();
-        Ok(Credentials { fixed, accounts, objects })
+        Ok(Credentials { fixed, accounts, objects, audience: ISSUER.to_owned() })
     }
 
-    fn token(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, String> {
+    /// Whose token it is that came with a request, which has to be for this server.
+    fn token_of_request(&self, token: &str, now: Timestamp) -> Result<Arc<Identity>, String> {
+        let known = self.token(token, std::slice::from_ref(&self.audience), now)?;
+        known.map(|(identity, _)| identity).ok_or_else(|| "invalid bearer token".to_owned())
+    }
+
+    fn token(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Option<Reviewed>, String> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err("the token is too long to be one".to_owned());
+            return Ok(None);
         }
+        // Those of a file and those of bootstrap Secrets name no audience: they are for this server.
+        let ours = |identity: Arc<Identity>| {
+            let good_for: Vec<String> = audiences.iter().filter(|it| *it == ISSUER).cloned().collect();
+            (!good_for.is_empty()).then_some((identity, good_for))
+        };
         if let Some(identity) = self.fixed.find(token) {
-            return Ok(identity);
+            return Ok(ours(identity));
         }
         if let Some((id, secret)) = bootstrap_token::parse(token) {
-            return bootstrap_token::verify(&*self.objects, id, secret, now).map(Arc::new);
+            return bootstrap_token::verify(&*self.objects, id, secret, now).map(|it| ours(Arc::new(it)));
         }
-        self.accounts.verify(token, &*self.objects, now)
+        self.accounts.verify(token, audiences, &*self.objects, now)
     }
 }
 
@@ -106,12 +119,16 @@ impl Authenticator for Credentials {
             refused = Some("the client certificate has run out while the connection lasted".to_owned());
         }
         match bearer(headers) {
-            Some(token) => self.token(token, now).map(Some),
+            Some(token) => self.token_of_request(token, now).map(Some),
             None => match websocket::token(headers)? {
-                Some(token) => self.token(&token, now).map(Some),
+                Some(token) => self.token_of_request(&token, now).map(Some),
                 None => refused.map_or(Ok(None), |why| Err(format!("client certificate: {why}"))),
             },
         }
+    }
+
+    fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Reviewed>, String> {
+        self.token(token, audiences, orlop_client::clock::now())
     }
 }
 

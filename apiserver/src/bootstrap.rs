@@ -205,6 +205,10 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
                 }
             }
             for field in ["rules", "subjects"] {
+                // What an aggregated role holds is for its controller to say.
+                if field == "rules" && wanted["aggregationRule"].is_object() {
+                    continue;
+                }
                 let missing: Vec<Value> = wanted[field]
                     .as_array()
                     .into_iter()

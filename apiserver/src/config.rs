@@ -28,6 +28,9 @@ pub struct Config {
     /// What is encrypted at rest and how, as kube-apiserver's `--encryption-provider-config` has it; Secrets, with a key of the data
     /// directory, if none.
     pub encryption_provider_config: Option<PathBuf>,
+    /// Whether a pod's token for this server lives a year instead of the hour that it asks for, as kube-apiserver's
+    /// `--service-account-extend-token-expiration`.
+    pub extend_token_expiration: bool,
     pub limits: Limits,
     /// What admission does differently.
     pub admission: crate::admission::Options,
@@ -85,6 +88,7 @@ impl Config {
             advertise_address: None,
             token_auth_file: None,
             encryption_provider_config: None,
+            extend_token_expiration: true,
             limits: Limits::default(),
             admission: crate::admission::Options::default(),
         }

@@ -1,5 +1,7 @@
 //! The paths that are no resources: health, version, metrics, discovery and OpenAPI documents.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
@@ -7,6 +9,7 @@ use orlop_api::status::{self, Status};
 use orlop_api::{discovery, openapi};
 use serde_json::{Value, json};
 
+use crate::authenticate::service_account::{ISSUER, Issuer};
 use crate::core::Core;
 use crate::fairness::Fairness;
 use crate::metrics::Metrics;
@@ -23,7 +26,12 @@ const STORE_CHECK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 pub struct Plain {
     /// Where clients reach the server, for `/api`.
     pub address: String,
+    /// Who signs service accounts' tokens, for its discovery documents.
+    pub issuer: Arc<Issuer>,
 }
+
+/// How long clients may keep what the issuer says of itself, in seconds, as kube-apiserver has it.
+const ISSUER_CACHE: &str = "public, max-age=3600";
 
 impl Plain {
     /// Serves a path that is no resource's.
@@ -46,6 +54,8 @@ impl Plain {
         match segments.as_slice() {
             [] => json_of(request, &paths(&kinds)),
             [check @ ("livez" | "readyz" | "healthz"), rest @ ..] => health(core, request, check, rest).await,
+            [".well-known", "openid-configuration"] => Ok(of_issuer("application/json", &self.issuer_metadata())),
+            ["openid", "v1", "jwks"] => Ok(of_issuer("application/jwk-set+json", &self.issuer.keys())),
             ["version"] => json_of(request, &version()),
             ["metrics"] => {
                 let text = metrics.text(core, fairness).map_err(Status::internal)?;
@@ -70,6 +80,25 @@ impl Plain {
     }
 }
 
+impl Plain {
+    /// What relying parties have to know of the issuer (OpenID Connect Discovery 1.0, 3).
+    fn issuer_metadata(&self) -> Value {
+        json!({
+            "issuer": ISSUER,
+            "jwks_uri": format!("https://{}/openid/v1/jwks", self.address),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    }
+}
+
+fn of_issuer(content_type: &'static str, value: &Value) -> Response {
+    let mut response = present::with_type(StatusCode::OK, content_type, value.to_string());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(ISSUER_CACHE));
+    response
+}
+
 fn found(request: &Request, value: Option<Value>) -> status::Result<Response> {
     json_of(request, &value.ok_or_else(Status::no_such_path)?)
 }
@@ -90,7 +119,17 @@ fn paths(kinds: &Kinds) -> Value {
             paths.extend(versions.iter().map(|it| format!("/apis/{group}/{it}")));
         }
     }
-    for it in ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] {
+    for it in [
+        "/.well-known/openid-configuration",
+        "/openid/v1/jwks",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ] {
         paths.push(it.to_owned());
     }
     paths.sort();

@@ -127,7 +127,9 @@ impl Server {
         let background = CancellationToken::new();
         let followed = feed::start(store.clone(), cache.clone(), background.clone()).await.map_err(StartError::List)?;
 
-        let issuer = Arc::new(Issuer::new(&pki.service_account).map_err(StartError::Issuer)?);
+        let issuer = Arc::new(
+            Issuer::new(&pki.service_account).map_err(StartError::Issuer)?.extending(config.extend_token_expiration),
+        );
         let objects: Arc<dyn Objects> = cache.clone();
         let sight = Sight { objects: objects.clone(), store: store.clone() };
         let addresses = ServiceAddresses::new(config.service_cidr);
@@ -142,8 +144,8 @@ impl Server {
             stopping: shutdown.clone(),
             draining: draining.clone(),
         });
-        let authenticator = Arc::new(Credentials::new(config.token_auth_file.as_deref(), issuer, objects)?);
-        let plain = Plain { address: address.map(|it| it.to_string()).unwrap_or_default() };
+        let authenticator = Arc::new(Credentials::new(config.token_auth_file.as_deref(), issuer.clone(), objects)?);
+        let plain = Plain { address: address.map(|it| it.to_string()).unwrap_or_default(), issuer };
         let pipeline = Pipeline::new(core, authenticator, policy, config.limits, plain);
 
         let tasks = TaskTracker::new();

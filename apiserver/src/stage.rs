@@ -75,6 +75,12 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// When there are credentials and they are no good: the text is for the log, the client reads `Unauthorized`.
     fn authenticate(&self, headers: &http::HeaderMap, peer: &Peer) -> Result<Option<Arc<Identity>>, String>;
+
+    /// Whose token this is, and for which of these audiences it is good; none if nobody here knows it.
+    ///
+    /// # Errors
+    /// Why it is no good, for whoever asks for the review.
+    fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(Arc<Identity>, Vec<String>)>, String>;
 }
 
 /// What is asked for, as authorizers see it.

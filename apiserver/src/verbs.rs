@@ -8,6 +8,7 @@ pub mod content;
 pub mod create;
 pub mod delete;
 pub mod delete_collection;
+pub mod eviction;
 pub mod fence;
 pub mod get;
 pub mod list;
@@ -85,6 +86,7 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
         (Some(Sub::Scale), Verb::Get) => scale::get(core, it, kind).await,
         (Some(Sub::Scale), Verb::Update) => scale::update(core, it, kind, &body).await,
         (Some(Sub::Scale), Verb::Patch) => scale::patch(core, it, kind, &body).await,
+        (Some(Sub::Eviction), Verb::Create) => eviction::create(core, it, &body).await,
         (Some(Sub::Binding), Verb::Create) => binding::create(core, it, &body).await,
         _ => Err(Status::method_not_allowed()),
     }

@@ -9,10 +9,13 @@ pub mod runtime;
 pub mod view;
 pub mod world;
 
+pub mod cluster_role_aggregation;
 pub mod csr_approving;
 pub mod csr_cleaner;
 pub mod csr_signing;
 pub mod kubelet_csr;
+
+pub mod disruption;
 
 pub mod deployment;
 pub mod replica_set;
@@ -57,6 +60,8 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(event_expiry::EventExpiry { keep: config.event_ttl }),
         Arc::new(csr_approving::CsrApproving),
         Arc::new(csr_cleaner::CsrCleaner),
+        Arc::new(cluster_role_aggregation::ClusterRoleAggregation),
+        Arc::new(disruption::Disruption),
     ];
     // Who has no CA's key leaves signing to others.
     if let Some(authority) = config.signing.clone() {

@@ -3,8 +3,10 @@
 //! A pod template is kept as its JSON text: controllers copy it, hash it and compare it, and never look inside.
 
 mod certificate_request;
+mod policy;
 
 pub use certificate_request::RequestView;
+pub use policy::{BudgetView, ClusterRoleView};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -409,6 +411,10 @@ pub const LEASES: Resource = namespaced("coordination.k8s.io", "Lease", "leases"
 pub const ENDPOINT_SLICES: Resource = namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices");
 /// Node, of the core group.
 pub const NODES: Resource = of_cluster("", "Node", "nodes");
+/// PodDisruptionBudget, of policy.
+pub const BUDGETS: Resource = namespaced("policy", "PodDisruptionBudget", "poddisruptionbudgets");
+/// ClusterRole, of rbac.authorization.k8s.io.
+pub const CLUSTER_ROLES: Resource = of_cluster("rbac.authorization.k8s.io", "ClusterRole", "clusterroles");
 /// CertificateSigningRequest, of certificates.k8s.io.
 pub const CSRS: Resource = of_cluster("certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests");
 /// Namespace, of the core group.

@@ -52,6 +52,8 @@ pub struct World {
     pub tokens: Store<SecretView>,
     pub events: Store<EventView>,
     pub requests: Store<RequestView>,
+    pub budgets: Store<BudgetView>,
+    pub cluster_roles: Store<ClusterRoleView>,
     /// The metadata of every object that can own or be owned, for the garbage collector.
     pub graph: Arc<[(Resource, Store<Dependent>)]>,
 }
@@ -74,6 +76,8 @@ impl Default for World {
             tokens: Store::new(),
             events: Store::new(),
             requests: Store::new(),
+            budgets: Store::new(),
+            cluster_roles: Store::new(),
             graph: crate::garbage_collector::kinds().into_iter().map(|it| (it, graph_store())).collect(),
         };
         world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
@@ -119,6 +123,8 @@ impl World {
         all(client, &self.namespaces, shutdown);
         all(client, &self.service_accounts, shutdown);
         all(client, &self.requests, shutdown);
+        all(client, &self.budgets, shutdown);
+        all(client, &self.cluster_roles, shutdown);
         // All leases, so that our own comes over the same watch as those of the nodes.
         all(client, &self.leases, shutdown);
         let mut root_cas = Source::path(ConfigMapView::url_path(&(), None));
@@ -195,6 +201,8 @@ impl World {
         self.tokens.synced().await;
         self.events.synced().await;
         self.requests.synced().await;
+        self.budgets.synced().await;
+        self.cluster_roles.synced().await;
         for (resource, store) in self.graph.iter() {
             if !self.is_whole(*resource) {
                 store.synced().await;
@@ -223,6 +231,8 @@ impl World {
             NAMESPACES => &self.namespaces,
             SERVICE_ACCOUNTS => &self.service_accounts,
             CSRS => &self.requests,
+            BUDGETS => &self.budgets,
+            CLUSTER_ROLES => &self.cluster_roles,
             _ => return None,
         })
     }

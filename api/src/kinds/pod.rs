@@ -17,7 +17,7 @@ use crate::table::Column;
 impl Strategy for Pod {
     const NAMES: Names = Names { plural: "pods", singular: "pod", short: &["po"], categories: &["all"] };
     const RETURNS_DELETED: bool = true;
-    const SUBS: &'static [Sub] = &[Sub::Binding, Sub::Log, Sub::Status];
+    const SUBS: &'static [Sub] = &[Sub::Binding, Sub::Eviction, Sub::Log, Sub::Status];
     const FIELDS: &'static [Selectable] = &[
         Selectable { path: "spec.nodeName", absent: "", from: &[] },
         Selectable { path: "spec.restartPolicy", absent: "", from: &[] },

@@ -91,6 +91,14 @@ impl Plugin for Escalation {
         if ["rules", "subjects", "roleRef", "aggregationRule"].iter().all(|it| new[*it] == old[*it]) {
             return Ok(());
         }
+        if new["aggregationRule"].is_object()
+            && new["aggregationRule"] != old["aggregationRule"]
+            && !everything()
+                .iter()
+                .all(|it| self.policy.rules_of(write.identity, "").iter().any(|rule| covers(rule, it)))
+        {
+            return Err(forbidden(write, "must have cluster-admin privileges to use an aggregationRule"));
+        }
         let given = match self.given(write, &new) {
             Ok(None) => return Ok(()),
             Ok(Some(given)) => given,
@@ -118,6 +126,15 @@ impl Plugin for Escalation {
             ),
         ))
     }
+}
+
+/// What an aggregated role could come to hold.
+fn everything() -> [Rule; 2] {
+    let all = || vec!["*".to_owned()];
+    [
+        Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
+        Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
+    ]
 }
 
 /// A rule as the sum of rules with one verb, one group, one resource and at most one name each.

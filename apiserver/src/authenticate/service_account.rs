@@ -12,6 +12,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,12 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// A pod that is being deleted may use its token this long after its grace period, as in Kubernetes.
 const DELETED_LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 
+/// The two coordinates of a point of P-256, in bytes.
+const POINT_BYTES: usize = 64;
+
+/// Whose a token is, and for which of the wanted audiences it is good.
+pub type Reviewed = (Arc<Identity>, Vec<String>);
+
 /// An object that a token names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
@@ -54,6 +61,9 @@ pub struct Private {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Reference>,
     pub serviceaccount: Reference,
+    /// When its user is to be warned: the token lives on beyond what its pod asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warnafter: Option<i64>,
 }
 
 /// What a token says. Times are in seconds since 1970.
@@ -76,6 +86,10 @@ pub struct Issuer {
     signing: EncodingKey,
     verifying: DecodingKey,
     validation: Validation,
+    /// The point on the curve that is the public key: `x` and `y`, 32 bytes each.
+    point: Vec<u8>,
+    /// Whether pods' tokens for the API server get a longer life than they ask for.
+    extends: bool,
     verified: Mutex<Verified>,
 }
 
@@ -124,7 +138,11 @@ impl Issuer {
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.set_required_spec_claims::<&str>(&[]);
+        // The point stands last, uncompressed, behind a byte that says so (SEC 1, 2.3.3).
+        let point = public.len().checked_sub(POINT_BYTES).map(|at| public[at..].to_vec());
         Ok(Issuer {
+            point: point.ok_or("the public key is no point of P-256")?,
+            extends: true,
             key_id: URL_SAFE_NO_PAD.encode(Sha256::digest(&*public)),
             signing: EncodingKey::from_ec_pem(keys.key.as_bytes()).map_err(unusable)?,
             verifying: DecodingKey::from_ec_pem(keys.certificate.as_bytes()).map_err(unusable)?,
@@ -142,40 +160,90 @@ impl Issuer {
         jsonwebtoken::encode(&header, claims, &self.signing)
     }
 
-    /// Whose token this is, for the API server.
-    ///
-    /// # Errors
-    /// Why it is no good, for the log.
-    pub fn verify(&self, token: &str, objects: &dyn Objects, now: Timestamp) -> Result<Arc<Identity>, String> {
-        let claims = self.signed(token)?;
-        judge_times(&claims, now)?;
-        if !claims.aud.iter().any(|it| it == ISSUER) {
-            return Err("the token is for another audience".to_owned());
-        }
-        judge_references(&claims, objects, now)?;
-        Ok(Arc::new(identity(&claims)))
+    /// Leaves pods' tokens as short as they ask (`--service-account-extend-token-expiration=false`).
+    pub fn extending(self, extends: bool) -> Self {
+        Issuer { extends, ..self }
     }
 
-    /// The claims of a token that we signed.
-    fn signed(&self, token: &str) -> Result<Arc<Claims>, String> {
+    /// Whether pods' tokens for the API server get a longer life than they ask for.
+    pub fn extends(&self) -> bool {
+        self.extends
+    }
+
+    /// The keys that verify its tokens, as a JSON Web Key Set (RFC 7517).
+    pub fn keys(&self) -> serde_json::Value {
+        let (x, y) = self.point.split_at(POINT_BYTES / 2);
+        let text = |it: &[u8]| URL_SAFE_NO_PAD.encode(it);
+        serde_json::json!({ "keys": [{
+            "use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256", "x": text(x), "y": text(y),
+        }] })
+    }
+
+    /// Whose token this is, and for which of these audiences; none if somebody else made it.
+    ///
+    /// # Errors
+    /// Why it is no good, in Kubernetes' words.
+    pub fn verify(
+        &self,
+        token: &str,
+        audiences: &[String],
+        objects: &dyn Objects,
+        now: Timestamp,
+    ) -> Result<Option<Reviewed>, String> {
+        let Some(claims) = self.signed(token)? else { return Ok(None) };
+        let good_for: Vec<String> = claims.aud.iter().filter(|it| audiences.contains(it)).cloned().collect();
+        if good_for.is_empty() {
+            return Err(format!(
+                "token audiences {} is invalid for the target audiences {}",
+                listed(&claims.aud),
+                listed(audiences)
+            ));
+        }
+        judge_times(&claims, now)?;
+        judge_references(&claims, objects, now)?;
+        Ok(Some((Arc::new(identity(&claims)), good_for)))
+    }
+
+    /// The claims of a token that we signed; none if it does not say that we did.
+    fn signed(&self, token: &str) -> Result<Option<Arc<Claims>>, String> {
         let key = digest(token);
         if let Some(claims) = self.verified.lock().get(&key) {
-            return Ok(claims);
+            return Ok(Some(claims));
         }
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation)
-            .map_err(|error| format!("the token is none of a service account: {error}"))?;
+        if issuer_of(token).as_deref() != Some(ISSUER) {
+            return Ok(None);
+        }
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation).map_err(|error| {
+            match error.kind() {
+                ErrorKind::InvalidSignature => "go-jose/go-jose: error in cryptographic primitive".to_owned(),
+                _ => format!("the token is none of a service account: {error}"),
+            }
+        })?;
         let claims = decoded.claims;
-        if claims.iss != ISSUER {
-            return Err("another issuer made the token".to_owned());
-        }
         let account = &claims.kubernetes;
         if claims.sub != user_name(&account.namespace, &account.serviceaccount.name) {
             return Err("the token's subject is not its service account".to_owned());
         }
         let claims = Arc::new(claims);
         self.verified.lock().put(key, claims.clone());
-        Ok(claims)
+        Ok(Some(claims))
     }
+}
+
+/// Who a token says has made it; nothing is proved by that.
+fn issuer_of(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Slim {
+        iss: String,
+    }
+    let mut parts = token.split('.');
+    let (_, body, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
+    serde_json::from_slice::<Slim>(&URL_SAFE_NO_PAD.decode(body).ok()?).ok().map(|it| it.iss)
+}
+
+/// `["a" "b"]`: a list as Kubernetes prints it.
+pub fn listed(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>().join(" "))
 }
 
 /// The user as which a service account asks.
@@ -196,27 +264,33 @@ fn judge_times(claims: &Claims, now: Timestamp) -> Result<(), String> {
 /// The objects that the token names must be there still, and be the same.
 fn judge_references(claims: &Claims, objects: &dyn Objects, now: Timestamp) -> Result<(), String> {
     let it = &claims.kubernetes;
-    let same = |kind: &str, namespace: &str, reference: &Reference, checked: bool| {
-        let found = objects.find("", kind, namespace, &reference.name);
-        let found = found.ok_or_else(|| format!("the {kind} {} of the token is gone", reference.name))?;
+    let account = &it.serviceaccount;
+    let found = objects.find("", "ServiceAccount", &it.namespace, &account.name);
+    let found = found.ok_or_else(|| format!("serviceaccounts {:?} not found", account.name))?;
+    if deleted(&found, now) {
+        return Err(format!("service account {}/{} has been deleted", it.namespace, account.name));
+    }
+    if found.uid != account.uid {
+        return Err(format!("service account UID ({}) does not match claim ({})", found.uid, account.uid));
+    }
+    let bound = |kind: &str, word: &str, namespace: &str, reference: &Reference| {
+        let found = objects.find("", kind, namespace, &reference.name).filter(|it| !deleted(it, now));
+        let found = found.ok_or("service account token has been invalidated")?;
         if found.uid != reference.uid {
-            return Err(format!("the {kind} {} is not the one of the token", reference.name));
-        }
-        if checked && deleted(&found, now) {
-            return Err(format!("the {kind} {} of the token was deleted", reference.name));
+            let (stands, claimed) = (&found.uid, &reference.uid);
+            return Err(format!("{word} UID ({stands}) does not match service account {word} ref claim ({claimed})"));
         }
         Ok(())
     };
-    same("ServiceAccount", &it.namespace, &it.serviceaccount, true)?;
-    if let Some(pod) = &it.pod {
-        same("Pod", &it.namespace, pod, true)?;
-    }
     if let Some(secret) = &it.secret {
-        same("Secret", &it.namespace, secret, true)?;
+        bound("Secret", "secret", &it.namespace, secret)?;
+    }
+    if let Some(pod) = &it.pod {
+        bound("Pod", "pod", &it.namespace, pod)?;
     }
     // A node beside a pod only tells where the pod ran; alone, the token is bound to it.
     match (&it.node, &it.pod) {
-        (Some(node), None) => same("Node", "", node, false),
+        (Some(node), None) => bound("Node", "node", "", node),
         _ => Ok(()),
     }
 }

@@ -72,6 +72,7 @@ fn claims(change: impl FnOnce(&mut Claims)) -> Claims {
             pod: None,
             secret: None,
             serviceaccount: Reference { name: "bot".to_owned(), uid: "sa-1".to_owned() },
+            warnafter: None,
         },
         nbf: now,
         sub: "system:serviceaccount:d:bot".to_owned(),
@@ -106,26 +107,35 @@ fn tokens_of_service_accounts_end_with_what_they_stand_for() {
     it.check(|_| {}, Ok(()));
     it.check(|it| it.exp -= 600, Err("expired"));
     it.check(|it| it.nbf += 600, Err("not valid yet"));
-    it.check(|it| it.aud = vec!["vault".to_owned()], Err("another audience"));
-    it.check(|it| it.iss = "https://elsewhere".to_owned(), Err("another issuer"));
+    it.check(
+        |it| it.aud = vec!["vault".to_owned()],
+        Err("token audiences [\"vault\"] is invalid for the target audiences"),
+    );
+    it.check(|it| it.iss = "https://elsewhere".to_owned(), Err("invalid bearer token"));
     it.check(|it| it.sub = "system:serviceaccount:kube-system:root".to_owned(), Err("subject"));
-    it.check(|it| it.kubernetes.serviceaccount.uid = "sa-0".to_owned(), Err("not the one of the token"));
+    it.check(
+        |it| it.kubernetes.serviceaccount.uid = "sa-0".to_owned(),
+        Err("service account UID (sa-1) does not match claim (sa-0)"),
+    );
     let pod = |uid: &str| Some(Reference { name: "p".to_owned(), uid: uid.to_owned() });
     it.check(|claims| claims.kubernetes.pod = pod("pod-1"), Ok(()));
-    it.check(|claims| claims.kubernetes.pod = pod("pod-0"), Err("Pod p is not the one"));
-    it.check(|claims| claims.kubernetes.secret = pod("s"), Err("Secret p of the token is gone"));
+    it.check(
+        |claims| claims.kubernetes.pod = pod("pod-0"),
+        Err("pod UID (pod-1) does not match service account pod ref claim (pod-0)"),
+    );
+    it.check(|claims| claims.kubernetes.secret = pod("s"), Err("service account token has been invalidated"));
     it.objects.put(
         "Pod",
         json!({"metadata":{"namespace":"d","name":"p","uid":"pod-1","deletionTimestamp":"2020-01-01T00:00:00Z"}}),
     );
-    it.check(|claims| claims.kubernetes.pod = pod("pod-1"), Err("was deleted"));
+    it.check(|claims| claims.kubernetes.pod = pod("pod-1"), Err("service account token has been invalidated"));
     // A remembered signature does not outlive the account.
     let token = format!("Bearer {}", it.issuer.sign(&claims(|_| {})).unwrap());
     let known = it.ask(&token).unwrap().unwrap();
     assert_eq!(known.uid, "sa-1");
     assert_eq!(known.groups, ["system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated"]);
     it.objects.remove("ServiceAccount/d/bot");
-    assert!(it.ask(&token).unwrap_err().contains("is gone"));
+    assert!(it.ask(&token).unwrap_err().contains("serviceaccounts \"bot\" not found"));
 }
 
 #[test]

@@ -84,6 +84,10 @@ impl Authenticator for Believes {
     fn authenticate(&self, _: &HeaderMap, peer: &Peer) -> Result<Option<Arc<Identity>>, String> {
         Ok(peer.identity.clone())
     }
+
+    fn review(&self, _: &str, _: &[String]) -> Result<Option<(Arc<Identity>, Vec<String>)>, String> {
+        Ok(None)
+    }
 }
 
 async fn text(response: Response) -> String {

@@ -32,6 +32,11 @@ const EXPIRATION_DEFAULT: i64 = 3600;
 const EXPIRATION_MIN: i64 = 600;
 const EXPIRATION_MAX: i64 = 1 << 32;
 
+/// What kubelets ask for a pod's projected token: an hour and seven seconds, which nobody chooses by chance (`WarnOnlyBoundTokenExpirationSeconds`).
+const EXPIRATION_OF_PROJECTED: i64 = 3607;
+/// How long such a token lives instead, so that programs which read it only once go on to work: a year (KEP-1205).
+const EXPIRATION_EXTENDED: i64 = 365 * 24 * 3600;
+
 /// How many audiences a token may have; Kubernetes has no limit but that of the body.
 const AUDIENCES_MAX: usize = 64;
 
@@ -209,9 +214,13 @@ impl Connector for Tokens {
         let bonds = self.bonds(it, request.spec.bound_object_ref.as_ref()).await?;
         let now = clock::now();
         let expires = now + SignedDuration::from_secs(seconds);
+        let of_this_server = request.spec.audiences.iter().all(|it| it == ISSUER);
+        let extended =
+            self.issuer.extends() && bonds.pod.is_some() && seconds == EXPIRATION_OF_PROJECTED && of_this_server;
+        let ends = if extended { now + SignedDuration::from_secs(EXPIRATION_EXTENDED) } else { expires };
         let claims = Claims {
             aud: request.spec.audiences.clone(),
-            exp: expires.as_second(),
+            exp: ends.as_second(),
             iat: now.as_second(),
             iss: ISSUER.to_owned(),
             jti: random::uid(),
@@ -221,6 +230,7 @@ impl Connector for Tokens {
                 pod: bonds.pod,
                 secret: bonds.secret,
                 serviceaccount: Reference { name: name.to_owned(), uid: account.uid },
+                warnafter: extended.then(|| expires.as_second()),
             },
             nbf: now.as_second(),
             sub: user_name(namespace, name),

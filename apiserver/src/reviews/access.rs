@@ -1,6 +1,8 @@
 //! Access reviews: may somebody do something? One's own, anybody's, and anybody's in one namespace.
 
-use orlop_api::field::Errors;
+use std::collections::BTreeMap;
+
+use orlop_api::field::{Errors, Path};
 use orlop_api::review::Review;
 use orlop_api::status::{self, Status};
 use serde::Deserialize;
@@ -8,18 +10,23 @@ use serde_json::{Map, Value};
 
 use crate::stage::{Attributes, Authorized, Authorizer, Decision, Identity};
 
+/// How a field or label may be compared.
+const OPERATORS: [&str; 4] = ["DoesNotExist", "Exists", "In", "NotIn"];
+
 /// What a review asks about.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spec {
     user: String,
     groups: Vec<String>,
+    uid: String,
+    extra: BTreeMap<String, Vec<String>>,
     resource_attributes: Option<OfResource>,
     non_resource_attributes: Option<OfPath>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct OfResource {
     namespace: String,
     verb: String,
@@ -28,6 +35,68 @@ struct OfResource {
     resource: String,
     subresource: String,
     name: String,
+    field_selector: Option<Narrowed>,
+    label_selector: Option<Narrowed>,
+}
+
+/// What of a list or watch is asked about (KEP-4601).
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Narrowed {
+    raw_selector: String,
+    requirements: Vec<Requirement>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Requirement {
+    key: String,
+    operator: String,
+    values: Vec<String>,
+}
+
+impl Narrowed {
+    fn check(&self, path: &Path, errors: &mut Errors) {
+        if !self.raw_selector.is_empty() && !self.requirements.is_empty() {
+            let why = "may not specified at the same time as requirements";
+            errors.invalid(path.child("rawSelector"), &self.raw_selector, why);
+        }
+        if self.raw_selector.is_empty() && self.requirements.is_empty() {
+            let why = format!("when {path} is specified, requirements or rawSelector is required");
+            errors.required(path.child("requirements"), why);
+        }
+        for (index, it) in self.requirements.iter().enumerate() {
+            let path = path.child("requirements").index(index);
+            if it.key.is_empty() {
+                errors.required(path.child("key"), "must be specified");
+            }
+            match it.operator.as_str() {
+                "In" | "NotIn" if it.values.is_empty() => {
+                    let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                    errors.required(path.child("values"), why);
+                }
+                "Exists" | "DoesNotExist" if !it.values.is_empty() => {
+                    let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                    errors.forbidden(path.child("values"), why);
+                }
+                "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+                other => errors.not_supported(path.child("operator"), other, &OPERATORS),
+            }
+        }
+    }
+
+    /// The part of it that a field selector of a request can say; what it cannot narrows nothing.
+    fn text(&self) -> String {
+        if !self.raw_selector.is_empty() {
+            return self.raw_selector.clone();
+        }
+        let terms = self.requirements.iter().filter_map(|it| match (it.operator.as_str(), it.values.as_slice()) {
+            ("In", [value]) => Some(format!("{}={value}", it.key)),
+            ("NotIn", [value]) => Some(format!("{}!={value}", it.key)),
+            _ => None,
+        });
+        terms.collect::<Vec<_>>().join(",")
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -57,11 +126,15 @@ pub fn answer(
     let identity: &Identity = if review.kind == "SelfSubjectAccessReview" {
         it.identity()
     } else {
-        let groups: Vec<&str> = spec.groups.iter().map(String::as_str).collect();
-        other = Identity::new(&spec.user, &groups);
+        // Exactly the groups that are named, so that one may ask about those who are not authenticated, too.
+        let (user, uid) = (spec.user.clone(), spec.uid.clone());
+        other = Identity { user, uid, groups: spec.groups.clone(), extra: spec.extra.clone() };
         &other
     };
-    answer["status"] = Value::Object(told(by.authorize(&attributes(spec, identity))));
+    let fields = spec.resource_attributes.as_ref().and_then(|it| it.field_selector.as_ref());
+    let fields = fields.map(Narrowed::text).unwrap_or_default();
+    let attributes = Attributes { field_selector: &fields, ..attributes(spec, identity) };
+    answer["status"] = Value::Object(told(by.authorize(&attributes)));
     Ok(())
 }
 
@@ -98,6 +171,14 @@ fn check(spec: &Spec, review: &Review, namespace: &str) -> status::Result<()> {
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ),
         _ => {}
+    }
+    if let Some(of) = &spec.resource_attributes {
+        let path = Path::new("spec").child("resourceAttributes");
+        for (name, selector) in [("fieldSelector", &of.field_selector), ("labelSelector", &of.label_selector)] {
+            if let Some(selector) = selector {
+                selector.check(&path.child(name), &mut errors);
+            }
+        }
     }
     if review.kind != "SelfSubjectAccessReview" && spec.user.is_empty() && spec.groups.is_empty() {
         errors.invalid("spec.user", "", "at least one of user or group must be specified");

@@ -73,6 +73,14 @@ impl Cluster {
         answer(&self.server.client(user, &[]), request).await
     }
 
+    /// Asks with a bearer token, as one who comes over the network would.
+    pub async fn with_token(&self, token: &str, path: &str) -> Answer {
+        let request = Request::get(path).header(http::header::AUTHORIZATION, format!("Bearer {token}"));
+        let response =
+            self.server.pipeline().handle(request.body(http_body_util::Empty::<Bytes>::new()).unwrap()).await;
+        read(response).await
+    }
+
     async fn with_body(&self, method: Method, path: &str, content_type: &str, body: Vec<u8>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !content_type.is_empty() {
@@ -144,7 +152,14 @@ impl Cluster {
 }
 
 async fn answer(client: &kube::Client, request: Request<Vec<u8>>) -> Answer {
-    let response = client.send(request.map(kube::client::Body::from)).await.unwrap();
+    read(client.send(request.map(kube::client::Body::from)).await.unwrap()).await
+}
+
+async fn read<B>(response: http::Response<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8_lossy(&bytes).into_owned();
