@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use crate::kind::Kind;
-use crate::shape::{Shape, Types};
+use crate::shape::{Shape, Shapes, Types};
 
 /// Whether an encoded object may hold an empty list or map that is not kept.
 pub fn holds_any(json: &[u8]) -> bool {
@@ -70,18 +70,18 @@ const MAP_FIELDS: &[&str] = &[
 
 /// The object without the empty lists and maps of fields that need not be there.
 pub fn pruned(kind: &Kind, mut object: Value) -> Value {
-    let types = Types::get();
-    prune(types, &types.root(kind), &mut object);
+    let Shapes { types, root } = Shapes::of(kind);
+    prune(&types, root.shape, &mut object);
     object
 }
 
-fn prune(types: &Types, shape: &Shape, value: &mut Value) {
+fn prune(types: &Types, shape: Shape, value: &mut Value) {
     match (shape, value) {
         (Shape::Object(id), Value::Object(fields)) => {
-            let of = types.at(*id);
+            let of = types.at(id);
             fields.retain(|name, value| {
                 let Some(field) = of.field(name) else { return true };
-                let empty = match (&field.shape, &*value) {
+                let empty = match (field.shape, &*value) {
                     (Shape::List(_), Value::Array(items)) => items.is_empty(),
                     (Shape::Map(_), Value::Object(entries)) => entries.is_empty(),
                     _ => false,
@@ -89,12 +89,12 @@ fn prune(types: &Types, shape: &Shape, value: &mut Value) {
                 if empty {
                     return of.requires(name);
                 }
-                prune(types, &field.shape, value);
+                prune(types, field.shape, value);
                 true
             });
         }
-        (Shape::List(of), Value::Array(items)) => items.iter_mut().for_each(|it| prune(types, of, it)),
-        (Shape::Map(of), Value::Object(entries)) => entries.values_mut().for_each(|it| prune(types, of, it)),
+        (Shape::List(of), Value::Array(items)) => items.iter_mut().for_each(|it| prune(types, types.element(of).shape, it)),
+        (Shape::Map(of), Value::Object(entries)) => entries.values_mut().for_each(|it| prune(types, types.element(of).shape, it)),
         _ => {}
     }
 }
@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn the_fields_that_hold_maps_are_listed() {
-        let fields = Types::get().fields().filter(|(_, it)| matches!(it.shape, Shape::Map(_)));
+        let types = Types::of(KINDS);
+        let fields = types.fields().filter(|(_, it)| matches!(it.shape, Shape::Map(_)));
         let mut names: Vec<&str> = fields.map(|(name, _)| name).collect();
         names.sort_unstable();
         names.dedup();

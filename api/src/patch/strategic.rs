@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::order::interleave;
 use crate::kind::Kind;
 use crate::list_types::{KEY_DEFAULTS, List, Rule};
-use crate::shape::{Field, Shape, Types};
+use crate::shape::{Field, Scalar, Shape, Shapes, Types};
 use crate::status::{self, Status};
 
 const PATCH: &str = "$patch";
@@ -30,11 +30,11 @@ const LISTS_OF_LISTS: &str = "lists of lists are not supported";
 /// # Errors
 /// `BadRequest` for directives that Kubernetes does not know or that contradict each other, and for elements without their merge key.
 pub fn apply(kind: &Kind, object: &Value, patch: Value) -> status::Result<Value> {
-    let types = Types::get();
+    let Shapes { types, root } = Shapes::of(kind);
     let (Value::Object(original), Value::Object(patch)) = (object, patch) else {
         return Err(Status::bad_request("invalid JSON document"));
     };
-    let merged = Merger { types }.object(original.clone(), patch, &types.root(kind))?;
+    let merged = Merger { types: &types }.object(original.clone(), patch, root.shape)?;
     Ok(Value::Object(merged))
 }
 
@@ -51,7 +51,7 @@ impl Merger<'_> {
         &self,
         mut original: Map<String, Value>,
         mut patch: Map<String, Value>,
-        shape: &Shape,
+        shape: Shape,
     ) -> status::Result<Map<String, Value>> {
         match patch.remove(PATCH) {
             None => {}
@@ -78,11 +78,11 @@ impl Merger<'_> {
                     original.insert(name, Value::Object(new));
                 }
                 (Some(Value::Object(old)), Value::Object(new)) => {
-                    let shape = field.map_or(Shape::Scalar, |it| it.shape);
-                    original.insert(name, Value::Object(self.object(old, new, &shape)?));
+                    let shape = field.map_or(Shape::Scalar(Scalar::Any), |it| it.shape);
+                    original.insert(name, Value::Object(self.object(old, new, shape)?));
                 }
                 (Some(Value::Array(old)), Value::Array(new)) => {
-                    original.insert(name, Value::Array(self.list(old, new, field.as_ref())?));
+                    original.insert(name, Value::Array(self.list(old, new, field)?));
                 }
                 (_, new) => {
                     if let Some(new) = without_directives(new) {
@@ -99,7 +99,7 @@ impl Merger<'_> {
         &self,
         original: &mut Map<String, Value>,
         patch: &mut Map<String, Value>,
-        shape: &Shape,
+        shape: Shape,
     ) -> status::Result<()> {
         let names: Vec<String> = patch.keys().filter(|it| it.starts_with(SET_ORDER)).cloned().collect();
         for directive in names {
@@ -120,7 +120,7 @@ impl Merger<'_> {
                 }
             };
             let field = self.types.child(shape, name);
-            let rule = field.as_ref().and_then(|it| it.rule);
+            let rule = field.and_then(|it| it.rule);
             if let Some(new) = &new {
                 check_order(new, &order, rule)?;
             }
@@ -128,7 +128,7 @@ impl Merger<'_> {
                 (None, None) => continue,
                 (Some(old), None) => old.clone(),
                 (None, Some(new)) => new.into_iter().filter_map(without_directives).collect(),
-                (Some(old), Some(new)) => self.list(old.clone(), new, field.as_ref())?,
+                (Some(old), Some(new)) => self.list(old.clone(), new, field)?,
             };
             let server = old.unwrap_or_default();
             let place = |list: &[Value], element: &Value| list.iter().position(|it| same(it, element, rule));
@@ -151,15 +151,11 @@ impl Merger<'_> {
         if rule.merge_key.is_empty() {
             return Ok(union(old, new));
         }
-        let shape = match &field.shape {
-            Shape::List(of) => (**of).clone(),
-            _ => Shape::Scalar,
-        };
-        self.keyed(old, new, &shape, rule)
+        self.keyed(old, new, self.types.element_of(field.shape).shape, rule)
     }
 
     /// Merges lists of objects by their merge key.
-    fn keyed(&self, old: Vec<Value>, new: Vec<Value>, shape: &Shape, rule: &Rule) -> status::Result<Vec<Value>> {
+    fn keyed(&self, old: Vec<Value>, new: Vec<Value>, shape: Shape, rule: &Rule) -> status::Result<Vec<Value>> {
         let mut wanted = Vec::with_capacity(new.len());
         let mut kept = old.clone();
         let mut replace = false;

@@ -1,0 +1,146 @@
+//! Records a plain write: create, update, every patch but an apply.
+//!
+//! In: the object before and after the write, as its kind decoded and defaulted it. Out: its managed fields. What the write changed belongs to
+//! the writer alone; what it removed belongs to nobody; what it left as it was belongs to whom it belonged. Source: `Update` of
+//! `k8s.io/apimachinery/pkg/util/managedfields/internal/fieldmanager.go` and of the managers that it wraps.
+
+use std::borrow::Cow;
+
+use super::entries::{self, Entry, Operation};
+use super::set::Set;
+use super::tree::{self, Tree};
+use super::walk::{Changes, compare};
+use super::{Subject, UNKNOWN, Writer};
+
+/// The managed fields that a client sends with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent<'a> {
+    /// It says nothing of them.
+    Nothing,
+    /// An empty list, or one empty entry: they are to be forgotten.
+    Reset,
+    /// These.
+    Fields(&'a str),
+}
+
+impl<'a> Sent<'a> {
+    /// What the text of the field says; none: the field is not there.
+    pub fn of(text: Option<&'a str>) -> Self {
+        match text.map(str::trim) {
+            None | Some("null") => Sent::Nothing,
+            Some("[]" | "[{}]") => Sent::Reset,
+            Some(text) => Sent::Fields(text),
+        }
+    }
+}
+
+/// An object as it stands: its text without managed fields, and those.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    pub bare: &'a str,
+    pub managed: Option<&'a str>,
+}
+
+/// What the managed fields are after a write. None: the object has none.
+pub fn record<'a>(
+    subject: &Subject,
+    old: Option<Standing<'a>>,
+    new: &'a str,
+    sent: Sent<'a>,
+    writer: &Writer<'a>,
+) -> Option<String> {
+    let standing = old.and_then(|it| it.managed);
+    let stood = || standing.and_then(|it| entries::read(it).ok()).unwrap_or_default();
+    // A client may change the managed fields of an object, but not by a subresource.
+    let sent = if writer.subresource.is_empty() { sent } else { Sent::Nothing };
+    let (known, untouched) = match sent {
+        Sent::Reset => (Vec::new(), false),
+        Sent::Fields(text) if Some(text) != standing => match entries::read(text) {
+            // Who does not understand them shall not lose them.
+            Ok(given) if !given.is_empty() && entries::are_readable(&given) => (given, false),
+            _ => (stood(), true),
+        },
+        _ => (stood(), true),
+    };
+    if known.is_empty() && old.is_some() {
+        return None;
+    }
+    let as_stood = |known: Vec<Entry<'_>>| match standing.filter(|_| untouched) {
+        Some(text) => Some(text.to_owned()),
+        None => entries::write(known),
+    };
+    let (types, root) = (&subject.shapes.types, &subject.shapes.root);
+    let Some(new) = Tree::read(new, types, root) else { return as_stood(known) };
+    let before = match old {
+        Some(old) => Tree::read(old.bare, types, root),
+        None => Some(tree::empty().clone()),
+    };
+    let Some(before) = before else { return as_stood(known) };
+    let changes = compare(types, root, &before, &new, subject.ignored);
+    if changes.is_empty() {
+        return as_stood(known);
+    }
+    let mut known = known;
+    settle(subject, &mut known, &changes, writer);
+    entries::cap(&mut known);
+    entries::write(known)
+}
+
+/// Gives what has changed to its writer, and takes it from all others.
+pub(super) fn settle<'a>(subject: &Subject, known: &mut Vec<Entry<'a>>, changes: &Changes<'a>, writer: &Writer<'a>) {
+    let both = changes.changed.clone().union(&changes.removed);
+    for entry in known.iter_mut().filter(|it| it.may_touch(&both)) {
+        let left = entry.set().difference(&both);
+        entry.put(left);
+    }
+    known.retain(|it| !it.is_empty());
+    let mine = changes.changed.outside_identity();
+    if mine.is_empty() {
+        return;
+    }
+    let manager = if writer.manager.is_empty() { UNKNOWN } else { writer.manager };
+    let version = Cow::Owned(subject.api_version.clone());
+    let mut entry = Entry::new(Cow::Borrowed(manager), Operation::Update, version, mine);
+    entry.subresource = Cow::Borrowed(writer.subresource);
+    entry.time = Some(Cow::Borrowed(writer.now));
+    match known.iter_mut().find(|it| it.is_of_same(&entry)) {
+        Some(mine) => {
+            let set = entry.set().into_owned().union(&mine.set());
+            mine.put(set);
+            mine.time = entry.time;
+        }
+        None => known.push(entry),
+    }
+}
+
+/// What names the object and what the server alone sets: nobody owns it.
+const IDENTITY: [&str; 9] = [
+    "clusterName",
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "name",
+    "namespace",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+impl<'a> Set<'a> {
+    /// The set without what names the object and what the server alone sets.
+    pub(super) fn outside_identity(&self) -> Set<'a> {
+        use super::set::{Node, Step};
+        let field = |name: &str| Step::Field(Cow::Borrowed(name)) ;
+        let nodes = self.nodes().iter().filter(|it| it.step != field("apiVersion") && it.step != field("kind"));
+        let nodes = nodes.map(|node| {
+            if node.step != field("metadata") {
+                return node.clone();
+            }
+            let owned = |it: &&Node<'a>| !matches!(&it.step, Step::Field(name) if IDENTITY.contains(&&**name));
+            let below = Set::of(node.below.nodes().iter().filter(owned).cloned().collect());
+            // Only members of these names: what is below them stays, as there is nothing below them.
+            Node { step: node.step.clone(), member: false, below }
+        });
+        Set::of(nodes.collect())
+    }
+}
