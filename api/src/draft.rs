@@ -6,13 +6,17 @@
 //! type gets it back with [`Draft::get`], and who does not works on a [`Value`]. It knows no verbs, no users and no store.
 
 use std::any::Any;
+use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use crate::empty;
 use crate::field::Errors;
-use crate::kind::{Admitted, Body, Kind, Part, Strategy, Write};
+use crate::json::Strictness;
+use crate::kind::{Admitted, Body, Decoded, Kind, Part, Strategy, Write};
+use crate::managed::update::{Sent, Standing};
+use crate::managed::{self, Subject, Writer};
 use crate::meta::{self, MetaContext};
 use crate::status::{self, Status};
 
@@ -106,6 +110,12 @@ pub struct Draft<'a> {
     old: Option<Box<dyn Object>>,
     /// The bytes that `old` was read from.
     old_json: Option<&'a [u8]>,
+    /// The same without managed fields, and those: they are half of many an object, seldom change, and stay text.
+    old_bare: Cow<'a, str>,
+    old_managed: Option<&'a str>,
+    /// The managed fields as the client sent them, and as they are to be stored.
+    sent: Option<String>,
+    managed: Option<String>,
     context: MetaContext<'a>,
     /// Whether the client sent a whole object: a replacement must name the state it means, a patch is of the object as it stands.
     replaces: bool,
@@ -124,11 +134,71 @@ impl<'a> Draft<'a> {
     pub(crate) fn new(kind: &'a Kind, write: Write<'a>) -> status::Result<Self> {
         let Write { part, new, old: old_json, meta: context, strictness } = write;
         let replaces = matches!(new, Body::Bytes(_));
-        let (mut object, warnings) = kind.decode(new, strictness)?;
-        let old = old_json.map(|bytes| kind.read(bytes)).transpose()?;
+        let applied = matches!(new, Body::Applied(_));
+        let (bare, mut sent) = take_managed(new);
+        let (mut object, warnings) = bare.decode(kind, strictness)?;
+        if let Some(left) = object.metadata_mut().managed_fields.take() {
+            sent = sent.or_else(|| serde_json::to_string(&left).ok());
+        }
+        let (old_bare, old_managed) = old_json.map_or((Cow::Borrowed(""), None), split);
+        let old = old_json.map(|_| kind.read(old_bare.as_bytes())).transpose()?;
         object.fill_in();
         meta::settle(object.metadata_mut(), kind, &context, old.is_none())?;
-        Ok(Draft { kind, part, object, old, old_json, context, replaces, warnings })
+        let managed = match Sent::of(sent.as_deref()) {
+            Sent::Fields(text) => Some(text.to_owned()),
+            Sent::Nothing if !applied => old_managed.map(str::to_owned),
+            _ => None,
+        };
+        let mut draft = Draft {
+            kind,
+            part,
+            object,
+            old,
+            old_json,
+            old_bare,
+            old_managed,
+            sent,
+            managed,
+            context,
+            replaces,
+            warnings,
+        };
+        if applied {
+            draft.keep_times()?;
+        }
+        Ok(draft)
+    }
+
+    /// Records who wrote the object, before anybody else changes it.
+    ///
+    /// # Errors
+    /// Where the object holds what JSON cannot.
+    pub fn record(&mut self, writer: &Writer<'_>) -> status::Result<()> {
+        let new = text(self.object.encode().map_err(Status::internal)?)?;
+        let old = self.old_json.map(|_| Standing { bare: &self.old_bare, managed: self.old_managed });
+        let subject = Subject::of(self.kind, self.part);
+        self.managed = managed::update::record(&subject, old, &new, Sent::of(self.sent.as_deref()), writer);
+        Ok(())
+    }
+
+    /// An apply that changes nothing but the times of managed fields changes nothing.
+    fn keep_times(&mut self) -> status::Result<()> {
+        let (Some(old), Some(stood), Some(managed)) = (&mut self.old, self.old_managed, &self.managed) else {
+            return Ok(());
+        };
+        if stood == managed || !managed::same_but_times(stood, managed) {
+            return Ok(());
+        }
+        let bare = |object: &mut Box<dyn Object>| {
+            let revision = object.metadata_mut().resource_version.take();
+            let json = object.encode().map_err(Status::internal);
+            object.metadata_mut().resource_version = revision;
+            json
+        };
+        if bare(old)? == bare(&mut self.object)? {
+            self.managed = Some(stood.to_owned());
+        }
+        Ok(())
     }
 
     /// What kind of object it is.
@@ -186,7 +256,11 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// Where it holds what JSON cannot.
     pub fn json(&self) -> status::Result<Vec<u8>> {
-        self.object.encode().map_err(Status::internal)
+        let json = self.object.encode().map_err(Status::internal)?;
+        Ok(match &self.managed {
+            Some(managed) => managed::text::join(&text(json)?, managed).into_bytes(),
+            None => json,
+        })
     }
 
     /// The object as a value.
@@ -202,9 +276,16 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// `BadRequest` where the value is no object of this kind.
     pub fn replace(&mut self, value: Value) -> status::Result<()> {
-        let (object, _) = self.kind.decode(Body::Value(value), crate::json::Strictness::Ignore)?;
+        let (bare, sent) = take_managed(Body::Value(value));
+        let (object, _) = bare.decode(self.kind, Strictness::Ignore)?;
         self.object = object;
         self.object.fill_in();
+        match managed::check(sent.as_deref()) {
+            Ok(()) => self.managed = sent,
+            Err(why) => self.warnings.push(format!(
+                ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: {why}"
+            )),
+        }
         Ok(())
     }
 
@@ -255,14 +336,67 @@ impl<'a> Draft<'a> {
             self.object = kind.read(&serde_json::to_vec(&kept).map_err(Status::internal)?)?;
             json = self.object.encode().map_err(Status::internal)?;
         }
+        if let Some(managed) = &self.managed {
+            json = managed::text::join(&text(json)?, managed).into_bytes();
+        }
         Ok(Admitted { name, namespace, releasable, json, expected_revision, warnings })
+    }
+}
+
+/// JSON as text, which it always is.
+fn text(json: Vec<u8>) -> status::Result<String> {
+    String::from_utf8(json).map_err(Status::internal)
+}
+
+/// What the server has encoded, without its managed fields, and those.
+fn split(json: &[u8]) -> (Cow<'_, str>, Option<&str>) {
+    let Ok(text) = std::str::from_utf8(json) else { return (String::from_utf8_lossy(json), None) };
+    match managed::text::split(text) {
+        Some((bare, managed)) => (Cow::Owned(bare), Some(managed)),
+        None => (Cow::Borrowed(text), None),
+    }
+}
+
+/// A body without its managed fields.
+enum Bare<'a> {
+    Given(Body<'a>),
+    Text(String),
+}
+
+impl Bare<'_> {
+    fn decode(self, kind: &Kind, strictness: Strictness) -> Decoded {
+        match self {
+            Bare::Given(body) => kind.decode(body, strictness),
+            Bare::Text(text) => kind.decode(Body::Bytes(text.as_bytes()), strictness),
+        }
+    }
+}
+
+/// Takes the managed fields out of a body. Of a text that is no JSON nothing is taken: its decoder refuses it.
+fn take_managed(body: Body<'_>) -> (Bare<'_>, Option<String>) {
+    match body {
+        Body::Bytes(bytes) => {
+            let text = std::str::from_utf8(bytes).ok();
+            match text.and_then(managed::text::split) {
+                Some((bare, managed)) => (Bare::Text(bare), Some(managed.to_owned())),
+                None => (Bare::Given(Body::Bytes(bytes)), None),
+            }
+        }
+        Body::Value(mut value) => {
+            let sent = value.get_mut("metadata").and_then(Value::as_object_mut);
+            let sent = sent.and_then(|it| it.remove("managedFields")).map(|it| it.to_string());
+            (Bare::Given(Body::Value(value)), sent)
+        }
+        Body::Applied(mut it) => {
+            let managed = it.managed.take();
+            (Bare::Given(Body::Applied(it)), managed)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Strictness;
     use crate::kinds::KINDS;
     use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
     use serde_json::json;

@@ -93,8 +93,12 @@ fn prune(types: &Types, shape: Shape, value: &mut Value) {
                 true
             });
         }
-        (Shape::List(of), Value::Array(items)) => items.iter_mut().for_each(|it| prune(types, types.element(of).shape, it)),
-        (Shape::Map(of), Value::Object(entries)) => entries.values_mut().for_each(|it| prune(types, types.element(of).shape, it)),
+        (Shape::List(of), Value::Array(items)) => {
+            items.iter_mut().for_each(|it| prune(types, types.element(of).shape, it))
+        }
+        (Shape::Map(of), Value::Object(entries)) => {
+            entries.values_mut().for_each(|it| prune(types, types.element(of).shape, it))
+        }
         _ => {}
     }
 }

@@ -18,8 +18,10 @@ use crate::draft::{Draft, Object};
 use crate::field::Errors;
 use crate::head::{Head, HeadError};
 use crate::json::{self, Strictness};
+use crate::managed::apply::Applied;
 use crate::meta::MetaContext;
 use crate::name::NameRule;
+use crate::shape::Shapes;
 use crate::status::{self, Status};
 use crate::table::Column;
 
@@ -104,6 +106,8 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     /// The columns after NAME; AGE included, where the kind shows it. A kind with a column called `Name` of its own gets no other:
     /// events put theirs last. See [`crate::table`].
     const COLUMNS: &'static [Column] = &[];
+    /// What a write to its status does not own, as paths: besides the spec, some metadata (Kubernetes: `GetResetFields` of its status strategy).
+    const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["spec"]];
     /// Which names its objects may have.
     const NAME_RULE: NameRule = NameRule::Subdomain;
     /// Where its objects are stored below `/registry/`, where that is not the plural name: `services/specs`, `minions`.
@@ -148,6 +152,32 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
 pub enum Body<'a> {
     Bytes(&'a [u8]),
     Value(Value),
+    /// What a server-side apply has made, with its managed fields.
+    Applied(Applied),
+}
+
+impl<'a> Body<'a> {
+    /// The object as a value, without managed fields that an apply has made.
+    ///
+    /// # Errors
+    /// `BadRequest` for bytes that are no JSON.
+    pub fn value(&self) -> status::Result<Value> {
+        let read = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string()));
+        match self {
+            Body::Bytes(bytes) => read(bytes),
+            Body::Value(value) => Ok(value.clone()),
+            Body::Applied(it) => read(it.bare.as_bytes()),
+        }
+    }
+
+    /// The same body with another object in it.
+    #[must_use]
+    pub fn with(self, value: Value) -> Body<'a> {
+        match self {
+            Body::Applied(it) => Body::Applied(Applied { bare: value.to_string(), ..it }),
+            _ => Body::Value(value),
+        }
+    }
 }
 
 /// One object on its way into the store.
@@ -217,6 +247,8 @@ pub struct Kind {
     pub computed: bool,
     /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
     pub schema: fn() -> schemars::Schema,
+    /// What a write to its status does not own.
+    status_resets: &'static [&'static [&'static str]],
     /// Which names its objects may have.
     pub name_rule: NameRule,
     decode: Decode,
@@ -253,6 +285,7 @@ impl Kind {
             custom: None,
             computed: false,
             schema: schema_of::<T>,
+            status_resets: T::STATUS_RESETS,
             name_rule: T::NAME_RULE,
             decode: decode::<T>,
             read: read::<T>,
@@ -279,6 +312,7 @@ impl Kind {
             custom: Some(parts.custom),
             computed: false,
             schema: || schemars::json_schema!({"type": "object"}),
+            status_resets: &[&["metadata"], &["spec"]],
             name_rule: NameRule::Subdomain,
             decode: parts.decode,
             read: parts.read,
@@ -321,6 +355,23 @@ impl Kind {
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The shape of its objects.
+    pub fn shapes(&self) -> Shapes {
+        match self.custom {
+            Some(custom) => custom.now().version().shapes(),
+            None => Shapes::of(self),
+        }
+    }
+
+    /// What a write to a part of its objects does not own, as paths: the other parts.
+    pub fn reset_fields(&self, part: Part) -> &'static [&'static [&'static str]] {
+        match part {
+            Part::Status => self.status_resets,
+            _ if self.has(Sub::Status) => &[&["status"]],
+            _ => &[],
+        }
     }
 
     /// Whether its objects live in a namespace.
@@ -413,6 +464,7 @@ fn decode<T: Strategy + Send + Sync>(kind: &Kind, new: Body<'_>, strictness: Str
     let (object, warnings): (T, _) = match new {
         Body::Bytes(bytes) => json::decode(kind, bytes, strictness)?,
         Body::Value(value) => json::decode_value(kind, value, strictness)?,
+        Body::Applied(it) => json::decode(kind, it.bare.as_bytes(), strictness)?,
     };
     Ok((Box::new(object), warnings))
 }

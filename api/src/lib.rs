@@ -27,6 +27,7 @@ pub mod quota;
 pub mod review;
 
 pub mod list_types;
+pub mod managed;
 pub mod patch;
 pub mod protobuf;
 pub mod shape;

@@ -35,6 +35,19 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// The time of the write, RFC 3339 in whole seconds, UTC.
     pub now: &'a str,
+    /// What the server itself has filled in before the write was recorded, and nobody owns: the text of a set (see [`filled_in`]).
+    pub unowned: Option<&'a str>,
+}
+
+/// What one form of an object has that the other has not, as the text of a set.
+pub fn filled_in(kind: &Kind, before: &serde_json::Value, after: &serde_json::Value) -> Option<String> {
+    let Shapes { types, root } = kind.shapes();
+    let (before, after) = (before.to_string(), after.to_string());
+    let (before, after) = (tree::Tree::read(&before, &types, &root)?, tree::Tree::read(&after, &types, &root)?);
+    let changes = walk::compare(&types, &root, &before, &after, &[]);
+    let mut out = String::new();
+    changes.changed.write(&mut out);
+    Some(out)
 }
 
 /// The longest name of a manager (`FieldManagerMaxLength`).
@@ -54,6 +67,15 @@ pub fn manager_of(user_agent: &str) -> String {
         out.push(it);
     }
     out
+}
+
+/// Checks managed fields that admission has left in an object.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check(managed: Option<&str>) -> Result<(), String> {
+    let known = managed.map(entries::read).transpose()?.unwrap_or_default();
+    if entries::are_readable(&known) { Ok(()) } else { Err("error decoding set".to_owned()) }
 }
 
 /// How an object's kind and a write to it bear on its managers.

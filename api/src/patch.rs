@@ -5,7 +5,6 @@
 
 use crate::status::{self, Reason, Status};
 
-pub mod apply;
 pub mod json;
 pub mod merge;
 mod order;

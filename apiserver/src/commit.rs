@@ -7,11 +7,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::USER_AGENT;
+use orlop_api::draft::Draft;
 use orlop_api::head;
 use orlop_api::json::Strictness;
 use orlop_api::kind::{Body, Kind, Part, Sub, Write};
-use orlop_api::meta::MetaContext;
-use orlop_api::patch::apply;
+use orlop_api::managed;
+use orlop_api::meta::{self, MetaContext};
 use orlop_api::status::{self, Status};
 use orlop_client::{clock, random};
 use orlop_store::{Commit, Entry, Expect, Revision, StoreError};
@@ -19,7 +21,8 @@ use serde_json::Value;
 
 use crate::cache::{Object, object};
 use crate::core::{Core, unavailable};
-use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Notes, Operation};
+use crate::request::Request;
+use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Managers, Notes, Operation};
 
 /// How often a write without a resource version begins anew when others were faster: with 100 writers on one object, each
 /// loses at most to the 99 others.
@@ -60,11 +63,6 @@ pub trait Change: Send + Sync {
     /// # Errors
     /// When it cannot be made of this old state.
     fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>>;
-
-    /// Whether the new state says itself who manages its fields (a server-side apply does).
-    fn tracks_managers(&self) -> bool {
-        false
-    }
 }
 
 /// One write to one object.
@@ -79,6 +77,45 @@ pub struct Writer<'a> {
     pub sub: Option<Sub>,
     pub dry_run: bool,
     pub strictness: Strictness,
+}
+
+/// Records a request as the writer of an object.
+pub struct Recorder {
+    manager: String,
+    subresource: &'static str,
+    now: String,
+    unowned: Option<String>,
+}
+
+impl Recorder {
+    /// The writer that a request names: its `fieldManager`, or what its user agent begins with.
+    pub fn of(request: &Request, sub: Option<Sub>) -> Self {
+        let manager = match request.options.field_manager.as_str() {
+            "" => {
+                let agent = request.headers.get(USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
+                managed::manager_of(agent)
+            }
+            given => given.to_owned(),
+        };
+        let now = meta::whole_seconds(clock::now()).to_string();
+        Recorder { manager, subresource: sub.map_or("", Sub::segment), now, unowned: None }
+    }
+
+    /// As the record takes it.
+    pub fn writer(&self) -> managed::Writer<'_> {
+        managed::Writer {
+            manager: &self.manager,
+            subresource: self.subresource,
+            now: &self.now,
+            unowned: self.unowned.as_deref(),
+        }
+    }
+}
+
+impl Managers for Recorder {
+    fn record(&self, draft: &mut Draft<'_>) -> status::Result<()> {
+        draft.record(&self.writer())
+    }
 }
 
 /// The old state, and whether it is known to be the store's.
@@ -125,14 +162,16 @@ impl<'a> Writer<'a> {
     pub async fn create(&self, body: Body<'_>) -> status::Result<Written> {
         let generated = self.name.is_empty() && !names_itself(&body);
         let mut claims = self.core.addresses.begin(self.kind, &body, self.dry_run);
+        let before = self.core.addresses.watched(self.kind, &body);
         let body = claims.claim_for_new(&self.core.store, self.namespace, body).await?;
-        let mut outcome = self.create_once(&body).await;
+        let recorder = self.recorder(&body, before.as_ref());
+        let mut outcome = self.create_once(&body, recorder.as_ref()).await;
         if generated {
             for _ in 1..NAME_RETRIES_MAX {
                 if !matches!(&outcome, Err(it) if it.reason == status::Reason::AlreadyExists) {
                     break;
                 }
-                outcome = self.create_once(&body).await;
+                outcome = self.create_once(&body, recorder.as_ref()).await;
             }
         }
         match outcome {
@@ -152,7 +191,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn create_once(&self, body: &Body<'_>) -> status::Result<Written> {
+    async fn create_once(&self, body: &Body<'_>, recorder: Option<&Recorder>) -> status::Result<Written> {
         let (uid, suffix) = (random::uid(), random::suffix());
         let write = Write {
             part: Part::Main,
@@ -167,7 +206,8 @@ impl<'a> Writer<'a> {
             },
             strictness: self.strictness,
         };
-        let approved = stage::approve(&self.core.plugins, self.about(Operation::Create, None), write, None).await?;
+        let by = recorder.map(|it| it as &dyn Managers);
+        let approved = stage::approve(&self.core.plugins, self.about(Operation::Create, None), write, by).await?;
         let name = approved.object().name.clone();
         let key: Arc<str> = self.kind.key(self.namespace, &name).into();
         match self.commit(&key, Expect::Absent, &approved).await {
@@ -254,11 +294,10 @@ impl<'a> Writer<'a> {
     }
 
     async fn approve_change(&self, part: Part, change: &dyn Change, old: &Object) -> status::Result<Approved> {
-        let mut new = change.apply(old)?;
-        if !change.tracks_managers() && apply::is_tracked(&old.json) {
-            new = Body::Value(self.with_managers(old, new)?);
-        }
-        let new = self.core.addresses.for_update(&self.core.store, self.kind, old, new, self.dry_run).await?;
+        let given = change.apply(old)?;
+        let before = self.core.addresses.watched(self.kind, &given);
+        let new = self.core.addresses.for_update(&self.core.store, self.kind, old, given, self.dry_run).await?;
+        let recorder = self.recorder(&new, before.as_ref());
         let write = Write {
             part,
             new,
@@ -272,26 +311,23 @@ impl<'a> Writer<'a> {
             },
             strictness: self.strictness,
         };
-        stage::approve(&self.core.plugins, self.about(Operation::Update, Some(old)), write, None).await
+        stage::approve(
+            &self.core.plugins,
+            self.about(Operation::Update, Some(old)),
+            write,
+            recorder.as_ref().map(|it| it as &dyn Managers),
+        )
+        .await
     }
 
-    /// The new state of an object that records its managers, with this write recorded.
-    fn with_managers(&self, old: &Object, new: Body<'_>) -> status::Result<Value> {
-        let mut value = match new {
-            Body::Value(value) => value,
-            Body::Bytes(bytes) => {
-                serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string()))?
-            }
-        };
-        let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
-        let request = self.who.request();
-        let writer = apply::Writer {
-            manager: crate::verbs::patch::manager(request),
-            subresource: self.sub.map_or("", Sub::segment),
-            now: &now,
-        };
-        apply::update(self.kind, &old.value(), &mut value, &writer);
-        Ok(value)
+    /// Who is recorded as the writer of a body; none for what says itself who manages its fields, and for bindings, which Kubernetes does not
+    /// record. `before` is the body without what the server has filled in.
+    fn recorder(&self, new: &Body<'_>, before: Option<&Value>) -> Option<Recorder> {
+        if matches!(new, Body::Applied(_)) || self.sub == Some(Sub::Binding) {
+            return None;
+        }
+        let unowned = before.and_then(|it| managed::filled_in(self.kind, it, &new.value().ok()?));
+        Some(Recorder { unowned, ..Recorder::of(self.who.request(), self.sub) })
     }
 
     /// Runs admission over a deletion.
@@ -426,6 +462,8 @@ fn names_itself(body: &Body<'_>) -> bool {
     }
     match body {
         Body::Value(value) => value["metadata"]["name"].as_str().is_some_and(|it| !it.is_empty()),
+        // An apply is to a name.
+        Body::Applied(_) => true,
         // What cannot be read is refused by its kind.
         Body::Bytes(bytes) => serde_json::from_slice::<Shell<'_>>(bytes)
             .map_or(true, |it| it.metadata.name.is_some_and(|it| !it.is_empty())),

@@ -49,7 +49,7 @@ pub fn serve(
     }
     let mut answer = match content::object_of(request, review.kind, &review.api_version(), body)? {
         Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| unreadable(review, &error))?,
-        Body::Value(value) => value,
+        other => other.value()?,
     };
     if !answer["metadata"].is_object() {
         answer["metadata"] = json!({});

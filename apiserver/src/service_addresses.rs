@@ -63,6 +63,14 @@ impl ServiceAddresses {
         Claims { range: self.range, live: is_service(kind) && !dry_run, keys: Vec::new() }
     }
 
+    /// A body as it is before addresses are claimed for it, if that may be.
+    pub fn watched(&self, kind: &Kind, body: &Body<'_>) -> Option<Value> {
+        if !is_service(kind) || matches!(body, Body::Applied(_)) {
+            return None;
+        }
+        body.value().ok()
+    }
+
     /// The new state of a service with the addresses it lacks. What it no longer needs is found by the sweep.
     ///
     /// # Errors
@@ -78,13 +86,13 @@ impl ServiceAddresses {
         if !is_service(kind) || dry_run {
             return Ok(new);
         }
-        let mut value = value_of(&new)?;
+        let mut value = new.value()?;
         let before = old.value();
         // What stands is this service's already.
         keep_standing(&mut value, &before);
         let mut claims = Claims { range: self.range, live: true, keys: Vec::new() };
         claims.claim(store, &mut value, Some(&before), &format!("{}/{}", old.head.namespace, old.head.name)).await?;
-        Ok(if claims.keys.is_empty() { new } else { Body::Value(value) })
+        Ok(if claims.keys.is_empty() { new } else { new.with(value) })
     }
 
     /// Gives back what a deleted service had.
@@ -160,13 +168,13 @@ impl Claims {
         if !self.live {
             return Ok(body);
         }
-        let Ok(mut value) = value_of(&body) else { return Ok(body) };
+        let Ok(mut value) = body.value() else { return Ok(body) };
         let owner = format!("{namespace}/{}", value["metadata"]["name"].as_str().unwrap_or_default());
         if let Err(refusal) = self.claim(store, &mut value, None, &owner).await {
             self.release(store).await;
             return Err(refusal);
         }
-        Ok(if self.keys.is_empty() { body } else { Body::Value(value) })
+        Ok(if self.keys.is_empty() { body } else { body.with(value) })
     }
 
     async fn claim(
@@ -313,13 +321,6 @@ impl Claims {
 
 fn is_service(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.kind == "Service"
-}
-
-fn value_of(body: &Body<'_>) -> status::Result<Value> {
-    match body {
-        Body::Value(value) => Ok(value.clone()),
-        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string())),
-    }
 }
 
 /// Fills in what an update leaves out and the kind keeps from the old state, so that it is not claimed again.

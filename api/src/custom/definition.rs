@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use super::columns::Column;
 use super::json_path::JsonPath;
 use crate::kind::Scope;
+use crate::shape::Shapes;
 use crate::structural::Schema;
 
 /// The names of a kind: what `spec.names` asks for, or `status.acceptedNames` grants.
@@ -57,6 +58,8 @@ pub struct Version {
     pub schema: Option<Bytes>,
     /// The same, read when first needed.
     structural: OnceLock<Option<Arc<Schema>>>,
+    /// How its objects are merged, read when one is first written.
+    shapes: OnceLock<Shapes>,
 }
 
 impl Version {
@@ -67,6 +70,15 @@ impl Version {
             Some(Arc::new(Schema::stored(&value)))
         };
         self.structural.get_or_init(read).as_deref()
+    }
+
+    /// The shape of its objects.
+    pub fn shapes(&self) -> Shapes {
+        let read = || {
+            let schema = self.schema.as_ref().and_then(|it| serde_json::from_slice(it).ok());
+            crate::shape::custom::shapes(schema.as_ref())
+        };
+        self.shapes.get_or_init(read).clone()
     }
 }
 
@@ -272,6 +284,7 @@ impl Definition {
         if (&self.uid, self.generation) == (&old.uid, old.generation) {
             for (new, old) in self.versions.iter_mut().zip(&old.versions) {
                 new.structural = old.structural.clone();
+                new.shapes = old.shapes.clone();
             }
         }
     }
@@ -322,6 +335,7 @@ fn version(json: &Bytes, group: &str, kind: &str, raw: RawVersion<'_>) -> Versio
         status: sub.is_some_and(|it| it.status.is_some()),
         scale,
         structural: OnceLock::new(),
+        shapes: OnceLock::new(),
         schema: raw.schema.and_then(|it| it.schema).map(|it| json.slice_ref(it.get().as_bytes())),
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn decode(kind: &Kind, new: Body<'_>, strictness: Strictness) -> Deco
             }
             json::value(kind, bytes)?
         }
+        Body::Applied(it) => json::value(kind, it.bare.as_bytes())?,
     };
     let served = served(kind)?;
     let mut object = value;
@@ -150,9 +151,7 @@ impl Object for CustomObject {
                     Some(status) => self.value.insert("status".to_owned(), status),
                     None => self.value.remove("status"),
                 };
-                let managed = self.metadata.managed_fields.take();
                 self.metadata.clone_from(&old.metadata);
-                self.metadata.managed_fields = managed;
                 self.metadata.resource_version = None;
             }
             _ if self.served.version().status => self.keep("status", old),

@@ -24,6 +24,7 @@ impl Strategy for CustomResourceDefinition {
     };
     const SCOPE: Scope = Scope::Cluster;
     const SUBS: &'static [Sub] = &[Sub::Status];
+    const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["metadata"], &["spec"]];
     const STORED_AS: Option<&'static str> = Some("apiextensions.k8s.io/customresourcedefinitions");
     const COLUMNS: &'static [Column] = &[CREATED_AT];
 }

@@ -15,6 +15,7 @@ impl Strategy for Deployment {
     const NAMES: Names =
         Names { plural: "deployments", singular: "deployment", short: &["deploy"], categories: &["all"] };
     const SUBS: &'static [Sub] = &[Sub::Scale, Sub::Status];
+    const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["spec"], &["metadata", "labels"]];
     const COLUMNS: &'static [Column] = &[
         cells::text("Ready", cells::ready_of_desired).doc("Number of the pod with ready state"),
         cells::text("Up-to-date", |it| cells::number(&it["status"]["updatedReplicas"])).doc(".status.updatedReplicas"),

@@ -18,6 +18,8 @@ impl Strategy for Pod {
     const NAMES: Names = Names { plural: "pods", singular: "pod", short: &["po"], categories: &["all"] };
     const RETURNS_DELETED: bool = true;
     const SUBS: &'static [Sub] = &[Sub::Binding, Sub::Eviction, Sub::Log, Sub::Status];
+    const STATUS_RESETS: &'static [&'static [&'static str]] =
+        &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
     const FIELDS: &'static [Selectable] = &[
         Selectable { path: "spec.nodeName", absent: "", from: &[] },
         Selectable { path: "spec.restartPolicy", absent: "", from: &[] },

@@ -20,6 +20,7 @@ impl Strategy for VolumeAttachment {
     const RETURNS_DELETED: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
     const SUBS: &'static [Sub] = &[Sub::Status];
+    const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["metadata"], &["spec"]];
     const COLUMNS: &'static [Column] = &[
         cells::text("Attacher", |it| cells::cell(&it["spec"]["attacher"])).doc(".spec.attacher"),
         cells::text("PV", |it| cells::cell(&it["spec"]["source"]["persistentVolumeName"]))

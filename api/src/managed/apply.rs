@@ -63,8 +63,8 @@ pub fn apply(
         None => tree::empty().clone(),
     };
     let managed = old.and_then(|it| it.managed).unwrap_or("null");
-    let mut known = entries::read(managed)
-        .map_err(|why| Status::internal(format!("failed to decode managed fields: {why}")))?;
+    let mut known =
+        entries::read(managed).map_err(|why| Status::internal(format!("failed to decode managed fields: {why}")))?;
     if known.is_empty() && old.is_some() {
         let first = Writer { manager: BEFORE_FIRST_APPLY, ..*writer };
         let changes = compare(types, root, tree::empty(), &live, subject.ignored);

@@ -165,7 +165,7 @@ impl<'a> Entry<'a> {
     }
 
     fn write(&self, out: &mut String) {
-        let mut field = |name: &str, value: &Cow<'_, str>, out: &mut String| {
+        let field = |name: &str, value: &Cow<'_, str>, out: &mut String| {
             if value.is_empty() {
                 return;
             }
@@ -233,9 +233,8 @@ pub fn write(mut entries: Vec<Entry<'_>>) -> Option<String> {
         return None;
     }
     entries.sort_by(|one, other| {
-        let key = |it: &Entry<'_>| (it.operation, it.time.clone().unwrap_or_default());
-        key(one)
-            .cmp(&key(other))
+        (one.operation.cmp(&other.operation))
+            .then_with(|| one.time.as_deref().unwrap_or_default().cmp(other.time.as_deref().unwrap_or_default()))
             .then_with(|| one.manager.cmp(&other.manager))
             .then_with(|| one.api_version.cmp(&other.api_version))
             .then_with(|| one.subresource.cmp(&other.subresource))
@@ -259,8 +258,7 @@ pub fn cap(entries: &mut Vec<Entry<'_>>) {
     if excess == 0 {
         return;
     }
-    let mut oldest: Vec<usize> =
-        (0..entries.len()).filter(|it| entries[*it].operation == Operation::Update).collect();
+    let mut oldest: Vec<usize> = (0..entries.len()).filter(|it| entries[*it].operation == Operation::Update).collect();
     oldest.sort_by_key(|at| {
         let it = &entries[*at];
         (it.time.clone().unwrap_or_default(), it.manager.clone(), it.api_version.clone(), it.subresource.clone())
@@ -272,7 +270,8 @@ pub fn cap(entries: &mut Vec<Entry<'_>>) {
         if excess == 0 {
             break;
         }
-        let Some(bucket) = buckets.iter().copied().find(|it| entries[*it].api_version == entries[at].api_version) else {
+        let Some(bucket) = buckets.iter().copied().find(|it| entries[*it].api_version == entries[at].api_version)
+        else {
             buckets.push(at);
             continue;
         };
@@ -301,7 +300,13 @@ pub fn same_but_times(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn entry(manager: &'static str, operation: Operation, version: &'static str, time: &'static str, field: &'static str) -> Entry<'static> {
+    fn entry(
+        manager: &'static str,
+        operation: Operation,
+        version: &'static str,
+        time: &'static str,
+        field: &'static str,
+    ) -> Entry<'static> {
         let mut out = Entry::new(manager.into(), operation, version.into(), Set::of_path(&[field]));
         out.time = Some(time.into());
         out
@@ -313,12 +318,17 @@ mod tests {
         let read_back = read(text).unwrap();
         assert_eq!(read_back[1].title(), r#""b" with subresource "status" using v1"#);
         assert_eq!(write(read_back).unwrap(), text);
-        assert!(same_but_times(text, &text.replace("2026", "2027")) && !same_but_times(text, &text.replace("f:x", "f:y")));
+        assert!(
+            same_but_times(text, &text.replace("2026", "2027")) && !same_but_times(text, &text.replace("f:x", "f:y"))
+        );
         for (bad, why) in [
             (r#"[{"operation":"x"}]"#, "operation must be `Apply` or `Update`"),
             (r#"[{"operation":"Apply"}]"#, "apiVersion must not be empty"),
             (r#"[{"operation":"Apply","apiVersion":"v1"}]"#, "missing fieldsType in managed fields entry 0"),
-            (r#"[{"operation":"Apply","apiVersion":"v1","fieldsType":"F"}]"#, "invalid fieldsType \"F\" in managed fields entry 0"),
+            (
+                r#"[{"operation":"Apply","apiVersion":"v1","fieldsType":"F"}]"#,
+                "invalid fieldsType \"F\" in managed fields entry 0",
+            ),
         ] {
             assert_eq!(read(bad).unwrap_err(), why);
         }

@@ -21,9 +21,7 @@ pub fn merged<'a>(types: &Types, field: &Field, live: &Tree<'a>, config: &Tree<'
             let mut out: Vec<(Cow<'a, str>, Tree<'a>)> = Vec::with_capacity(live_parts.len() + parts.len());
             for (at, (name, stood)) in live_parts.iter().enumerate() {
                 let value = match config.get(name, at) {
-                    Some(wanted) => {
-                        merged(types, types.child(field.shape, name).unwrap_or(&UNTYPED), stood, wanted)
-                    }
+                    Some(wanted) => merged(types, types.child(field.shape, name).unwrap_or(&UNTYPED), stood, wanted),
                     None => stood.clone(),
                 };
                 out.push((name.clone(), value));
@@ -193,7 +191,12 @@ mod tests {
         check("ConfigMap", r#"{"data":{"x":"1"}}"#, r#"{"data":null}"#, r#"{"data":{"x":"1"}}"#);
         check("ConfigMap", r#"{"immutable":true}"#, r#"{"immutable":null}"#, r#"{"immutable":null}"#);
         check("ConfigMap", r#"{"data":null}"#, r#"{"data":{"x":"1"}}"#, r#"{"data":{"x":"1"}}"#);
-        check("Service", r#"{"spec":{"selector":{"a":"b"}}}"#, r#"{"spec":{"selector":{"c":"d"}}}"#, r#"{"spec":{"selector":{"c":"d"}}}"#);
+        check(
+            "Service",
+            r#"{"spec":{"selector":{"a":"b"}}}"#,
+            r#"{"spec":{"selector":{"c":"d"}}}"#,
+            r#"{"spec":{"selector":{"c":"d"}}}"#,
+        );
     }
 
     #[test]
@@ -224,10 +227,17 @@ mod tests {
     #[test]
     fn what_is_stated_no_more_is_taken_out() {
         let last = r#"{"f:data":{"f:x":{},"f:y":{}}}"#;
-        taken("ConfigMap", r#"{"data":{"x":"1","y":"2","z":"3"}}"#, last, r#"{"f:data":{"f:y":{},"f:z":{}}}"#, r#"{"data":{"y":"2","z":"3"}}"#);
+        taken(
+            "ConfigMap",
+            r#"{"data":{"x":"1","y":"2","z":"3"}}"#,
+            last,
+            r#"{"f:data":{"f:y":{},"f:z":{}}}"#,
+            r#"{"data":{"y":"2","z":"3"}}"#,
+        );
         taken("ConfigMap", r#"{"data":{"x":"1","y":"2"},"kind":"C"}"#, last, r#"{"f:kind":{}}"#, r#"{"kind":"C"}"#);
         taken("ConfigMap", r#"{"data":{"x":"1"}}"#, last, last, r#"{"data":{"x":"1"}}"#);
-        let pod = r#"{"spec":{"containers":[{"name":"a","image":"x","imagePullPolicy":"Always"},{"name":"b","image":"y"}]}}"#;
+        let pod =
+            r#"{"spec":{"containers":[{"name":"a","image":"x","imagePullPolicy":"Always"},{"name":"b","image":"y"}]}}"#;
         let both = r#"{"f:spec":{"f:containers":{"k:{\"name\":\"a\"}":{".":{},"f:image":{},"f:name":{}},"k:{\"name\":\"b\"}":{".":{},"f:image":{},"f:name":{}}}}}"#;
         let only_a = r#"{"f:spec":{"f:containers":{"k:{\"name\":\"a\"}":{".":{},"f:name":{}}}}}"#;
         taken("Pod", pod, both, only_a, r#"{"spec":{"containers":[{"name":"a","imagePullPolicy":"Always"}]}}"#);

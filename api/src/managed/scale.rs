@@ -4,18 +4,80 @@
 //! `k8s.io/apimachinery/pkg/util/managedfields/scalehandler.go`.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
+use serde_json::{Value, json};
+
+use super::apply::{self, Applied};
 use super::entries::{self, Entry};
 use super::set::Set;
+use super::update::{self, Sent, Standing};
+use super::{Subject, Writer};
+use crate::shape::{Shapes, custom};
+use crate::status;
 
-/// The version in which every scale is served.
-pub const API_VERSION: &str = "autoscaling/v1";
+/// The kind and version in which every scale is served.
+const KIND: &str = "Scale";
+const API_VERSION: &str = "autoscaling/v1";
 
 /// Where a scale has its replicas.
 const REPLICAS: [&str; 2] = ["spec", "replicas"];
 
+/// An object whose scale is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Scaled<'a> {
+    /// Its managed fields.
+    pub managed: Option<&'a str>,
+    /// The version in which it is served.
+    pub api_version: &'a str,
+    /// Where it has its replicas.
+    pub replicas: &'a [&'a str],
+    /// Its scale as it stands.
+    pub scale: &'a Value,
+}
+
+fn subject() -> Subject {
+    static SHAPES: OnceLock<Shapes> = OnceLock::new();
+    let shapes = SHAPES.get_or_init(|| {
+        let count = json!({"type": "integer"});
+        custom::shapes(Some(&json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {"replicas": count}},
+            "status": {"type": "object", "properties": {"replicas": count, "selector": {"type": "string"}}},
+        }})))
+    });
+    Subject {
+        shapes: shapes.clone(),
+        api_version: API_VERSION.to_owned(),
+        group_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        ignored: &[],
+    }
+}
+
+/// The managed fields of an object after a plain write to its scale, which then is `new`.
+pub fn record(object: Scaled<'_>, new: &Value, writer: &Writer<'_>) -> Option<String> {
+    let managed = of_object(object.managed, object.replicas);
+    let (old, new) = (object.scale.to_string(), new.to_string());
+    let standing = Standing { bare: &old, managed: managed.as_deref() };
+    let after = update::record(&subject(), Some(standing), &new, Sent::Nothing, writer);
+    to_object(object.managed, after.as_deref(), object.api_version, object.replicas)
+}
+
+/// The scale after a configuration is applied to it, and the managed fields of its object.
+///
+/// # Errors
+/// As [`apply::apply`].
+pub fn applied(object: Scaled<'_>, config: &Value, writer: &Writer<'_>, force: bool) -> status::Result<Applied> {
+    let managed = of_object(object.managed, object.replicas);
+    let old = object.scale.to_string();
+    let standing = Standing { bare: &old, managed: managed.as_deref() };
+    let after = apply::apply(&subject(), Some(standing), config, writer, force)?;
+    let managed = to_object(object.managed, after.managed.as_deref(), object.api_version, object.replicas);
+    Ok(Applied { managed, ..after })
+}
+
 /// The managed fields of the scale.
-pub fn of_object(managed: Option<&str>, replicas: &[&str]) -> Option<String> {
+fn of_object(managed: Option<&str>, replicas: &[&str]) -> Option<String> {
     let mut known = entries::read(managed?).ok()?;
     known.retain(|it| it.set().has_path(replicas));
     for entry in &mut known {
@@ -26,7 +88,7 @@ pub fn of_object(managed: Option<&str>, replicas: &[&str]) -> Option<String> {
 }
 
 /// The managed fields of the object after its scale was written: `scale` are those of the scale.
-pub fn to_object(managed: Option<&str>, scale: Option<&str>, api_version: &str, replicas: &[&str]) -> Option<String> {
+fn to_object(managed: Option<&str>, scale: Option<&str>, api_version: &str, replicas: &[&str]) -> Option<String> {
     let known = managed.and_then(|it| entries::read(it).ok()).unwrap_or_default();
     let mut of_scale = scale.and_then(|it| entries::read(it).ok()).unwrap_or_default();
     let mut out: Vec<Entry<'_>> = Vec::new();
@@ -53,6 +115,8 @@ pub fn to_object(managed: Option<&str>, scale: Option<&str>, api_version: &str, 
     for mut entry in of_scale {
         entry.put(Set::of_path(replicas));
         entry.api_version = Cow::Borrowed(api_version);
+        // As in Kubernetes, which looks for the time among the object's entries.
+        entry.time = None;
         out.push(entry);
     }
     entries::write(out)

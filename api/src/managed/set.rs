@@ -46,7 +46,7 @@ impl Step<'_> {
             "i:" => rest.parse().ok().map(Step::Index),
             "k:" => {
                 let mut cursor = Cursor::new(rest);
-                let mut parts = Vec::new();
+                let mut parts: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
                 let mut more = cursor.open(b'{', b'}')?;
                 while more {
                     let name = Cow::Owned(cursor.name()?.into_owned());
@@ -209,11 +209,6 @@ impl<'a> Set<'a> {
         &self.0
     }
 
-    /// Its nodes, taken out.
-    pub fn into_nodes(self) -> Vec<Node<'a>> {
-        self.0
-    }
-
     /// The node of a step.
     pub fn get(&self, step: &Step<'_>) -> Option<&Node<'a>> {
         self.0.binary_search_by(|it| it.step.cmp(step)).ok().map(|at| &self.0[at])
@@ -319,7 +314,10 @@ impl<'a> Set<'a> {
                 member = true;
             } else if let Some(step) = Step::read(&name) {
                 nodes.push(Node { step, member: is_member, below });
-            } else if name.len() < 2 || name.as_bytes()[1] != b':' || matches!(name.as_bytes()[0], b'f' | b'k' | b'v' | b'i') {
+            } else if name.len() < 2
+                || name.as_bytes()[1] != b':'
+                || matches!(name.as_bytes()[0], b'f' | b'k' | b'v' | b'i')
+            {
                 return None;
             }
             more = cursor.next(b'}')?;
@@ -404,11 +402,10 @@ mod tests {
                 r#".spec.ports[port=80,protocol="TCP"].port"#,
             ],
         );
-        check(r#"{"f:metadata":{"f:finalizers":{".":{},"v:\"a\\\"b\"":{},"v:\"c\"":{}}}}"#, &[
-            ".metadata.finalizers",
-            r#".metadata.finalizers[="a\"b"]"#,
-            r#".metadata.finalizers[="c"]"#,
-        ]);
+        check(
+            r#"{"f:metadata":{"f:finalizers":{".":{},"v:\"a\\\"b\"":{},"v:\"c\"":{}}}}"#,
+            &[".metadata.finalizers", r#".metadata.finalizers[="a\"b"]"#, r#".metadata.finalizers[="c"]"#],
+        );
         check(r#"{"f:data":{"f:a\"b":{}}}"#, &[".data.a\"b"]);
         for bad in ["", "[]", "{\"f:a\":1}", "{\"x\":{}}", "{\"k:x\":{}}", "{\"f:a\":{}"] {
             assert!(Set::read(bad).is_none(), "{bad}");

@@ -167,7 +167,8 @@ fn find(text: &str) -> Option<Place> {
 
 fn find_in(cursor: &mut Cursor<'_>) -> Option<Place> {
     let mut more = cursor.open(b'{', b'}')?;
-    let mut place = Place { field: None, value: 0, before: cursor.at - usize::from(!more), follows: false, precedes: false };
+    let mut place =
+        Place { field: None, value: 0, before: cursor.at - usize::from(!more), follows: false, precedes: false };
     let mut settled = false;
     let mut any = false;
     while more {

@@ -184,9 +184,10 @@ impl<'a> Tree<'a> {
             (Tree::Leaf(one), Tree::Leaf(other)) => one == other,
             (Tree::Object(one), Tree::Object(_)) => {
                 other.fields().is_some_and(|it| it.len() == one.len())
-                    && one.iter().enumerate().all(|(at, (name, value))| {
-                        other.get(name, at).is_some_and(|it| value.same(it))
-                    })
+                    && one
+                        .iter()
+                        .enumerate()
+                        .all(|(at, (name, value))| other.get(name, at).is_some_and(|it| value.same(it)))
             }
             (Tree::List(one), Tree::List(other)) => {
                 one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.same(other))

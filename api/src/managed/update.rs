@@ -76,7 +76,10 @@ pub fn record<'a>(
         None => Some(tree::empty().clone()),
     };
     let Some(before) = before else { return as_stood(known) };
-    let changes = compare(types, root, &before, &new, subject.ignored);
+    let mut changes = compare(types, root, &before, &new, subject.ignored);
+    if let Some(unowned) = writer.unowned.and_then(Set::read) {
+        changes.changed = changes.changed.outside(&unowned);
+    }
     if changes.is_empty() {
         return as_stood(known);
     }
@@ -130,10 +133,10 @@ impl<'a> Set<'a> {
     /// The set without what names the object and what the server alone sets.
     pub(super) fn outside_identity(&self) -> Set<'a> {
         use super::set::{Node, Step};
-        let field = |name: &str| Step::Field(Cow::Borrowed(name)) ;
-        let nodes = self.nodes().iter().filter(|it| it.step != field("apiVersion") && it.step != field("kind"));
+        let is = |it: &Step<'_>, name: &str| matches!(it, Step::Field(of) if of == name);
+        let nodes = self.nodes().iter().filter(|it| !is(&it.step, "apiVersion") && !is(&it.step, "kind"));
         let nodes = nodes.map(|node| {
-            if node.step != field("metadata") {
+            if !is(&node.step, "metadata") {
                 return node.clone();
             }
             let owned = |it: &&Node<'a>| !matches!(&it.step, Step::Field(name) if IDENTITY.contains(&&**name));

@@ -88,7 +88,11 @@ fn elements(types: &Types, field: &Field, list: &[Value], path: &mut String, mis
     let mut seen = BTreeSet::new();
     let length = path.len();
     for (at, value) in list.iter().enumerate() {
-        let place = if field.leaf { Ok(Step::Index(i64::try_from(at).unwrap_or(i64::MAX))) } else { step(&field.elements, &shallow(value)) };
+        let place = if field.leaf {
+            Ok(Step::Index(i64::try_from(at).unwrap_or(i64::MAX)))
+        } else {
+            step(&field.elements, &shallow(value))
+        };
         let place = match place {
             Ok(place) => place,
             Err(why) => {
@@ -162,28 +166,43 @@ mod tests {
         for (config, expected) in [
             (json!({"spec": {"replicas": 1, "selector": {"matchLabels": {}}}}), None),
             (json!({"spec": {"relicas": 1}}), Some(".spec.relicas: field not declared in schema")),
-            (json!({"spec": {"replicas": "1"}}), Some(".spec.replicas: expected numeric (int or float), got value.valueUnstructured")),
+            (
+                json!({"spec": {"replicas": "1"}}),
+                Some(".spec.replicas: expected numeric (int or float), got value.valueUnstructured"),
+            ),
             (json!({"spec": []}), Some(".spec: expected map, got &{[]}")),
-            (deployment(json!({"image": "x"})), Some(
-                ".spec.template.spec.containers: element 0: associative list with keys has an element that omits key field \"name\" (and doesn't have default value)",
-            )),
-            (deployment(json!({"name": "a", "image": 7})), Some(
-                ".spec.template.spec.containers[name=\"a\"].image: expected string, got &value.valueUnstructured{Value:7}",
-            )),
-            (deployment(json!({"name": "a", "args": "x"})), Some(
-                ".spec.template.spec.containers[name=\"a\"].args: expected list, got &{x}",
-            )),
-            (json!({"spec": {"template": {"spec": {"containers": [{"name": "a"}, {"name": "a"}]}}}}), Some(
-                ".spec.template.spec.containers: duplicate entries for key [name=\"a\"]",
-            )),
-            (json!({"spec": {"paused": "no", "replicas": []}}), Some(
-                "errors:\n  .spec.paused: expected boolean, got &{no}\n  .spec.replicas: expected numeric (int or float), got value.valueUnstructured",
-            )),
+            (
+                deployment(json!({"image": "x"})),
+                Some(
+                    ".spec.template.spec.containers: element 0: associative list with keys has an element that omits key field \"name\" (and doesn't have default value)",
+                ),
+            ),
+            (
+                deployment(json!({"name": "a", "image": 7})),
+                Some(
+                    ".spec.template.spec.containers[name=\"a\"].image: expected string, got &value.valueUnstructured{Value:7}",
+                ),
+            ),
+            (
+                deployment(json!({"name": "a", "args": "x"})),
+                Some(".spec.template.spec.containers[name=\"a\"].args: expected list, got &{x}"),
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"containers": [{"name": "a"}, {"name": "a"}]}}}}),
+                Some(".spec.template.spec.containers: duplicate entries for key [name=\"a\"]"),
+            ),
+            (
+                json!({"spec": {"paused": "no", "replicas": []}}),
+                Some(
+                    "errors:\n  .spec.paused: expected boolean, got &{no}\n  .spec.replicas: expected numeric (int or float), got value.valueUnstructured",
+                ),
+            ),
         ] {
             assert_eq!(said("Deployment", config).as_deref(), expected);
         }
-        assert_eq!(said("ConfigMap", json!({"data": {"a": 1}})).as_deref(), Some(
-            ".data.a: expected string, got &value.valueUnstructured{Value:1}"
-        ));
+        assert_eq!(
+            said("ConfigMap", json!({"data": {"a": 1}})).as_deref(),
+            Some(".data.a: expected string, got &value.valueUnstructured{Value:1}")
+        );
     }
 }

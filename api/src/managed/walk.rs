@@ -57,15 +57,11 @@ fn differences<'a>(
     let mut out = Part::default();
     let nothing = |it: Option<&Tree<'a>>| it.is_none_or(Tree::is_empty);
     let parted = |it: Option<&Tree<'a>>| it.is_none_or(|it| it.is_null() || !matches!(it, Tree::Leaf(_)));
-    let steps = |it: Option<&Tree<'a>>| match it.and_then(Tree::list) {
-        Some(list) => steps(field, list),
-        None => Some(Vec::new()),
-    };
     if field.leaf || !parted(old) || !parted(new) || (nothing(old) && nothing(new)) {
         return leaf(old, new);
     }
     if matches!(field.shape, Shape::List(_)) {
-        let (Some(was), Some(is)) = (steps(old), steps(new)) else { return leaf(old, new) };
+        let (Some(was), Some(is)) = (steps_of(field, old), steps_of(field, new)) else { return leaf(old, new) };
         elements(types, types.element_of(field.shape), was, is, &mut out);
     } else {
         fields(types, field, old, new, ignored, &mut out);
@@ -137,14 +133,7 @@ fn elements<'a>(types: &Types, element: &Field, was: Elems<'_, 'a>, is: Elems<'_
             (Some((step, _)), None) | (None, Some((step, _))) => step.clone(),
             (Some((one, _)), Some((other, _))) => one.min(other).clone(),
         };
-        let mut take = |of: &mut Elems<'_, 'a>| {
-            let mut found = Vec::new();
-            while of.last().is_some_and(|(it, _)| *it == step) {
-                found.extend(of.pop().map(|(_, value)| value));
-            }
-            found
-        };
-        let (old, new) = (take(&mut was), take(&mut is));
+        let (old, new) = (take(&mut was, &step), take(&mut is, &step));
         let part = match (&*old, &*new) {
             ([], [one]) => differences(types, element, None, Some(one), &[]),
             ([one], []) => differences(types, element, Some(one), None, &[]),
@@ -171,6 +160,20 @@ fn elements<'a>(types: &Types, element: &Field, was: Elems<'_, 'a>, is: Elems<'_
     }
     out.changed.1 = Set::of(changed);
     out.removed.1 = Set::of(removed);
+}
+
+/// The elements at the end of a list that have this step, in the list's order.
+fn take<'t, 'a>(of: &mut Elems<'t, 'a>, step: &Step<'_>) -> Vec<&'t Tree<'a>> {
+    let mut found = Vec::new();
+    while of.last().is_some_and(|(it, _)| it == step) {
+        found.extend(of.pop().map(|(_, value)| value));
+    }
+    found
+}
+
+/// The elements of a value that may be no list, with their steps.
+fn steps_of<'t, 'a>(field: &Field, value: Option<&'t Tree<'a>>) -> Option<Elems<'t, 'a>> {
+    value.and_then(Tree::list).map_or(Some(Vec::new()), |list| steps(field, list))
 }
 
 /// Elements of a list, with the steps that lead to them.
@@ -359,14 +362,13 @@ mod tests {
         let old = r#"{"metadata":{"labels":{"a":"1","b":"2"}},"data":{"x":"1","y":"2"}}"#;
         let new = r#"{"metadata":{"labels":{"a":"1"}},"data":{"y":"3","z":"4"},"immutable":true}"#;
         check("ConfigMap", old, new, &[".immutable", ".data.y", ".data.z"], &[".data.x", ".metadata.labels.b"]);
-        check("ConfigMap", old, r#"{"metadata":{}}"#, &[], &[
-            ".data",
-            ".data.x",
-            ".data.y",
-            ".metadata.labels",
-            ".metadata.labels.a",
-            ".metadata.labels.b",
-        ]);
+        check(
+            "ConfigMap",
+            old,
+            r#"{"metadata":{}}"#,
+            &[],
+            &[".data", ".data.x", ".data.y", ".metadata.labels", ".metadata.labels.a", ".metadata.labels.b"],
+        );
         check("ConfigMap", r#"{"data":{}}"#, r#"{"data":{"a":"1"}}"#, &[".data.a"], &[]);
     }
 
@@ -395,10 +397,13 @@ mod tests {
         let two = r#"{"metadata":{"finalizers":["b","c"]}}"#;
         check("Pod", one, two, &[r#".metadata.finalizers[="c"]"#], &[r#".metadata.finalizers[="a"]"#]);
         let twice = r#"{"spec":{"imagePullSecrets":[{"name":"a"},{"name":"a"}]}}"#;
-        check("Pod", twice, r#"{"spec":{"imagePullSecrets":[{"name":"a"},{"name":"b"}]}}"#, &[
-            r#".spec.imagePullSecrets[name="a"]"#,
-            r#".spec.imagePullSecrets[name="b"]"#,
-        ], &[]);
+        check(
+            "Pod",
+            twice,
+            r#"{"spec":{"imagePullSecrets":[{"name":"a"},{"name":"b"}]}}"#,
+            &[r#".spec.imagePullSecrets[name="a"]"#, r#".spec.imagePullSecrets[name="b"]"#],
+            &[],
+        );
     }
 
     #[test]
@@ -407,14 +412,17 @@ mod tests {
         let text = r#"{"kind":"Pod","metadata":{"labels":{}},"spec":{"containers":[{"name":"a","env":[],"securityContext":null}],"nodeSelector":{"a":"b"}}}"#;
         let tree = Tree::read(text, &types, &root).unwrap();
         let set = stated(&types, &root, &tree);
-        assert_eq!(set.paths(), [
-            ".kind",
-            ".metadata.labels",
-            ".spec.nodeSelector",
-            r#".spec.containers[name="a"]"#,
-            r#".spec.containers[name="a"].name"#,
-            r#".spec.containers[name="a"].securityContext"#,
-        ]);
+        assert_eq!(
+            set.paths(),
+            [
+                ".kind",
+                ".metadata.labels",
+                ".spec.nodeSelector",
+                r#".spec.containers[name="a"]"#,
+                r#".spec.containers[name="a"].name"#,
+                r#".spec.containers[name="a"].securityContext"#,
+            ]
+        );
         let named = with_named(&types, &root, &set);
         assert!(named.has_path(&["spec", "containers"]) && named.has_path(&["metadata"]));
     }

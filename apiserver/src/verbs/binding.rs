@@ -85,10 +85,7 @@ impl Change for Bind {
 pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result<Response> {
     let request = it.request();
     let pods: &'static Kind = registry::named("", "Pod").ok_or_else(Status::no_such_path)?;
-    let binding = match content::object_of(request, "Binding", "v1", body)? {
-        Body::Value(value) => value,
-        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string()))?,
-    };
+    let binding = content::object_of(request, "Binding", "v1", body)?.value()?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let given = text(&binding["metadata"]["name"]);
     let name = if request.name.is_empty() { given.clone() } else { request.name.clone() };

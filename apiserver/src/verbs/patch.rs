@@ -1,16 +1,18 @@
 //! PATCH: a change stated against whatever stands there, applied anew each time another writer was faster.
 
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::CONTENT_TYPE;
 use orlop_api::json::Strictness;
 use orlop_api::kind::{Body, Kind, Sub};
-use orlop_api::patch::{PatchType, apply, json, merge, strategic};
+use orlop_api::managed::apply::{self, Applied};
+use orlop_api::managed::update::Standing;
+use orlop_api::managed::{Subject, text};
+use orlop_api::patch::{PatchType, json, merge, strategic};
 use orlop_api::status::{self, Reason, Status};
-use orlop_client::clock;
 use serde_json::Value;
 
 use super::content;
 use crate::cache::Object;
-use crate::commit::{Change, Writer};
+use crate::commit::{Change, Recorder, Writer};
 use crate::core::Core;
 use crate::present::Response;
 use crate::request::Request;
@@ -19,14 +21,17 @@ use crate::stage::{self, Authorized};
 /// A patch, read.
 pub struct Patch<'b> {
     kind: &'static Kind,
+    sub: Option<Sub>,
     patch: Read<'b>,
+    /// Whether the patch itself is about managed fields.
+    shows_managers: bool,
 }
 
 enum Read<'b> {
     Json(&'b [u8]),
     Merge(Value),
     Strategic(Value),
-    Apply { config: Value, manager: String, subresource: &'static str, now: String, force: bool },
+    Apply { config: Value, by: Recorder, force: bool },
 }
 
 impl<'b> Patch<'b> {
@@ -50,12 +55,8 @@ impl<'b> Patch<'b> {
                     errors.required("fieldManager", "is required for apply patch");
                     return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
                 }
-                // One segment of the writer's record; subresources are few and known.
-                let subresource = sub.map_or("", Sub::segment);
-                let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
-                let manager = request.options.field_manager.clone();
-                let config = content::yaml(body)?;
-                Read::Apply { config, manager, subresource, now, force: request.options.force.unwrap_or(false) }
+                let (config, by) = (content::yaml(body)?, Recorder::of(request, sub));
+                Read::Apply { config, by, force: request.options.force.unwrap_or(false) }
             }
         };
         if request.options.force.is_some() && !matches!(patch, Read::Apply { .. }) {
@@ -63,7 +64,9 @@ impl<'b> Patch<'b> {
             errors.forbidden("force", "may not be specified for non-apply patch");
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
         }
-        Ok(Patch { kind, patch })
+        const NAME: &[u8] = b"managedFields";
+        let shows_managers = body.windows(NAME.len()).any(|it| it == NAME);
+        Ok(Patch { kind, sub, patch, shows_managers })
     }
 
     /// Whether it is a server-side apply, which creates what is not there.
@@ -85,20 +88,8 @@ impl<'b> Patch<'b> {
                 value
             }
             Read::Strategic(patch) => strategic::apply(self.kind, old.unwrap_or(&empty), patch.clone())?,
-            Read::Apply { config, manager, subresource, now, force } => {
-                let writer = apply::Writer { manager, subresource, now };
-                let mut value = apply::apply(self.kind, old, config, &writer, *force)?;
-                if let Some(object) = value.as_object_mut() {
-                    object.insert("apiVersion".to_owned(), self.kind.api_version().into());
-                    object.insert("kind".to_owned(), self.kind.kind.into());
-                }
-                // Only a configuration that names a version means one state.
-                let pinned = config["metadata"].get("resourceVersion").is_some();
-                if let (false, Some(metadata)) = (pinned, value["metadata"].as_object_mut()) {
-                    metadata.remove("resourceVersion");
-                }
-                return Ok(value);
-            }
+            // It is applied to text, see below.
+            Read::Apply { .. } => return Err(Status::internal("an apply is no change of a value")),
         };
         // A patch means one state only if it names it: then it differs from, or is, what it was applied to.
         let named = match &self.patch {
@@ -112,13 +103,38 @@ impl<'b> Patch<'b> {
     }
 }
 
-impl Change for Patch<'_> {
-    fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
-        self.applied_to(Some(&old.value())).map(Body::Value)
+impl Patch<'_> {
+    /// What the apply makes of an object as it stands, or of none.
+    fn applied(&self, old: Option<Standing<'_>>) -> status::Result<Applied> {
+        let Read::Apply { config, by, force } = &self.patch else {
+            return Err(Status::internal("only an apply makes an object of nothing"));
+        };
+        let subject = Subject::of(self.kind, stage::part_of(self.sub));
+        apply::apply(&subject, old, config, &by.writer(), *force)
     }
 
-    fn tracks_managers(&self) -> bool {
-        self.is_apply()
+    /// The configuration, who applies it, and whether against the will of others.
+    pub fn as_apply(&self) -> Option<(&Value, &Recorder, bool)> {
+        match &self.patch {
+            Read::Apply { config, by, force } => Some((config, by, *force)),
+            _ => None,
+        }
+    }
+}
+
+impl Change for Patch<'_> {
+    fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
+        let whole = std::str::from_utf8(&old.json).map_err(Status::internal)?;
+        let found = text::split(whole);
+        let (bare, managed) = found.as_ref().map_or((whole, None), |(bare, managed)| (&**bare, Some(*managed)));
+        match &self.patch {
+            Read::Apply { .. } => self.applied(Some(Standing { bare, managed })).map(Body::Applied),
+            _ if self.shows_managers => self.applied_to(Some(&old.value())).map(Body::Value),
+            _ => {
+                let value = serde_json::from_str(bare).map_err(Status::internal)?;
+                self.applied_to(Some(&value)).map(Body::Value)
+            }
+        }
     }
 }
 
@@ -145,8 +161,8 @@ pub async fn patch(
             Err(status) if status.reason == Reason::NotFound && patch.is_apply() && sub.is_none() => {}
             outcome => return super::answer(request, kind, &outcome?),
         }
-        let value = patch.applied_to(None)?;
-        match writer.create(Body::Value(value)).await {
+        let applied = patch.applied(None)?;
+        match writer.create(Body::Applied(applied)).await {
             // Somebody else was faster: it is there now, and can be changed.
             Err(status) if status.reason == Reason::AlreadyExists => {}
             outcome => return super::answer(request, kind, &outcome?),
@@ -157,13 +173,3 @@ pub async fn patch(
 
 /// How often an apply goes between creating and changing while others delete and create.
 const CREATE_RETRIES_MAX: usize = 5;
-
-/// The name under which a plain write is recorded: the `fieldManager`, or what stands before the slash of the user agent.
-pub fn manager(request: &Request) -> &str {
-    let given = request.options.field_manager.as_str();
-    if !given.is_empty() {
-        return given;
-    }
-    let agent = request.headers.get(USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or("unknown");
-    agent.split('/').next().unwrap_or(agent)
-}

@@ -1,7 +1,9 @@
 //! The subresource `scale`: the replicas of a workload, in the same form for every kind (`autoscaling/v1` Scale).
 
 use http::StatusCode;
-use orlop_api::kind::{Body, Kind, Part};
+use orlop_api::kind::{Body, Kind, Part, Sub};
+use orlop_api::managed::apply::Applied;
+use orlop_api::managed::{self, scale::Scaled};
 use orlop_api::selector::label;
 use orlop_api::status::{self, Status};
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 use super::content;
 use super::patch::Patch;
 use crate::cache::Object;
-use crate::commit::{Change, Writer};
+use crate::commit::{Change, Recorder, Writer};
 use crate::core::Core;
 use crate::present::{self, Response};
 use crate::stage::Authorized;
@@ -83,6 +85,28 @@ fn scaled(mut object: Value, kind: &Kind, scale: &Value) -> status::Result<Value
     Ok(object)
 }
 
+/// An object without its managed fields, and those.
+fn parts(old: &Object) -> status::Result<(Value, Option<&str>)> {
+    let whole = std::str::from_utf8(&old.json).map_err(Status::internal)?;
+    let found = managed::text::split(whole);
+    let (bare, managed) = found.as_ref().map_or((whole, None), |(bare, managed)| (&**bare, Some(*managed)));
+    Ok((serde_json::from_str(bare).map_err(Status::internal)?, managed))
+}
+
+/// The object with another scale. Who wrote the scale owns the replicas.
+fn written<'a>(old: &Object, kind: &Kind, scale: Value, by: &Recorder) -> status::Result<Body<'a>> {
+    let (object, managed) = parts(old)?;
+    let stands = scale_of(&object);
+    let api_version = kind.api_version();
+    let of = Scaled { managed, api_version: &api_version, replicas: &REPLICAS, scale: &stands };
+    let managed = managed::scale::record(of, &scale, &by.writer());
+    let bare = scaled(object, kind, &scale)?.to_string();
+    Ok(Body::Applied(Applied { bare, managed }))
+}
+
+/// Where workloads have their replicas.
+const REPLICAS: [&str; 2] = ["spec", "replicas"];
+
 /// The scale of an object.
 ///
 /// # Errors
@@ -96,27 +120,38 @@ pub async fn get(core: &Core, it: &Authorized, kind: &'static Kind) -> status::R
     present::encoded(StatusCode::OK, scale.into(), &request.accept, request.options.pretty)
 }
 
-struct Set {
+struct Set<'r> {
     kind: &'static Kind,
     scale: Value,
+    by: &'r Recorder,
 }
 
-impl Change for Set {
+impl Change for Set<'_> {
     fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
-        scaled(old.value(), self.kind, &self.scale).map(Body::Value)
+        written(old, self.kind, self.scale.clone(), self.by)
     }
 }
 
 struct SetByPatch<'b> {
     kind: &'static Kind,
     patch: Patch<'b>,
+    by: &'b Recorder,
 }
 
 impl Change for SetByPatch<'_> {
     fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
-        let value = old.value();
-        let scale = self.patch.applied_to(Some(&scale_of(&value)))?;
-        scaled(value, self.kind, &scale).map(Body::Value)
+        let Some((config, by, force)) = self.patch.as_apply() else {
+            let scale = self.patch.applied_to(Some(&scale_of(&old.value())))?;
+            return written(old, self.kind, scale, self.by);
+        };
+        let (object, managed) = parts(old)?;
+        let stands = scale_of(&object);
+        let api_version = self.kind.api_version();
+        let of = Scaled { managed, api_version: &api_version, replicas: &REPLICAS, scale: &stands };
+        let Applied { bare, managed } = managed::scale::applied(of, config, &by.writer(), force)?;
+        let scale = serde_json::from_str(&bare).map_err(Status::internal)?;
+        let bare = scaled(object, self.kind, &scale)?.to_string();
+        Ok(Body::Applied(Applied { bare, managed }))
     }
 }
 
@@ -125,11 +160,9 @@ impl Change for SetByPatch<'_> {
 /// # Errors
 /// `NotFound`, `Conflict`, and what its kind or admission refuse.
 pub async fn update(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u8]) -> status::Result<Response> {
-    let scale = match content::object_of(it.request(), KIND, API_VERSION, body)? {
-        Body::Value(value) => value,
-        Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| Status::bad_request(error.to_string()))?,
-    };
-    write(core, it, kind, &Set { kind, scale }).await
+    let scale = content::object_of(it.request(), KIND, API_VERSION, body)?.value()?;
+    let by = Recorder::of(it.request(), Some(Sub::Scale));
+    write(core, it, kind, &Set { kind, scale, by: &by }).await
 }
 
 /// Patches the scale of an object.
@@ -137,16 +170,14 @@ pub async fn update(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u
 /// # Errors
 /// As [`update`], and what does not fit.
 pub async fn patch(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u8]) -> status::Result<Response> {
-    let patch = Patch::read(it.request(), kind, None, body)?;
-    if patch.is_apply() {
-        return Err(content::unsupported("application/json-patch+json, application/merge-patch+json"));
-    }
-    write(core, it, kind, &SetByPatch { kind, patch }).await
+    let patch = Patch::read(it.request(), kind, Some(Sub::Scale), body)?;
+    let by = Recorder::of(it.request(), Some(Sub::Scale));
+    write(core, it, kind, &SetByPatch { kind, patch, by: &by }).await
 }
 
 async fn write(core: &Core, it: &Authorized, kind: &'static Kind, change: &dyn Change) -> status::Result<Response> {
     let request = it.request();
-    let sub = Some(orlop_api::kind::Sub::Scale);
+    let sub = Some(Sub::Scale);
     let written = Writer::new(core, it, kind, sub).update(Part::Main, change).await?;
     let object: Value = serde_json::from_slice(&written.json).map_err(Status::internal)?;
     let scale = scale_of(&object).to_string();

@@ -17,7 +17,7 @@ impl Change for Replace<'_> {
     fn apply<'a>(&'a self, _old: &Object) -> status::Result<Body<'a>> {
         Ok(match &self.0 {
             Body::Bytes(bytes) => Body::Bytes(bytes),
-            Body::Value(value) => Body::Value(value.clone()),
+            other => other.clone(),
         })
     }
 }
