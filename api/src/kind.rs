@@ -369,6 +369,7 @@ impl Kind {
     pub fn reset_fields(&self, part: Part) -> &'static [&'static [&'static str]] {
         match part {
             Part::Status => self.status_resets,
+            Part::Approval => &[&["spec"], &["status", "certificate"]],
             _ if self.has(Sub::Status) => &[&["status"]],
             _ => &[],
         }

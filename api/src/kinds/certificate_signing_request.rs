@@ -61,6 +61,7 @@ impl Strategy for CertificateSigningRequest {
     };
     const SCOPE: Scope = Scope::Cluster;
     const SUBS: &'static [Sub] = &[Sub::Approval, Sub::Status];
+    const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["spec"], &["status", "conditions"]];
     const FIELDS: &'static [Selectable] = &[Selectable { path: "spec.signerName", absent: "", from: &[] }];
     const COLUMNS: &'static [Column] = &[
         AGE,

@@ -25,6 +25,7 @@ impl Strategy for FlowSchema {
     const NAMES: Names = Names { plural: "flowschemas", singular: "flowschema", short: &[], categories: &[] };
     const SCOPE: Scope = Scope::Cluster;
     const SUBS: &'static [Sub] = &[Sub::Status];
+    const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["metadata"], &["spec"]];
     const COLUMNS: &'static [Column] = &[
         cells::text("PriorityLevel", |it| cells::cell(&it["spec"]["priorityLevelConfiguration"]["name"]))
             .doc(".spec.priorityLevelConfiguration.name"),

@@ -32,6 +32,7 @@ impl Strategy for PriorityLevelConfiguration {
     };
     const SCOPE: Scope = Scope::Cluster;
     const SUBS: &'static [Sub] = &[Sub::Status];
+    const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["metadata"], &["spec"]];
     const COLUMNS: &'static [Column] = &[
         cells::text("Type", |it| cells::cell(&it["spec"]["type"])).doc(".spec.type"),
         cells::text("NominalConcurrencyShares", |it| number(&it["spec"]["limited"]["nominalConcurrencyShares"]))
