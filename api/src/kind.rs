@@ -339,6 +339,7 @@ impl Kind {
             custom: None,
             computed: true,
             schema: parts.schema,
+            status_resets: &[],
             name_rule: NameRule::Subdomain,
             decode: |_, _, _| Err(Status::method_not_allowed()),
             read: |_, _| Err(serde::de::Error::custom("objects of this kind are computed")),
