@@ -77,7 +77,12 @@ pub struct Writer<'a> {
     pub sub: Option<Sub>,
     pub dry_run: bool,
     pub strictness: Strictness,
+    /// Whether the write is the server's own, in the course of a request for something else: it then is recorded as the server's.
+    pub by_server: bool,
 }
+
+/// The name under which the server's own writes are recorded.
+const SERVER: &str = "kube-apiserver";
 
 /// Records a request as the writer of an object.
 pub struct Recorder {
@@ -137,6 +142,7 @@ impl<'a> Writer<'a> {
             sub,
             dry_run: request.options.dry_run,
             strictness: request.options.strictness,
+            by_server: false,
         }
     }
 
@@ -327,7 +333,11 @@ impl<'a> Writer<'a> {
             return None;
         }
         let unowned = before.and_then(|it| managed::filled_in(self.kind, it, &new.value().ok()?));
-        Some(Recorder { unowned, ..Recorder::of(self.who.request(), self.sub) })
+        let mut recorder = Recorder { unowned, ..Recorder::of(self.who.request(), self.sub) };
+        if self.by_server {
+            SERVER.clone_into(&mut recorder.manager);
+        }
+        Some(recorder)
     }
 
     /// Runs admission over a deletion.

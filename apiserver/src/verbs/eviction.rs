@@ -99,6 +99,7 @@ async fn evict(core: &Core, it: &Authorized, pod: &Writer<'_>, options: &Options
     writer.name = &name;
     writer.dry_run = pod.dry_run;
     let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
+    writer.by_server = true;
     writer.update(Part::Status, &Disruption { pod: pod.name.to_owned(), now }).await?;
     delete_one(pod, options).await.map(|_| ())
 }
