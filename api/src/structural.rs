@@ -61,6 +61,9 @@ impl Schema {
         if errors.is_empty() {
             rules::check(&root, path, &mut errors);
         }
+        if errors.is_empty() {
+            defaults::check_rules(&root, path, &mut errors);
+        }
         if errors.is_empty() { Ok(Schema { root }) } else { Err(errors) }
     }
 
@@ -111,6 +114,13 @@ impl Schema {
         }
     }
 
+    /// What a client is warned of that writes such a schema: formats that mean nothing.
+    pub fn warnings(schema: &Value) -> Vec<String> {
+        let mut out = Vec::new();
+        form::note_formats(schema, &mut out);
+        out
+    }
+
     /// About how many bytes it takes in memory.
     pub fn size_bytes(&self) -> usize {
         self.root.size_bytes()
@@ -122,5 +132,7 @@ impl Schema {
     }
 }
 
+#[cfg(test)]
+mod laws;
 #[cfg(test)]
 mod tests;

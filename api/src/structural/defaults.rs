@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::elements::judge_lists;
 use super::node::{Additional, Node};
 use super::trail::Trail;
-use super::{embedded, judge, prune};
+use super::{embedded, judge, prune, rules};
 use crate::field::{Error, Errors, Path};
 
 /// Notes every default that does not fit.
@@ -27,6 +27,27 @@ pub fn check(node: &Node, path: &Path, errors: &mut Errors) {
     }
     if let Additional::Schema(of) = &node.additional {
         check(of, &path.child("additionalProperties"), errors);
+    }
+}
+
+/// Notes every default that breaks a rule of its schema. The rules themselves are known to be well-formed.
+pub fn check_rules(node: &Node, path: &Path, errors: &mut Errors) {
+    if !node.defaults {
+        return;
+    }
+    if let Some(default) = node.default.as_ref().filter(|_| node.ruled) {
+        let mut found = Errors::default();
+        rules::judge_rules(node, default, None, &mut found);
+        errors.append(found.map(|error| below(&path.child("default"), error)));
+    }
+    if let Some(items) = &node.items {
+        check_rules(items, &path.child("items"), errors);
+    }
+    for (name, of) in &node.properties {
+        check_rules(of, &path.child("properties").key(name), errors);
+    }
+    if let Additional::Schema(of) = &node.additional {
+        check_rules(of, &path.child("additionalProperties"), errors);
     }
 }
 

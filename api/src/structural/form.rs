@@ -7,7 +7,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::node::{entries, is_set, list, text};
+use super::format::Format;
+use super::node::{Type, entries, is_set, list, text};
 use crate::field::{Errors, Path};
 
 /// What the place of a schema forbids.
@@ -320,6 +321,28 @@ fn check_keys(items: &Value, list_type: &str, keys: &[&str], path: &Path, errors
         if is_set(of, "nullable") {
             let detail = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
             errors.forbidden(path.child("nullable"), detail);
+        }
+    }
+}
+
+/// Notes formats that mean nothing, each once.
+pub fn note_formats(schema: &Value, out: &mut Vec<String>) {
+    let format = text(schema, "format");
+    if !format.is_empty() && Format::find(Type::of(schema), format).is_none() {
+        let warning = format!("unrecognized format {format:?}");
+        if !out.contains(&warning) {
+            out.push(warning);
+        }
+    }
+    for key in ["properties", "definitions"] {
+        entries(schema, key).for_each(|(_, of)| note_formats(of, out));
+    }
+    for key in ["allOf", "oneOf", "anyOf"] {
+        list(schema, key).for_each(|of| note_formats(of, out));
+    }
+    for key in ["items", "additionalProperties", "not"] {
+        if let Some(of) = schema.get(key).filter(|it| it.is_object()) {
+            note_formats(of, out);
         }
     }
 }

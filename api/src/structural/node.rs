@@ -28,7 +28,8 @@ pub enum Type {
 }
 
 impl Type {
-    fn of(schema: &Value) -> Self {
+    /// The type that a schema's words ask for.
+    pub fn of(schema: &Value) -> Self {
         if is_set(schema, "x-kubernetes-int-or-string") {
             return Type::IntOrString;
         }
@@ -93,6 +94,8 @@ pub struct Node {
     pub list: ListType,
     /// `x-kubernetes-map-type: atomic`.
     pub atomic_map: bool,
+    /// Whether it is the schema of a whole object, or of an embedded one.
+    pub is_resource: bool,
     /// Whether this schema or one below it has a default.
     pub defaults: bool,
     /// Whether a list of list type set or map stands here or below.
@@ -146,7 +149,7 @@ pub struct Extras {
 impl Node {
     /// The schema of these words; keywords that mean nothing are left out.
     pub fn build(schema: &Value) -> Node {
-        Node::build_at(schema, 0)
+        Node { is_resource: true, ..Node::build_at(schema, 0) }
     }
 
     fn build_at(schema: &Value, depth: usize) -> Node {
@@ -175,6 +178,7 @@ impl Node {
             nullable: is_set(schema, "nullable"),
             preserves: is_set(schema, "x-kubernetes-preserve-unknown-fields"),
             embedded: is_set(schema, "x-kubernetes-embedded-resource"),
+            is_resource: is_set(schema, "x-kubernetes-embedded-resource"),
             list: match text(schema, "x-kubernetes-list-type") {
                 "set" => ListType::Set,
                 "map" => ListType::Map,

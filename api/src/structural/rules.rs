@@ -93,7 +93,7 @@ pub fn judge_rules(root: &Node, value: &Value, old: Option<&Value>, errors: &mut
         return;
     }
     let mut walk = Walk { budget: Budget::new(cel::REQUEST_COST_BUDGET), errors };
-    let place = Place { old, nearest: None, is_resource: true };
+    let place = Place { old, nearest: None, is_resource: root.is_resource };
     // Whether the budget sufficed stands in the errors.
     let _ = walk.down(root, value, place, &Trail::ROOT);
 }

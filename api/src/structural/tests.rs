@@ -642,3 +642,17 @@ fn rules_stop_at_their_budget() {
         "{found:?}"
     );
 }
+
+#[test]
+fn defaults_obey_rules() {
+    let field = |default: i64| json!({"type": "integer", "default": default, "x-kubernetes-validations": [{"rule": "self > 1"}]});
+    check_schema(of_field(field(2)), &[]);
+    check_schema(of_field(field(1)), &["s.properties[x].default: Invalid value: \"integer\": failed rule: self > 1"]);
+}
+
+#[test]
+fn formats_that_mean_nothing_are_warned_of() {
+    let schema = json!({"properties": {"a": {"type": "string", "format": "date-time"}, "b": {"type": "string", "format": "int32"},
+        "c": {"type": "array", "items": {"type": "string", "format": "int32"}}, "d": {"type": "integer", "format": "int32"}}});
+    assert_eq!(Schema::warnings(&schema), ["unrecognized format \"int32\""]);
+}
