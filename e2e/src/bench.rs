@@ -16,6 +16,8 @@ pub mod subject;
 pub mod target;
 
 pub mod agent;
+pub mod crowd;
+pub mod extensions;
 pub mod fanout;
 pub mod list;
 pub mod memory;
@@ -47,6 +49,10 @@ pub enum Part {
     Api,
     List,
     Watch,
+    /// Ten thousand watches.
+    Crowd,
+    /// Server-side apply and custom objects.
+    Extensions,
     Start,
     Memory,
     /// Pods bound per second.
@@ -131,8 +137,10 @@ pub fn run(args: &Args) -> Result<()> {
         if wanted(Part::Memory) {
             progress("idle memory");
             attempt("the idle memory", memory::idle(&scale, &mut memories));
+            attempt("the memory of definitions", extensions::definitions(&scale, &mut memories));
         }
-        let api_wanted = [Part::Api, Part::List, Part::Watch].into_iter().any(wanted);
+        let api_parts = [Part::Api, Part::List, Part::Watch, Part::Crowd, Part::Extensions];
+        let api_wanted = api_parts.into_iter().any(wanted);
         for engine in [Engine::Embedded, Engine::Etcd] {
             if api_wanted && (args.store.is_empty() || args.store.contains(&engine)) {
                 attempt(&format!("the API on {engine:?}"), own(engine, &scale, &wanted, &mut memories));
@@ -196,6 +204,10 @@ fn api(
         progress(&format!("watch fan-out: {}", subject.name));
         show(&fanout::run(subject, scale)?);
     }
+    if wanted(Part::Extensions) {
+        progress(&format!("applies and custom objects: {}", subject.name));
+        show(&extensions::run(subject, scale)?);
+    }
     if wanted(Part::List) {
         progress(&format!("list: {}", subject.name));
         show(&list::run(subject, scale)?);
@@ -203,6 +215,11 @@ fn api(
             memory::loaded(subject, &format!("after the load, with {} pods of 3 kB", scale.pods), memories)?;
         }
         list::clean(subject)?;
+    }
+    // After the memory was taken, for so many watches are no part of that load.
+    if wanted(Part::Crowd) {
+        progress(&format!("{} watches: {}", scale.many_watchers, subject.name));
+        show(&crowd::run(subject, scale)?);
     }
     Ok(())
 }

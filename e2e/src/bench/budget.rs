@@ -17,6 +17,14 @@ pub const CREATE_PROCESSOR: Duration = Duration::from_micros(100);
 pub const GET_PROCESSOR: Duration = Duration::from_micros(50);
 /// A LIST of 5,000 pods, 15 MB (reference: 295 ms; 93 ms at resourceVersion 0).
 pub const LIST: Duration = Duration::from_millis(20);
+/// Processor time of a server-side apply of a 3 kB Deployment over that of a plain update.
+pub const APPLY_RATIO: f64 = 2.0;
+/// Processor time of creating an object of a kind with 100 fields that a definition made, over that of a ConfigMap of the same size.
+pub const CUSTOM_RATIO: f64 = 2.0;
+/// What 100 definitions of kinds with 100 fields may add to the server's memory.
+pub const DEFINITIONS_BYTES: u64 = 20 << 20;
+/// From asking for a write to its event at the watcher, 99 of 100 times.
+pub const WATCH_DELAY: Duration = Duration::from_millis(50);
 /// What the load generator itself may take per request.
 pub const OWN_PROCESSOR: Duration = Duration::from_micros(110);
 /// The agent's median from bind to running over the raw runtime's create and start.

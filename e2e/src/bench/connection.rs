@@ -33,27 +33,38 @@ pub struct Request {
     pub path: String,
     /// JSON, or nothing.
     pub body: Bytes,
+    /// What the body is, where there is one.
+    pub content_type: &'static str,
 }
+
+/// What all bodies are but those of patches.
+const JSON: &str = "application/json";
 
 impl Request {
     /// A GET.
     pub fn get(path: impl Into<String>) -> Request {
-        Request { method: Method::GET, path: path.into(), body: Bytes::new() }
+        Request { method: Method::GET, path: path.into(), body: Bytes::new(), content_type: JSON }
     }
 
     /// A POST of JSON.
     pub fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Request {
-        Request { method: Method::POST, path: path.into(), body: body.into() }
+        Request { method: Method::POST, path: path.into(), body: body.into(), content_type: JSON }
     }
 
     /// A PUT of JSON.
     pub fn put(path: impl Into<String>, body: impl Into<Bytes>) -> Request {
-        Request { method: Method::PUT, path: path.into(), body: body.into() }
+        Request { method: Method::PUT, path: path.into(), body: body.into(), content_type: JSON }
     }
 
     /// A DELETE with default options.
     pub fn delete(path: impl Into<String>) -> Request {
-        Request { method: Method::DELETE, path: path.into(), body: Bytes::new() }
+        Request { method: Method::DELETE, path: path.into(), body: Bytes::new(), content_type: JSON }
+    }
+
+    /// A server-side apply of JSON; the manager stands in the path's query.
+    pub fn apply(path: impl Into<String>, body: impl Into<Bytes>) -> Request {
+        let content_type = "application/apply-patch+yaml";
+        Request { method: Method::PATCH, path: path.into(), body: body.into(), content_type }
     }
 }
 
@@ -111,7 +122,7 @@ impl Connection {
         headers.insert(HOST, self.host.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if request.method != Method::GET {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(request.content_type));
         }
         if let Some(it) = &self.authorization {
             headers.insert(AUTHORIZATION, it.clone());

@@ -97,7 +97,7 @@ fn tell(
 }
 
 /// The revision from which to watch.
-fn revision(target: &Target, path: &str) -> Result<String> {
+pub(super) fn revision(target: &Target, path: &str) -> Result<String> {
     let body = target::runtime()?.block_on(async {
         let mut connection = Connection::open(target).await?;
         connection.ask(Request::get(format!("{path}?limit=1"))).await

@@ -16,6 +16,11 @@ pub struct Scale {
     /// Watch fan-out.
     pub watchers: usize,
     pub events: usize,
+    /// Definitions of custom kinds.
+    pub definitions: usize,
+    /// Watches at once, and for how long objects are written for them.
+    pub many_watchers: usize,
+    pub many_watchers_time: Duration,
     /// Starts on new data directories.
     pub starts: usize,
     /// How long a process is left alone before its memory counts as idle.
@@ -40,6 +45,9 @@ impl Scale {
             lists: 9,
             watchers: 200,
             events: 1_000,
+            definitions: 100,
+            many_watchers: 10_000,
+            many_watchers_time: Duration::from_secs(10),
             starts: 7,
             idle: Duration::from_secs(10),
             nodes: vec![1_000, 5_000],
@@ -58,6 +66,9 @@ impl Scale {
             lists: 3,
             watchers: 50,
             events: 200,
+            definitions: 10,
+            many_watchers: 1_000,
+            many_watchers_time: Duration::from_secs(3),
             starts: 3,
             idle: Duration::from_secs(3),
             nodes: vec![100],
