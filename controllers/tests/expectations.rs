@@ -73,6 +73,9 @@ fn empty_world() -> World {
     show(&world.root_cas);
     show(&world.tokens);
     show(&world.events);
+    show(&world.requests);
+    show(&world.budgets);
+    show(&world.cluster_roles);
     world.graph.iter().for_each(|(_, store)| show(store));
     world
 }
