@@ -53,7 +53,7 @@ pub fn verbs(kind: &Kind) -> &'static [&'static str] {
 /// The verbs and the kind of a subresource; no kind: the resource's own.
 pub fn sub_verbs(sub: Sub) -> (&'static [&'static str], Option<Gvk>) {
     match sub {
-        Sub::Status | Sub::Approval => (&["get", "patch", "update"], None),
+        Sub::Status | Sub::Approval | Sub::EphemeralContainers | Sub::Resize => (&["get", "patch", "update"], None),
         Sub::Scale => (&["get", "patch", "update"], Some(("autoscaling", "v1", "Scale"))),
         Sub::Binding => (&["create"], Some(("", "v1", "Binding"))),
         Sub::Finalize => (&["update"], None),

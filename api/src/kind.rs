@@ -43,6 +43,8 @@ pub enum Sub {
     Token,
     Approval,
     Eviction,
+    EphemeralContainers,
+    Resize,
 }
 
 impl Sub {
@@ -57,6 +59,8 @@ impl Sub {
             Sub::Token => "token",
             Sub::Approval => "approval",
             Sub::Eviction => "eviction",
+            Sub::EphemeralContainers => "ephemeralcontainers",
+            Sub::Resize => "resize",
         }
     }
 }
@@ -72,6 +76,10 @@ pub enum Part {
     Finalize,
     /// What `/approval` owns: a certificate request's conditions.
     Approval,
+    /// What `/ephemeralcontainers` owns: a pod's `spec.ephemeralContainers`.
+    EphemeralContainers,
+    /// What `/resize` owns: the resources of a pod's containers, and how they take to a change of them.
+    Resize,
     /// What `/binding` owns: a pod's `spec.nodeName` and its `PodScheduled` condition.
     Binding,
 }

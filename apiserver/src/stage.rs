@@ -468,6 +468,8 @@ pub fn part_of(sub: Option<Sub>) -> Part {
         Some(Sub::Finalize) => Part::Finalize,
         Some(Sub::Binding) => Part::Binding,
         Some(Sub::Approval) => Part::Approval,
+        Some(Sub::EphemeralContainers) => Part::EphemeralContainers,
+        Some(Sub::Resize) => Part::Resize,
         _ => Part::Main,
     }
 }

@@ -71,14 +71,19 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
         core.labels.prepare(&core.draining).await?;
     }
     match (sub, request.verb) {
-        (None | Some(Sub::Status | Sub::Approval), Verb::Get) => get::get(core, it, kind).await,
+        (None | Some(Sub::Status | Sub::Approval | Sub::EphemeralContainers | Sub::Resize), Verb::Get) => {
+            get::get(core, it, kind).await
+        }
         (None, Verb::List) => list::list(core, it, kind).await,
         (None, Verb::Watch) => watch::watch(core, it, kind).await,
         (None, Verb::Create) => create::create(core, it, kind, &body).await,
-        (None | Some(Sub::Status | Sub::Finalize | Sub::Approval), Verb::Update) => {
-            update::update(core, it, kind, sub, &body).await
+        (
+            None | Some(Sub::Status | Sub::Finalize | Sub::Approval | Sub::EphemeralContainers | Sub::Resize),
+            Verb::Update,
+        ) => update::update(core, it, kind, sub, &body).await,
+        (None | Some(Sub::Status | Sub::Approval | Sub::EphemeralContainers | Sub::Resize), Verb::Patch) => {
+            patch::patch(core, it, kind, sub, &body).await
         }
-        (None | Some(Sub::Status | Sub::Approval), Verb::Patch) => patch::patch(core, it, kind, sub, &body).await,
         (None, Verb::Delete) => delete::delete(core, it, kind, &body).await,
         (None, Verb::DeleteCollection) if discovery::verbs(kind).contains(&request.verb.as_str()) => {
             delete_collection::delete(core, it, kind, &body).await

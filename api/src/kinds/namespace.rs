@@ -32,12 +32,12 @@ impl Strategy for Namespace {
                     finalizers.push(FINALIZER.into());
                 }
             }
-            (Part::Main | Part::Binding | Part::Approval, Some(old)) => {
+            (Part::Status, Some(old)) => self.spec.clone_from(&old.spec),
+            (Part::Finalize, Some(old)) => self.status.clone_from(&old.status),
+            (_, Some(old)) => {
                 self.spec.clone_from(&old.spec);
                 self.status.clone_from(&old.status);
             }
-            (Part::Status, Some(old)) => self.spec.clone_from(&old.spec),
-            (Part::Finalize, Some(old)) => self.status.clone_from(&old.status),
         }
         if let Some(name) = &self.metadata.name {
             self.metadata.labels.get_or_insert_with(Default::default).insert(NAME_LABEL.into(), name.clone());
@@ -64,12 +64,12 @@ impl Strategy for Namespace {
                     meta::validate_finalizer(finalizer, || path().index(index), errors);
                 }
             }
-            Part::Main | Part::Binding | Part::Approval if old.is_none() => {
+            _ if old.is_none() => {
                 for finalizer in finalizers {
                     meta::validate_finalizer(finalizer, path, errors);
                 }
             }
-            Part::Main | Part::Binding | Part::Approval => {}
+            _ => {}
         }
     }
 

@@ -59,7 +59,7 @@ impl Strategy for Node {
         let Some(old) = old else { return };
         match part {
             Part::Status => self.spec.clone_from(&old.spec),
-            Part::Main | Part::Finalize | Part::Binding | Part::Approval => self.status.clone_from(&old.status),
+            _ => self.status.clone_from(&old.status),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Its specification hardly changes once it exists; its status is its node's agent's; where it runs is decided once, by a binding.
 
 mod columns;
+mod extra;
 mod status;
 mod update;
 
@@ -17,7 +18,8 @@ use crate::table::Column;
 impl Strategy for Pod {
     const NAMES: Names = Names { plural: "pods", singular: "pod", short: &["po"], categories: &["all"] };
     const RETURNS_DELETED: bool = true;
-    const SUBS: &'static [Sub] = &[Sub::Binding, Sub::Eviction, Sub::Log, Sub::Status];
+    const SUBS: &'static [Sub] =
+        &[Sub::Binding, Sub::EphemeralContainers, Sub::Eviction, Sub::Log, Sub::Resize, Sub::Status];
     const STATUS_RESETS: &'static [&'static [&'static str]] =
         &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
     const FIELDS: &'static [Selectable] = &[
@@ -69,6 +71,8 @@ impl Strategy for Pod {
                     status.qos_class.clone_from(&before.qos_class);
                 }
             }
+            (Part::EphemeralContainers, Some(old)) => extra::keep_but_ephemeral(self, old),
+            (Part::Resize, Some(old)) => extra::keep_but_resources(self, old),
             (Part::Binding, Some(old)) => bind(self, old),
         }
     }
@@ -113,6 +117,14 @@ impl Strategy for Pod {
                 if let Some(status) = self.status.as_ref().filter(|it| was != Some(it)) {
                     status::validate(status, was, before, errors);
                 }
+            }
+            (Part::EphemeralContainers, Some(before)) => {
+                validation::validate_spec(spec, &Path::new("spec"), errors);
+                extra::validate_ephemeral(spec, before, annotations, errors);
+            }
+            (Part::Resize, Some(before)) => {
+                validation::validate_spec(spec, &Path::new("spec"), errors);
+                extra::validate_resize(self, old, before, errors);
             }
             (Part::Binding, Some(_)) => {}
         }

@@ -4,6 +4,7 @@ mod classes;
 mod drivers;
 mod flow;
 mod network;
+mod pods;
 
 use serde_json::{Value, json};
 

@@ -289,7 +289,9 @@ impl Builder<'_> {
             Sub::Binding => BINDING.to_owned(),
             Sub::Token => TOKEN_REQUEST.to_owned(),
             Sub::Eviction => EVICTION.to_owned(),
-            Sub::Status | Sub::Finalize | Sub::Log | Sub::Approval => self.schema.clone(),
+            Sub::Status | Sub::Finalize | Sub::Log | Sub::Approval | Sub::EphemeralContainers | Sub::Resize => {
+                self.schema.clone()
+            }
         };
         let path = format!("{item}/{}", sub.segment());
         for verb in verbs {

@@ -11,7 +11,7 @@ use crate::field::{Errors, Path};
 const UPDATABLE_FIELDS: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// The annotation of a pod that stands for one that a node runs by itself.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Notes which annotations no update may touch.
 pub(super) fn validate_annotations(
@@ -165,7 +165,7 @@ fn validate_tolerations(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut 
 
 /// The fields in which two specifications differ, with what they were and what they would become. Only for the message of a mistake,
 /// so that the round trip through JSON costs nobody who makes none.
-fn changed_fields(new: &PodSpec, old: &PodSpec) -> Vec<String> {
+pub(super) fn changed_fields(new: &PodSpec, old: &PodSpec) -> Vec<String> {
     let value = |it: &PodSpec| serde_json::to_value(it).unwrap_or_default();
     let (new, old) = (value(new), value(old));
     let mut names: Vec<&String> =

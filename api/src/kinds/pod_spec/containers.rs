@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, ContainerResizePolicy, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, ContainerResizePolicy, EphemeralContainer, PodSpec};
 
 use super::environment;
 use super::handlers;
@@ -33,6 +33,9 @@ pub(super) fn validate_all(spec: &PodSpec, volumes: &Volumes<'_>, path: &Path, e
     validate_regular(&around, &mut names, &path.child("containers"), errors);
     if spec.init_containers.is_some() {
         validate_init(&around, &mut names, &path.child("initContainers"), errors);
+    }
+    if spec.ephemeral_containers.is_some() {
+        validate_ephemeral(&around, &mut names, &path.child("ephemeralContainers"), errors);
     }
     if spec.host_network == Some(true) {
         validate_host_network(spec, path, errors);
@@ -84,6 +87,61 @@ fn validate_init<'a>(around: &Around<'a>, names: &mut HashSet<&'a str>, at: &Pat
             if is_set {
                 let why = "may not be set for init containers without restartPolicy=Always";
                 errors.forbidden(path.child(field), why);
+            }
+        }
+    }
+}
+
+/// A container for debugging, as one of the others, to which most rules apply.
+fn as_container(it: &EphemeralContainer) -> Container {
+    let it = it.clone();
+    Container {
+        name: it.name,
+        image: it.image,
+        image_pull_policy: it.image_pull_policy,
+        env: it.env,
+        env_from: it.env_from,
+        volume_mounts: it.volume_mounts,
+        volume_devices: it.volume_devices,
+        termination_message_policy: it.termination_message_policy,
+        security_context: it.security_context,
+        ..Container::default()
+    }
+}
+
+fn validate_ephemeral(around: &Around<'_>, names: &mut HashSet<&str>, at: &Path, errors: &mut Errors) {
+    const WHY: &str = "cannot be set for an Ephemeral Container";
+    let all = around.spec.ephemeral_containers.as_deref().unwrap_or_default();
+    for (index, it) in all.iter().enumerate() {
+        let path = at.index(index);
+        validate(&as_container(it), around, &path, errors);
+        let taken = names.contains(it.name.as_str()) || all[..index].iter().any(|other| other.name == it.name);
+        if taken {
+            errors.duplicate(path.child("name"), &it.name);
+        }
+        if let Some(target) = it.target_container_name.as_deref().filter(|it| !it.is_empty() && !names.contains(it)) {
+            errors.not_found(path.child("targetContainerName"), target);
+        }
+        for (field, is_set) in [
+            ("ports", it.ports.as_ref().is_some_and(|it| !it.is_empty())),
+            ("resources", it.resources.as_ref().is_some_and(|it| *it != Default::default())),
+            ("resizePolicy", it.resize_policy.as_ref().is_some_and(|it| !it.is_empty())),
+            ("restartPolicy", it.restart_policy.is_some()),
+            ("restartPolicyRules", it.restart_policy_rules.as_ref().is_some_and(|it| !it.is_empty())),
+            ("livenessProbe", it.liveness_probe.is_some()),
+            ("readinessProbe", it.readiness_probe.is_some()),
+            ("startupProbe", it.startup_probe.is_some()),
+            ("lifecycle", it.lifecycle.is_some()),
+        ] {
+            if is_set {
+                errors.forbidden(path.child(field), WHY);
+            }
+        }
+        for (number, mount) in it.volume_mounts.iter().flatten().enumerate() {
+            for (field, text) in [("subPath", &mount.sub_path), ("subPathExpr", &mount.sub_path_expr)] {
+                if text.as_deref().is_some_and(|it| !it.is_empty()) {
+                    errors.forbidden(path.child("volumeMounts").index(number).child(field), WHY);
+                }
             }
         }
     }

@@ -34,6 +34,14 @@ pub fn default_spec(spec: &mut PodSpec) {
     for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
         default_container(container);
     }
+    for container in spec.ephemeral_containers.iter_mut().flatten() {
+        fill_policies(
+            container.image.as_deref(),
+            &mut container.image_pull_policy,
+            &mut container.termination_message_path,
+            &mut container.termination_message_policy,
+        );
+    }
     for volume in spec.volumes.iter_mut().flatten() {
         default_volume(volume);
     }
@@ -70,13 +78,25 @@ fn fill_alias(name: &mut Option<String>, alias: &mut Option<String>) {
     alias.clone_from(name);
 }
 
+/// Fills in what every container says of its image and of its last words.
+fn fill_policies(
+    image: Option<&str>,
+    pull: &mut Option<String>,
+    message_path: &mut Option<String>,
+    message_policy: &mut Option<String>,
+) {
+    fill(pull, if is_latest(image.unwrap_or_default()) { "Always" } else { "IfNotPresent" });
+    fill(message_path, "/dev/termination-log");
+    fill(message_policy, "File");
+}
+
 fn default_container(it: &mut Container) {
-    if it.image_pull_policy.as_deref().unwrap_or_default().is_empty() {
-        let image = it.image.as_deref().unwrap_or_default();
-        it.image_pull_policy = Some(if is_latest(image) { "Always" } else { "IfNotPresent" }.to_owned());
-    }
-    fill(&mut it.termination_message_path, "/dev/termination-log");
-    fill(&mut it.termination_message_policy, "File");
+    fill_policies(
+        it.image.as_deref(),
+        &mut it.image_pull_policy,
+        &mut it.termination_message_path,
+        &mut it.termination_message_policy,
+    );
     let resources = it.resources.get_or_insert_with(Default::default);
     resources::canonicalize(resources.limits.as_mut());
     resources::canonicalize(resources.requests.as_mut());
