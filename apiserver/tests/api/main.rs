@@ -8,6 +8,7 @@ mod admission;
 mod certificates;
 mod encodings;
 mod eviction;
+mod kinds;
 mod labels;
 mod lists;
 mod quota;
