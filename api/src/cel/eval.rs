@@ -13,8 +13,9 @@ use super::library;
 use super::syntax::{Bind, Call, Expr, Flatness, Fold, FoldKind, Kind, Literal};
 use super::value::{Text, Val};
 
-/// How much plain work one evaluation may do: some tenths of a second at a few nanoseconds each.
-const WORK_LIMIT: u64 = 20_000_000;
+/// How much plain work one evaluation may do. A unit takes some ten to fifty nanoseconds, so that all of it takes what [`super::CALL_COST_LIMIT`]
+/// stands for in Kubernetes: about a tenth of a second.
+const WORK_LIMIT: u64 = 5_000_000;
 /// The most elements that a list or map may get: ten times what an object of 3 MiB can hold in earnest.
 const ELEMENTS_LIMIT: usize = 1 << 20;
 
@@ -271,7 +272,7 @@ impl<'a> Evaluator<'a, '_> {
     fn fold(&mut self, fold: &'a Fold) -> Result<Val<'a>> {
         let range = self.eval(&fold.range)?;
         let keys = range.keys();
-        let count = match (&keys, range.len()) {
+        let count = match (&keys, range.count()) {
             (Some(keys), _) => keys.len(),
             (None, Some(count)) => count,
             (None, None) => return Err(Error::no_overload()),

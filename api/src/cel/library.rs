@@ -4,16 +4,15 @@
 //! by code points, as expressions count them.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use jiff::Timestamp;
 
 use super::eval::{Error, Meter};
 use super::functions::Op;
-use super::network::{self, Cidr, Url};
+use super::network;
 use super::semver::Semver;
-use super::value::{Key, Val};
+use super::value::Val;
 use super::{named_format, text, time};
 use crate::quantity::{self, Quantity};
 
@@ -32,7 +31,7 @@ pub fn apply<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>>
         Op::Lt | Op::Le | Op::Gt | Op::Ge => compare(op, args),
         Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Mod | Op::Not | Op::Neg => arithmetic(op, args, meter),
         Op::In => match args {
-            [item, list] if list.len().is_some() => Ok(Val::Bool(list.contains(item, meter)?)),
+            [item, list] if list.count().is_some() => Ok(Val::Bool(list.contains(item, meter)?)),
             [key, map @ (Val::Object(..) | Val::Map(_))] => Ok(Val::Bool(map.entry(key).is_some())),
             _ => Err(Error::no_overload()),
         },
@@ -57,7 +56,7 @@ pub fn apply<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>>
         | Op::Minutes
         | Op::Seconds
         | Op::Milliseconds => time_part(op, args),
-        Op::IndexOf | Op::LastIndexOf if one(args)?.len().is_some() => {
+        Op::IndexOf | Op::LastIndexOf if one(args)?.count().is_some() => {
             let [list, item] = args else { return Err(Error::no_overload()) };
             let mut found = -1;
             for (at, it) in list.items().enumerate() {
@@ -90,7 +89,7 @@ pub fn apply<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>>
         | Op::FindAll => text::apply(op, args, meter),
         Op::IsSorted | Op::Sum | Op::Min | Op::Max => aggregate(op, args, meter),
         Op::Url | Op::IsUrl | Op::Scheme | Op::Host | Op::Hostname | Op::Port | Op::EscapedPath | Op::Query => {
-            url(op, args)
+            network::url(op, args)
         }
         Op::Quantity
         | Op::IsQuantity
@@ -120,9 +119,9 @@ pub fn apply<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>>
         | Op::IsLoopback
         | Op::IsLinkLocalMulticast
         | Op::IsLinkLocalUnicast
-        | Op::IsGlobalUnicast => address(op, args),
+        | Op::IsGlobalUnicast => network::address(op, args),
         Op::Cidr | Op::IsCidr | Op::ContainsIp | Op::ContainsCidr | Op::CidrIp | Op::Masked | Op::PrefixLength => {
-            block(op, args)
+            network::block(op, args)
         }
         Op::NamedFormat | Op::FormatOf(_) | Op::Validate => named_format::apply(op, args),
         Op::Semver | Op::IsSemver | Op::Major | Op::Minor | Op::Patch => semver(op, args),
@@ -150,7 +149,8 @@ pub fn apply<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>>
     }
 }
 
-fn one<'b, 'a>(args: &'b [Val<'a>]) -> Result<&'b Val<'a>> {
+/// The first argument.
+pub fn one<'b, 'a>(args: &'b [Val<'a>]) -> Result<&'b Val<'a>> {
     args.first().ok_or_else(Error::no_overload)
 }
 
@@ -233,8 +233,8 @@ fn arithmetic<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>
             meter.work((one.len() + other.len()) as u64 / 16)?;
             Ok(Val::Bytes([&**one, &**other].concat().into()))
         }
-        (Op::Add, [one, other]) if one.len().is_some() && other.len().is_some() => {
-            let count = one.len().unwrap_or_default() + other.len().unwrap_or_default();
+        (Op::Add, [one, other]) if one.count().is_some() && other.count().is_some() => {
+            let count = one.count().unwrap_or_default() + other.count().unwrap_or_default();
             super::eval::check_elements(count)?;
             meter.work(count as u64)?;
             Ok(Val::list(one.items().chain(other.items()).collect()))
@@ -333,7 +333,7 @@ fn time_part<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
 
 fn aggregate<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>> {
     let list = one(args)?;
-    if list.len().is_none() {
+    if list.count().is_none() {
         return Err(Error::no_overload());
     }
     let mut items = list.items();
@@ -368,34 +368,6 @@ fn aggregate<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>>
     Ok(if op == Op::IsSorted { Val::Bool(true) } else { held })
 }
 
-fn url<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
-    if let Op::Url | Op::IsUrl = op {
-        let text = text_of(args, 0)?;
-        let found = Url::parse(text);
-        return match (op, found) {
-            (Op::IsUrl, found) => Ok(Val::Bool(found.is_some())),
-            (_, Some(url)) => Ok(Val::Url(Rc::new(url))),
-            (_, None) => Err(Error::new(format!(
-                "URL parse error during conversion from string: parse {text:?}: invalid URI for request"
-            ))),
-        };
-    }
-    let Val::Url(url) = one(args)? else { return Err(Error::no_overload()) };
-    Ok(match op {
-        Op::Scheme => Val::text(url.scheme.as_str()),
-        Op::Host => Val::text(url.host.as_str()),
-        Op::Hostname => Val::text(url.hostname()),
-        Op::Port => Val::text(url.port()),
-        Op::EscapedPath => Val::text(url.path.as_str()),
-        _ => {
-            let values = |values: &Vec<String>| Val::list(values.iter().map(|it| Val::text(it.as_str())).collect());
-            let entries: BTreeMap<Key, Val<'a>> =
-                url.query.iter().map(|(name, it)| (Key::Text(name.as_str().into()), values(it))).collect();
-            Val::Map(Rc::new(entries))
-        }
-    })
-}
-
 fn quantity<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
     if let Op::Quantity | Op::IsQuantity = op {
         return match (op, Quantity::parse(text_of(args, 0)?)) {
@@ -428,54 +400,6 @@ fn quantity<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
     })
 }
 
-fn address<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
-    match op {
-        Op::Ip | Op::IsIp | Op::IsCanonical => {
-            let text = text_of(args, 0)?;
-            match (op, network::ip(text)) {
-                (Op::IsIp, found) => Ok(Val::Bool(found.is_some())),
-                (Op::IsCanonical, Some(found)) => Ok(Val::Bool(found.to_string() == text)),
-                (_, Some(found)) => Ok(Val::Ip(found)),
-                (_, None) => Err(Error::new(format!(
-                    "IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): unable to parse IP"
-                ))),
-            }
-        }
-        _ => {
-            let Val::Ip(ip) = one(args)? else { return Err(Error::no_overload()) };
-            match op {
-                Op::Family => Ok(Val::Int(if ip.is_ipv4() { 4 } else { 6 })),
-                _ => network::is(op, *ip).map(Val::Bool).ok_or_else(Error::no_overload),
-            }
-        }
-    }
-}
-
-fn block<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
-    let read = |text: &str| {
-        Cidr::parse(text).ok_or_else(|| {
-            Error::new(format!(
-                "network address parse error during conversion from string: netip.ParsePrefix({text:?}): no '/'"
-            ))
-        })
-    };
-    match (op, args) {
-        (Op::Cidr, [Val::Text(text)]) => Ok(Val::Cidr(read(text)?)),
-        (Op::IsCidr, [Val::Text(text)]) => Ok(Val::Bool(Cidr::parse(text).is_some())),
-        (Op::ContainsIp, [Val::Cidr(block), Val::Ip(ip)]) => Ok(Val::Bool(block.contains(*ip))),
-        (Op::ContainsIp, [Val::Cidr(block), it @ Val::Text(_)]) => match address(Op::Ip, std::slice::from_ref(it))? {
-            Val::Ip(ip) => Ok(Val::Bool(block.contains(ip))),
-            _ => Err(Error::no_overload()),
-        },
-        (Op::ContainsCidr, [Val::Cidr(block), Val::Cidr(other)]) => Ok(Val::Bool(block.contains_block(*other))),
-        (Op::ContainsCidr, [Val::Cidr(block), Val::Text(text)]) => Ok(Val::Bool(block.contains_block(read(text)?))),
-        (Op::CidrIp, [Val::Cidr(block)]) => Ok(Val::Ip(block.ip)),
-        (Op::Masked, [Val::Cidr(block)]) => Ok(Val::Cidr(block.masked())),
-        (Op::PrefixLength, [Val::Cidr(block)]) => Ok(Val::Int(block.bits.into())),
-        _ => Err(Error::no_overload()),
-    }
-}
-
 fn semver<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
     if let Op::Semver | Op::IsSemver = op {
         let tolerant = args.get(1).and_then(Val::as_bool).unwrap_or_default();
@@ -498,7 +422,7 @@ fn semver<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
 
 fn sets<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>> {
     let [one, other] = args else { return Err(Error::no_overload()) };
-    if one.len().is_none() || other.len().is_none() {
+    if one.count().is_none() || other.count().is_none() {
         return Err(Error::no_overload());
     }
     let mut holds_all = |one: &Val<'a>, other: &Val<'a>| -> Result<bool> {

@@ -1,9 +1,16 @@
 //! Addresses of expressions: URLs, IP addresses, blocks of addresses.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 
+use super::eval::Error;
 use super::functions::Op;
+use super::library::{one, text_of};
+use super::value::{Key, Val};
+
+type Result<T> = std::result::Result<T, Error>;
 
 /// A URL as Go's `url.ParseRequestURI` splits it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +177,94 @@ pub fn is(op: Op, ip: IpAddr) -> Option<bool> {
         }
         _ => return None,
     })
+}
+
+/// Calls a function of URLs.
+///
+/// # Errors
+/// Where it does not take such values, or fails on them.
+pub fn url<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
+    if let Op::Url | Op::IsUrl = op {
+        let text = text_of(args, 0)?;
+        let found = Url::parse(text);
+        return match (op, found) {
+            (Op::IsUrl, found) => Ok(Val::Bool(found.is_some())),
+            (_, Some(url)) => Ok(Val::Url(Rc::new(url))),
+            (_, None) => Err(Error::new(format!(
+                "URL parse error during conversion from string: parse {text:?}: invalid URI for request"
+            ))),
+        };
+    }
+    let Val::Url(url) = one(args)? else { return Err(Error::no_overload()) };
+    Ok(match op {
+        Op::Scheme => Val::text(url.scheme.as_str()),
+        Op::Host => Val::text(url.host.as_str()),
+        Op::Hostname => Val::text(url.hostname()),
+        Op::Port => Val::text(url.port()),
+        Op::EscapedPath => Val::text(url.path.as_str()),
+        _ => {
+            let values = |values: &Vec<String>| Val::list(values.iter().map(|it| Val::text(it.as_str())).collect());
+            let entries: BTreeMap<Key, Val<'a>> =
+                url.query.iter().map(|(name, it)| (Key::Text(name.as_str().into()), values(it))).collect();
+            Val::Map(Rc::new(entries))
+        }
+    })
+}
+
+/// Calls a function of addresses.
+///
+/// # Errors
+/// As [`url`].
+pub fn address<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
+    match op {
+        Op::Ip | Op::IsIp | Op::IsCanonical => {
+            let text = text_of(args, 0)?;
+            match (op, ip(text)) {
+                (Op::IsIp, found) => Ok(Val::Bool(found.is_some())),
+                (Op::IsCanonical, Some(found)) => Ok(Val::Bool(found.to_string() == text)),
+                (_, Some(found)) => Ok(Val::Ip(found)),
+                (_, None) => Err(Error::new(format!(
+                    "IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): unable to parse IP"
+                ))),
+            }
+        }
+        _ => {
+            let Val::Ip(ip) = one(args)? else { return Err(Error::no_overload()) };
+            match op {
+                Op::Family => Ok(Val::Int(if ip.is_ipv4() { 4 } else { 6 })),
+                _ => is(op, *ip).map(Val::Bool).ok_or_else(Error::no_overload),
+            }
+        }
+    }
+}
+
+/// Calls a function of blocks.
+///
+/// # Errors
+/// As [`url`].
+pub fn block<'a>(op: Op, args: &[Val<'a>]) -> Result<Val<'a>> {
+    let read = |text: &str| {
+        Cidr::parse(text).ok_or_else(|| {
+            Error::new(format!(
+                "network address parse error during conversion from string: netip.ParsePrefix({text:?}): no '/'"
+            ))
+        })
+    };
+    match (op, args) {
+        (Op::Cidr, [Val::Text(text)]) => Ok(Val::Cidr(read(text)?)),
+        (Op::IsCidr, [Val::Text(text)]) => Ok(Val::Bool(Cidr::parse(text).is_some())),
+        (Op::ContainsIp, [Val::Cidr(block), Val::Ip(ip)]) => Ok(Val::Bool(block.contains(*ip))),
+        (Op::ContainsIp, [Val::Cidr(block), it @ Val::Text(_)]) => match address(Op::Ip, std::slice::from_ref(it))? {
+            Val::Ip(ip) => Ok(Val::Bool(block.contains(ip))),
+            _ => Err(Error::no_overload()),
+        },
+        (Op::ContainsCidr, [Val::Cidr(block), Val::Cidr(other)]) => Ok(Val::Bool(block.contains_block(*other))),
+        (Op::ContainsCidr, [Val::Cidr(block), Val::Text(text)]) => Ok(Val::Bool(block.contains_block(read(text)?))),
+        (Op::CidrIp, [Val::Cidr(block)]) => Ok(Val::Ip(block.ip)),
+        (Op::Masked, [Val::Cidr(block)]) => Ok(Val::Cidr(block.masked())),
+        (Op::PrefixLength, [Val::Cidr(block)]) => Ok(Val::Int(block.bits.into())),
+        _ => Err(Error::no_overload()),
+    }
 }
 
 #[cfg(test)]

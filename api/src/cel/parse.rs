@@ -212,7 +212,7 @@ impl Parser<'_> {
         if sign == "-" && times % 2 == 1 && matches!(self.peek(), Some(Token::Int(_) | Token::Double(_))) {
             let value = match self.peek() {
                 Some(Token::Int(digits)) => {
-                    let value = 0i128 - i128::try_from(*digits).unwrap_or(i128::MAX);
+                    let value = 0i128 - i128::from(*digits);
                     Literal::Int(i64::try_from(value).map_err(|_| self.bad_number(at))?)
                 }
                 Some(Token::Double(value)) => Literal::Double(-value),

@@ -287,7 +287,8 @@ fn nothing_runs_longer_than_its_budget() {
         let mut budget = Budget::new(REQUEST_COST_BUDGET);
         let found = program.evaluate(&vec![("object", Val::of(&object, None))], &mut budget);
         assert_eq!(found.err(), Some(Error::CostExceeded), "{text}");
-        assert!(begun.elapsed().as_secs() < 10, "{text}: {:?}", begun.elapsed());
+        // Without optimizations, beside other tests.
+        assert!(begun.elapsed().as_secs() < 60, "{text}: {:?}", begun.elapsed());
     }
 }
 

@@ -142,7 +142,7 @@ fn split<'a>(text: &str, args: &[Val<'a>]) -> Result<Val<'a>> {
 }
 
 fn join<'a>(args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>> {
-    let list = args.first().filter(|it| it.len().is_some()).ok_or_else(Error::no_overload)?;
+    let list = args.first().filter(|it| it.count().is_some()).ok_or_else(Error::no_overload)?;
     let separator = if args.len() > 1 { text_of(args, 1)? } else { "" };
     let mut out = String::new();
     for (at, item) in list.items().enumerate() {
@@ -184,7 +184,7 @@ fn quoted(text: &str) -> String {
 
 /// Fills in `%s`, `%d`, `%f`, `%e`, `%x`, `%X`, `%o`, `%b` and `%%`.
 fn format<'a>(text: &str, args: Option<&Val<'a>>, meter: &mut Meter) -> Result<Val<'a>> {
-    let args = args.filter(|it| it.len().is_some()).ok_or_else(Error::no_overload)?;
+    let args = args.filter(|it| it.count().is_some()).ok_or_else(Error::no_overload)?;
     let mut next = 0;
     let mut out = String::new();
     let mut rest = text;

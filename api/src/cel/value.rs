@@ -146,7 +146,7 @@ impl<'a> Val<'a> {
     }
 
     /// How many elements a list has.
-    pub fn len(&self) -> Option<usize> {
+    pub fn count(&self) -> Option<usize> {
         match self {
             Val::Array(items, _) => Some(items.len()),
             Val::List(items) => Some(items.len()),
@@ -165,7 +165,7 @@ impl<'a> Val<'a> {
 
     /// The elements of a list.
     pub fn items(&self) -> impl Iterator<Item = Val<'a>> + '_ {
-        (0..self.len().unwrap_or_default()).filter_map(|index| self.at(index))
+        (0..self.count().unwrap_or_default()).filter_map(|index| self.at(index))
     }
 
     /// An entry of a map or a field of an object.
@@ -332,7 +332,7 @@ impl<'a> Val<'a> {
     }
 
     fn equals_list(&self, other: &Val<'a>, meter: &mut Meter) -> Result<bool, Error> {
-        if self.len() != other.len() {
+        if self.count() != other.count() {
             return Ok(false);
         }
         let is_unordered = |it: &Val<'_>| matches!(it, Val::Array(_, Some(node)) if node.list != ListType::Atomic);

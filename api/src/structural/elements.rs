@@ -107,8 +107,8 @@ fn judge_map(node: &Node, items: &[Value], trail: &Trail<'_>, errors: &mut Error
         return;
     }
     let keys_of = |item: &Value| -> Map<String, Value> {
-        let field = |name: &Box<str>| Some((name.to_string(), item.get(&**name)?.clone()));
-        node.keys().iter().filter_map(field).collect()
+        let field = |name: &str| Some((name.to_owned(), item.get(name)?.clone()));
+        node.keys().iter().filter_map(|it| field(it)).collect()
     };
     let keys: Vec<Value> = items.iter().map(|it| Value::Object(keys_of(it))).collect();
     for index in repeated(keys.iter().map(Value::to_string)) {
