@@ -58,9 +58,16 @@ pub fn sub_verbs(sub: Sub) -> (&'static [&'static str], Option<Gvk>) {
         Sub::Binding => (&["create"], Some(("", "v1", "Binding"))),
         Sub::Finalize => (&["update"], None),
         Sub::Log => (&["get"], None),
+        Sub::Proxy => (&["create", "delete", "get", "patch", "update"], None),
         Sub::Eviction => (&["create"], Some(("policy", "v1", "Eviction"))),
         Sub::Token => (&["create"], Some(("authentication.k8s.io", "v1", "TokenRequest"))),
     }
+}
+
+/// The kind of the options with which a kind's objects are proxied to.
+fn proxy_options(kind: &Kind) -> &'static str {
+    let all = ["NodeProxyOptions", "PodProxyOptions", "ServiceProxyOptions"];
+    all.into_iter().find(|it| it.strip_suffix("ProxyOptions") == Some(kind.kind)).unwrap_or(kind.kind)
 }
 
 /// The entries of a kind's subresources, by name.
@@ -72,7 +79,10 @@ pub fn subresources(kind: &Kind) -> Vec<Resource> {
             let (verbs, of) = sub_verbs(*sub);
             Resource {
                 name: format!("{}/{}", kind.names.plural, sub.segment()),
-                kind: of.map_or(kind.kind, |(_, _, kind)| kind),
+                kind: match sub {
+                    Sub::Proxy => proxy_options(kind),
+                    _ => of.map_or(kind.kind, |(_, _, kind)| kind),
+                },
                 foreign: of.map(|(group, version, _)| (group, version)).filter(|it| *it != (kind.group, kind.version)),
                 verbs,
             }

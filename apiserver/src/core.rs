@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::labels::Labels;
+use crate::proxy::Proxies;
 use crate::service_addresses::ServiceAddresses;
 use crate::stage::{Connector, Plugin};
 
@@ -20,6 +21,7 @@ pub struct Core {
     pub connectors: Vec<Arc<dyn Connector>>,
     pub addresses: ServiceAddresses,
     pub labels: Arc<Labels>,
+    pub proxies: Proxies,
     /// A stop was asked for: the server says that it is not ready.
     pub stopping: CancellationToken,
     /// The server drains: watches end.

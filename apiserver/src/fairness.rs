@@ -56,7 +56,8 @@ impl Drop for Seat {
 
 /// Whether a request lasts as long as its client likes.
 pub fn is_long_running(request: &Request) -> bool {
-    request.verb == Verb::Watch || request.subresource == Sub::Log.segment()
+    let lasting = [Sub::Log, Sub::Proxy];
+    request.verb == Verb::Watch || lasting.iter().any(|it| request.subresource == it.segment())
 }
 
 impl Fairness {

@@ -31,6 +31,7 @@ pub mod websocket;
 
 pub mod admission;
 pub mod connect;
+pub mod proxy;
 
 pub mod at_rest;
 pub mod commit;

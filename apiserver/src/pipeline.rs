@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::header::{HeaderName, HeaderValue};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, BodyStream};
+use orlop_api::kind::Sub;
 use orlop_api::status::{self, Details, Reason, Status};
 use tokio::time::Instant;
 
@@ -21,6 +22,7 @@ use crate::core::Core;
 use crate::fairness::{self, Fairness, Seat};
 use crate::metrics::Metrics;
 use crate::plain::Plain;
+use crate::present::body::BodyError;
 use crate::present::{self, Body, Response, Session};
 use crate::request::Request;
 use crate::request::accept::Accept;
@@ -65,7 +67,7 @@ impl Pipeline {
     /// Answers a request.
     pub async fn handle<B>(&self, request: http::Request<B>) -> Response
     where
-        B: http_body::Body<Data = Bytes> + Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
         let begun = Instant::now();
@@ -99,7 +101,7 @@ impl Pipeline {
 impl Inner {
     async fn serve<B>(&self, it: &Authorized, body: B) -> status::Result<Response>
     where
-        B: http_body::Body<Data = Bytes> + Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
         let request = it.request();
@@ -109,6 +111,11 @@ impl Inner {
         }
         request.options.check(request.verb)?;
         let seat = self.fairness.seat(it)?;
+        if let Some(kind) = request.kind.filter(|it| request.subresource == Sub::Proxy.segment() && it.has(Sub::Proxy))
+        {
+            tracing::debug!(?kind, name = %request.name, "a request is proxied");
+            return Ok(keep_seat(self.core.proxies.serve(it, streamed(body)).await?, seat));
+        }
         let serve = async {
             let body = if request.verb.reads() { Bytes::new() } else { read(body, self.limits.body_bytes).await? };
             if let Some(review) = reviews::asked(request) {
@@ -153,6 +160,23 @@ async fn in_time(
         let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
         Err(Status::new(Reason::Timeout, text).with_details(Details::default()))
     })
+}
+
+/// A body as it comes, for what is handed on.
+fn streamed<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    if body.is_end_stream() {
+        return Body::Whole(Bytes::new());
+    }
+    Body::pieces(BodyStream::new(body).filter_map(|frame| {
+        std::future::ready(match frame {
+            Ok(frame) => frame.into_data().ok().map(Ok),
+            Err(error) => Some(Err(BodyError::from(error.to_string()))),
+        })
+    }))
 }
 
 /// Holds a seat for as long as the response's body lasts, or what follows it.

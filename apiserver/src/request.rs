@@ -11,16 +11,19 @@ pub mod path;
 pub mod selection;
 pub mod timeout;
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, Method};
 use hyper::upgrade::OnUpgrade;
-use orlop_api::kind::Kind;
+use orlop_api::kind::{Kind, Sub};
 use orlop_api::protobuf::answer;
 use orlop_api::status::{self, Status};
 
 use crate::registry::Registry;
+use crate::stage::Peer;
 use accept::Accept;
 use options::Options;
 use path::Path;
@@ -110,6 +113,8 @@ pub struct Request {
     /// How long it may take, where it says so.
     pub timeout: Option<Duration>,
     pub headers: HeaderMap,
+    /// The client's address, where it came over a connection.
+    pub client: Option<IpAddr>,
     /// The connection itself, for what is spoken on it once both sides have changed to another protocol; none in process and over HTTP/2.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -125,6 +130,7 @@ impl Request {
         let path = Path::parse(&full)?;
         let mut options = Options::parse(&query);
         let upgrade = head.extensions.remove::<OnUpgrade>();
+        let client = head.extensions.get::<Arc<Peer>>().and_then(|it| it.address).map(|it| it.ip());
         let timeout = timeout::parse(&options.request_timeout)?;
         let Some(path) = path else {
             let accept = Accept::parse(&head.headers, || true);
@@ -147,6 +153,7 @@ impl Request {
                 options,
                 accept,
                 headers: head.headers,
+                client,
                 upgrade,
             });
         };
@@ -158,7 +165,7 @@ impl Request {
         let kind = registry.find(&path.group, &path.version, &path.resource);
         let accept = Accept::parse(&head.headers, || kind.is_none_or(|it| answer::speaks(it.kind, &it.api_version())));
         options.pretty = is_for_people(&options, &accept, &head.headers);
-        if path.subresource != "proxy" && path.subresource != "log" {
+        if path.subresource != Sub::Proxy.segment() && path.subresource != Sub::Log.segment() {
             accept.check(verb)?;
         }
         if path.legacy_watch && !name.is_empty() && options.field_selector.is_empty() {
@@ -196,6 +203,7 @@ impl Request {
             options,
             accept,
             headers: head.headers,
+            client,
             upgrade,
         })
     }

@@ -34,6 +34,7 @@ use crate::pipeline::Pipeline;
 use crate::pki::{Pki, PkiError};
 use crate::plain::Plain;
 use crate::present::Response;
+use crate::proxy::Proxies;
 use crate::quota::Ledger;
 use crate::registry;
 use crate::serve::tls::Identification;
@@ -141,6 +142,7 @@ impl Server {
             connectors: connect::connectors(&pki, &issuer, &sight)?,
             addresses: addresses.clone(),
             labels: Labels::new(cache.clone()),
+            proxies: Proxies::new(pki.ca(), &pki.kubelet_client, sight.clone(), draining.clone())?,
             stopping: shutdown.clone(),
             draining: draining.clone(),
         });

@@ -100,6 +100,7 @@ const UNSAFE_EXCEPTIONS: &[Exception] = &[];
 const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/request/path.rs", "a namespace is a part of every path"),
     ("apiserver/src/verbs.rs", "a namespace is addressed below itself"),
+    ("apiserver/src/proxy/target.rs", "pods, services and nodes are what is proxied to"),
     ("apiserver/src/verbs/binding.rs", "pods are what is bound"),
     ("apiserver/src/impersonate.rs", "accounts are whom one may act as"),
     ("apiserver/src/authorize.rs", "the node authorizer's graph is made of pods"),

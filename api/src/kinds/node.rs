@@ -19,7 +19,7 @@ const ROLE_LABEL: &str = "kubernetes.io/role";
 impl Strategy for Node {
     const NAMES: Names = Names { plural: "nodes", singular: "node", short: &["no"], categories: &[] };
     const SCOPE: Scope = Scope::Cluster;
-    const SUBS: &'static [Sub] = &[Sub::Status];
+    const SUBS: &'static [Sub] = &[Sub::Proxy, Sub::Status];
     const FIELDS: &'static [Selectable] = &[Selectable { path: "spec.unschedulable", absent: "false", from: &[] }];
     const STORED_AS: Option<&'static str> = Some("minions");
     const COLUMNS: &'static [Column] = &[

@@ -19,7 +19,7 @@ impl Strategy for Pod {
     const NAMES: Names = Names { plural: "pods", singular: "pod", short: &["po"], categories: &["all"] };
     const RETURNS_DELETED: bool = true;
     const SUBS: &'static [Sub] =
-        &[Sub::Binding, Sub::EphemeralContainers, Sub::Eviction, Sub::Log, Sub::Resize, Sub::Status];
+        &[Sub::Binding, Sub::EphemeralContainers, Sub::Eviction, Sub::Log, Sub::Proxy, Sub::Resize, Sub::Status];
     const STATUS_RESETS: &'static [&'static [&'static str]] =
         &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
     const FIELDS: &'static [Selectable] = &[

@@ -22,7 +22,7 @@ const HEADLESS: &str = "None";
 impl Strategy for Service {
     const NAMES: Names = Names { plural: "services", singular: "service", short: &["svc"], categories: &["all"] };
     const RETURNS_DELETED: bool = true;
-    const SUBS: &'static [Sub] = &[Sub::Status];
+    const SUBS: &'static [Sub] = &[Sub::Proxy, Sub::Status];
     const FIELDS: &'static [Selectable] = &[
         Selectable { path: "spec.clusterIP", absent: "", from: &[] },
         Selectable { path: "spec.type", absent: "", from: &[] },

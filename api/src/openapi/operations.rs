@@ -200,7 +200,8 @@ pub fn of(kind: &Kind) -> Vec<Operation> {
         all.id = format!("{}ForAllNamespaces", all.id.replacen("Namespaced", "", 1));
         out.push(all);
     }
-    for sub in kind.subs {
+    // What is proxied has no schema, and every method.
+    for sub in kind.subs.iter().filter(|it| **it != Sub::Proxy) {
         build.sub(*sub, &item, &mut out);
     }
     out
@@ -289,9 +290,13 @@ impl Builder<'_> {
             Sub::Binding => BINDING.to_owned(),
             Sub::Token => TOKEN_REQUEST.to_owned(),
             Sub::Eviction => EVICTION.to_owned(),
-            Sub::Status | Sub::Finalize | Sub::Log | Sub::Approval | Sub::EphemeralContainers | Sub::Resize => {
-                self.schema.clone()
-            }
+            Sub::Status
+            | Sub::Finalize
+            | Sub::Log
+            | Sub::Proxy
+            | Sub::Approval
+            | Sub::EphemeralContainers
+            | Sub::Resize => self.schema.clone(),
         };
         let path = format!("{item}/{}", sub.segment());
         for verb in verbs {

@@ -103,7 +103,13 @@ pub fn schemas(kinds: &[&Kind], reviews: &[&Review], form: Form) -> BTreeMap<Str
                 Sub::Binding => collect(schemars::schema_for!(core::v1::Binding)),
                 Sub::Token => collect(schemars::schema_for!(authentication::v1::TokenRequest)),
                 Sub::Eviction => collect(schemars::schema_for!(policy::v1::Eviction)),
-                Sub::Status | Sub::Finalize | Sub::Log | Sub::Approval | Sub::EphemeralContainers | Sub::Resize => {}
+                Sub::Status
+                | Sub::Finalize
+                | Sub::Log
+                | Sub::Proxy
+                | Sub::Approval
+                | Sub::EphemeralContainers
+                | Sub::Resize => {}
             }
         }
     }

@@ -62,15 +62,7 @@ impl LogProxy {
     /// # Errors
     /// [`ServeError::Certificate`] where either cannot be used.
     pub fn new(ca: &str, client: &Pair, sight: Sight) -> Result<Self, ServeError> {
-        let unusable = |error: tokio_rustls::rustls::Error| ServeError::Certificate(error.to_string());
-        let (chain, key) = tls::chain(client)?;
-        let config = ClientConfig::builder_with_provider(tls::provider())
-            .with_safe_default_protocol_versions()
-            .map_err(unusable)?
-            .with_root_certificates(tls::roots(ca)?)
-            .with_client_auth_cert(chain, key)
-            .map_err(unusable)?;
-        Ok(LogProxy { tls: Arc::new(config), sight })
+        Ok(LogProxy { tls: Arc::new(tls_of(ca, client)?), sight })
     }
 
     /// Asks the agent; its answer's body is still to come.
@@ -108,7 +100,23 @@ impl LogProxy {
     }
 }
 
-fn in_words(error: &std::io::Error) -> String {
+/// TLS that trusts agents with certificates of `ca`, and shows them `client`.
+///
+/// # Errors
+/// [`ServeError::Certificate`] where either cannot be used.
+pub(crate) fn tls_of(ca: &str, client: &Pair) -> Result<ClientConfig, ServeError> {
+    let unusable = |error: tokio_rustls::rustls::Error| ServeError::Certificate(error.to_string());
+    let (chain, key) = tls::chain(client)?;
+    ClientConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_root_certificates(tls::roots(ca)?)
+        .with_client_auth_cert(chain, key)
+        .map_err(unusable)
+}
+
+/// Why a connection was not made, in Go's words.
+pub(crate) fn in_words(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         std::io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
@@ -119,10 +127,10 @@ fn in_words(error: &std::io::Error) -> String {
 
 /// Where an agent listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    node: String,
-    host: String,
-    port: u16,
+pub(crate) struct Place {
+    pub(crate) node: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
 }
 
 impl Place {
@@ -135,7 +143,10 @@ impl Place {
     }
 
     /// As the Node's status tells.
-    fn of(node: &str, found: &Found) -> status::Result<Self> {
+    ///
+    /// # Errors
+    /// `BadRequest` for hollow nodes, `InternalError` for nodes without addresses.
+    pub(crate) fn of(node: &str, found: &Found) -> status::Result<Self> {
         let object: Value = serde_json::from_slice(&found.json).map_err(Status::internal)?;
         let port = object["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
         let port = port.and_then(|it| u16::try_from(it).ok()).filter(|it| *it != 0);

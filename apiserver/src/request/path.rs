@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use http::Method;
+use orlop_api::kind::Sub;
 use orlop_api::status::{self, Status};
 
 use super::Verb;
@@ -81,6 +82,8 @@ pub fn verb(method: &Method, name: &str, subresource: &str, watch: bool, legacy_
         Method::GET | Method::HEAD if collection && watch => Verb::Watch,
         Method::GET | Method::HEAD if collection => Verb::List,
         Method::GET | Method::HEAD => Verb::Get,
+        // Only what is proxied knows it; no rule but `*` allows it.
+        Method::OPTIONS if subresource == Sub::Proxy.segment() => Verb::PlainOther,
         Method::POST if collection || !subresource.is_empty() => Verb::Create,
         Method::PUT if !collection => Verb::Update,
         Method::PATCH if !collection => Verb::Patch,

@@ -11,6 +11,7 @@ mod eviction;
 mod kinds;
 mod labels;
 mod lists;
+mod proxies;
 mod quota;
 mod recovery;
 mod secrets;
