@@ -366,7 +366,6 @@ fn sizes_of(op: Op, args: &[Type]) -> Vec<u64> {
     let size = |(at, of): (usize, &Type)| match of {
         // A key of a map is found without going through it.
         Type::Map(..) if op == Op::In && at == 1 => 1,
-        Type::Opaque(_) if !matches!(op, Op::Eq | Op::Ne) => 1,
         _ => of.size(),
     };
     args.iter().enumerate().map(size).collect()

@@ -6,12 +6,10 @@
 
 use std::sync::Arc;
 
-use super::types::{Field, ObjectType, Type};
+use super::types::{Field, ObjectType, REQUEST_LIMIT_BYTES, Type};
 use crate::structural::format::Format;
 use crate::structural::node::{Additional, Node, Type as Kind};
 
-/// The longest request.
-pub const REQUEST_LIMIT_BYTES: u64 = 3 << 20;
 /// The longest texts of times in JSON, with quotes.
 const DATE_BYTES: u64 = 12;
 const DATE_TIME_BYTES: u64 = 22;

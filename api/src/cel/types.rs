@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// The size of what has no bound that is known.
 pub const UNBOUNDED: u64 = u64::MAX;
 
+/// The longest request.
+pub const REQUEST_LIMIT_BYTES: u64 = 3 << 20;
+
 /// A type.
 #[derive(Clone, Debug)]
 pub enum Type {
@@ -94,19 +97,17 @@ impl Type {
         Type::Object(Arc::new(ObjectType::new(name, fields.iter().map(field).collect())))
     }
 
-    /// The most elements, entries or bytes that a value holds; one for scalars.
+    /// The most elements, entries, fields or bytes that a value holds; one for scalars.
     pub fn size(&self) -> u64 {
         match self {
             Type::String(size) | Type::Bytes(size) | Type::List(_, size) | Type::Map(_, size) => *size,
-            Type::Dyn | Type::Object(_) | Type::Optional(_) | Type::Param(_) | Type::Opaque(_) => UNBOUNDED,
-            Type::Null
-            | Type::Bool
-            | Type::Int
-            | Type::Uint
-            | Type::Double
-            | Type::Duration
-            | Type::Timestamp
-            | Type::Type => 1,
+            // What holds anything at all came with a request.
+            Type::Dyn => REQUEST_LIMIT_BYTES - 2,
+            Type::Object(of) => of.fields.len().max(1) as u64,
+            Type::Optional(of) => of.size(),
+            Type::Param(_) => UNBOUNDED,
+            Type::Opaque(_) | Type::Null | Type::Bool | Type::Int | Type::Uint | Type::Double => 1,
+            Type::Duration | Type::Timestamp | Type::Type => 1,
         }
     }
 

@@ -12,7 +12,7 @@ use super::elements::Elements;
 use super::node::{Additional, ListType, Node, is_set, text};
 use super::trail::{Step, Trail};
 use super::{field_path, judge};
-use crate::cel::{self, Budget, Environment, Program, Val, declare, types::Type};
+use crate::cel::{self, Budget, Environment, Program, Val, declare, types::REQUEST_LIMIT_BYTES, types::Type};
 use crate::field::{Errors, Path};
 
 /// The longest message that an expression may make, as in Kubernetes.
@@ -402,7 +402,7 @@ fn check_node(node: &Node, path: &Path, ground: &Ground, estimate: &mut Estimate
         errors.internal(path, "internal error: failed to retrieve type information for x-kubernetes-validations");
         return;
     };
-    let count = ground.count.unwrap_or(declare::REQUEST_LIMIT_BYTES / (fewest_bytes + 1));
+    let count = ground.count.unwrap_or(REQUEST_LIMIT_BYTES / (fewest_bytes + 1));
     for (index, rule) in node.rules().iter().enumerate() {
         check_rule(rule, &of, count, ground, &path.index(index), estimate, errors);
     }

@@ -186,3 +186,43 @@ fn defaults_obey_rules() {
     check_schema(of_field(field(2)), &[]);
     check_schema(of_field(field(1)), &["s.properties[x].default: Invalid value: \"integer\": failed rule: self > 1"]);
 }
+
+/// Rules as published definitions have them: all are taken.
+#[test]
+fn rules_of_the_wild_are_taken() {
+    let text = json!({"type": "string", "maxLength": 253});
+    let refs = json!({"type": "array", "maxItems": 32, "items": {"type": "object", "required": ["name"], "properties": {
+        "name": text, "namespace": text, "kind": text, "group": text, "port": {"type": "integer", "format": "int32"},
+        "sectionName": text, "weight": {"x-kubernetes-int-or-string": true}, "ready": {"type": "boolean"}, "since": {"type": "string", "format": "date-time"}}}});
+    let rules = [
+        "self.refs.all(p1, self.refs.exists_one(p2, p1.name == p2.name && (!has(p1.__namespace__) || p1.__namespace__ == '') == (!has(p2.__namespace__) || p2.__namespace__ == '')))",
+        "(self.refs.size() > 0 && self.refs[0].kind == 'Service') ? has(self.refs[0].port) : true",
+        "!(has(self.mode) && self.mode == 'Exact' && self.refs.exists(r, has(r.port) && (r.port < 1 || r.port > 65535)))",
+        "self.mode in ['Exact', 'Prefix', 'Regex'] || self.mode.matches('^[A-Z][a-z]+$')",
+        "!has(oldSelf.mode) || has(self.mode)",
+        "self.refs.map(r, r.name).isSorted() || self.refs.filter(r, r.ready).size() <= 3",
+        "self.limits.all(k, quantity(self.limits[k]).isGreaterThan(quantity('0')))",
+        "!has(self.hosts) || self.hosts.all(h, h == '*' || isIP(h) || !format.dns1123Subdomain().validate(h).hasValue())",
+        "self.refs.all(r, !has(r.since) || r.since < timestamp('2100-01-01T00:00:00Z'))",
+        "self.refs.all(r, type(r.weight) == string ? r.weight.endsWith('%') : r.weight >= 0)",
+        "self.?template.?metadata.?name.orValue('') != self.metadata.name",
+        "self.metadata.name.startsWith('a') || self.kind == 'Widget'",
+        "self == oldSelf || self.refs.size() >= oldSelf.refs.size()",
+        "self.x__dash__y.z__dot__w == 1",
+        "cidr('10.0.0.0/8').containsIP(self.mode) || semver('1.2.3').major() == 1 || url('https://a/').getHost() == self.mode",
+    ];
+    let rules: Vec<Value> = rules.iter().map(|it| json!({"rule": it})).collect();
+    let schema = json!({"type": "object", "required": ["refs", "mode"], "x-kubernetes-validations": rules, "properties": {
+        "refs": refs, "mode": {"type": "string", "maxLength": 32}, "hosts": {"type": "array", "maxItems": 16, "items": text},
+        "limits": {"type": "object", "maxProperties": 16, "additionalProperties": text},
+        "template": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true},
+        "x-y": {"type": "object", "properties": {"z.w": {"type": "integer"}}},
+    }});
+    let schema = parse(&schema).unwrap_or_else(|errors| panic!("{:#?}", texts(&errors)));
+    let object = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "mode": "Exact", "hosts": ["a.b", "1.2.3.4"],
+        "limits": {"cpu": "100m"}, "x-y": {"z.w": 1}, "refs": [{"name": "x", "kind": "Service", "port": 80, "weight": "5%", "ready": true,
+        "since": "2024-01-01T00:00:00Z"}, {"name": "y", "weight": 5, "ready": false}], "template": {"apiVersion": "v1", "kind": "Pod"}});
+    let mut errors = Errors::default();
+    schema.validate(&object, Some(&object), &mut errors);
+    assert_eq!(texts(&errors), Vec::<String>::new());
+}
