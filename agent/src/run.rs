@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use orlop_client::events::Recorder;
-use orlop_client::{connect, random};
+use orlop_client::{agent, connect, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -90,6 +90,8 @@ pub async fn run_with_lease_client(
     lease_client: kube::Client,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
+    let client = agent::named(&client, agent::KUBELET);
+    let lease_client = agent::named(&lease_client, agent::KUBELET);
     if let Some(count) = config.hollow_nodes {
         crate::fleet::run(&config, count, client, shutdown).await;
         return Ok(());

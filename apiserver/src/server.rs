@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use orlop_api::kind::Kind;
+use orlop_client::agent;
 use orlop_store::history::{HISTORY_AGE_MAX, keep_history_bounded};
 use orlop_store::{OpenError, Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -161,7 +162,8 @@ impl Server {
             service: service_address,
             endpoint: address.and_then(|it| Reach::endpoint(it, config.advertise_address)),
         };
-        let mended = bootstrap::run(&server.client("system:apiserver", &["system:masters"]), &reach).await;
+        let own = agent::named(&server.client("system:apiserver", &["system:masters"]), agent::API_SERVER);
+        let mended = bootstrap::run(&own, &reach).await;
         if let Err(error) = mended {
             background.cancel();
             return Err(error.into());

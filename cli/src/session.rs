@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use http::{Method, Request, header};
+use orlop_client::agent;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -106,6 +107,7 @@ impl Session {
         let mut config = config;
         // Watches and logs are silent for long; the server ends what has no end.
         config.read_timeout = None;
+        config.headers.push((http::header::USER_AGENT, agent::user_agent(agent::COMMAND)));
         Ok(Session { client: kube::Client::try_from(config)?, namespace, resources: OnceCell::new() })
     }
 

@@ -4,6 +4,7 @@
 //! In: a kubeconfig, or a client that the API server binds in process. Out: [`kube::Client`] and what stands on it. It
 //! knows the API only, never the store behind it.
 
+pub mod agent;
 pub mod clock;
 pub mod connect;
 pub mod events;

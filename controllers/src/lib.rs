@@ -36,7 +36,7 @@ pub mod service_account_token;
 
 use std::sync::Arc;
 
-use orlop_client::lease;
+use orlop_client::{agent, lease};
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::{Args, Config};
@@ -73,6 +73,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
 /// Runs all controllers until `shutdown`, whenever this copy holds the lease. It watches all the time, so that it acts
 /// at once when another copy ends.
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
+    let client = agent::named(&client, agent::CONTROLLER_MANAGER);
     let world = World::default();
     world.watch(&client, &shutdown);
     let lease = lease::Config::new(config::LEASE.0, config::LEASE.1, config.identity.clone());

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use orlop_client::agent;
 use orlop_client::clock;
 use orlop_client::events::{Recorder, Severity};
 use orlop_client::informer::{Change, Informer, Subscription};
@@ -38,6 +39,7 @@ const UNFINISHED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 pub async fn run(config: Config, client: kube::Client, shutdown: CancellationToken) {
     let identity = config.identity.clone().unwrap_or_else(|| lease::Identity::unique(COMPONENT));
     let election = lease::Config::new("kube-system", LEASE, identity);
+    let client = agent::named(&client, agent::SCHEDULER);
     let plain = client.clone();
     lease::lead(&client, &election, shutdown, |fence, term| {
         let config = config.clone();

@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod apply;
 mod certificates;
 mod encodings;
 mod eviction;
