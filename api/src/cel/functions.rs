@@ -246,10 +246,8 @@ pub fn operator_of(name: &str) -> Option<Op> {
 /// What an operator gives for operands of these types; none where it takes no such operands.
 pub fn operator(op: Op, args: &[Type]) -> Option<Type> {
     use super::types::Bound;
-    let is_number = |it: &Type| matches!(it, Type::Int | Type::Uint | Type::Double);
     let is_open = |it: &Type| matches!(it, Type::Dyn | Type::Param(_));
     let (one, other) = (args.first()?, args.get(1).unwrap_or(&Type::Dyn));
-    let either_open = is_open(one) || is_open(other);
     match op {
         Op::Not => (is_open(one) || matches!(one, Type::Bool)).then_some(Type::Bool),
         Op::Neg if is_open(one) => Some(Type::Dyn),
@@ -295,30 +293,53 @@ pub fn operator(op: Op, args: &[Type]) -> Option<Type> {
                 op == Op::OptIndex || matches!(one, Type::Optional(_)) && !matches!(found, Type::Optional(_));
             Some(if is_optional { Type::optional(found) } else { found })
         }
-        Op::Add => match (one, other) {
-            _ if either_open => Some(Type::Dyn),
-            (Type::String(a), Type::String(b)) => Some(Type::String(a.saturating_add(*b))),
-            (Type::Bytes(a), Type::Bytes(b)) => Some(Type::Bytes(a.saturating_add(*b))),
-            (Type::List(_, a), Type::List(_, b)) => {
-                let mut bound = Bound::default();
-                let fits = bound.fits(&T::ListA.of(), one) && bound.fits(&T::ListA.of(), other);
-                fits.then(|| bound.resolve(&T::ListA.of()).sized(a.saturating_add(*b)))
-            }
-            (Type::Timestamp, Type::Duration) | (Type::Duration, Type::Timestamp) => Some(Type::Timestamp),
-            (Type::Duration, Type::Duration) => Some(Type::Duration),
-            _ => (is_number(one) && one.is(other)).then(|| one.clone()),
+        Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Mod => match (is_open(one), is_open(other)) {
+            (true, true) => Some(Type::Dyn),
+            (false, false) => sum(op, one, other),
+            // The operand that is known says what the other has to be.
+            (true, false) => half_open(op, other, false),
+            (false, true) => half_open(op, one, true),
         },
-        Op::Sub => match (one, other) {
-            _ if either_open => Some(Type::Dyn),
-            (Type::Timestamp | Type::Duration, Type::Duration) => Some(one.clone()),
-            (Type::Timestamp, Type::Timestamp) => Some(Type::Duration),
-            _ => (is_number(one) && one.is(other)).then(|| one.clone()),
-        },
-        Op::Mul | Op::Div if either_open => Some(Type::Dyn),
-        Op::Mul | Op::Div => (is_number(one) && one.is(other)).then(|| one.clone()),
-        Op::Mod if either_open => Some(Type::Dyn),
-        Op::Mod => (matches!(one, Type::Int | Type::Uint) && one.is(other)).then(|| one.clone()),
         _ => None,
+    }
+}
+
+fn is_number(of: &Type) -> bool {
+    matches!(of, Type::Int | Type::Uint | Type::Double)
+}
+
+/// What an arithmetic operator gives for operands of known types.
+fn sum(op: Op, one: &Type, other: &Type) -> Option<Type> {
+    match (op, one, other) {
+        (Op::Add, Type::String(a), Type::String(b)) => Some(Type::String(a.saturating_add(*b))),
+        (Op::Add, Type::Bytes(a), Type::Bytes(b)) => Some(Type::Bytes(a.saturating_add(*b))),
+        (Op::Add, Type::List(_, a), Type::List(_, b)) => {
+            let mut bound = super::types::Bound::default();
+            let fits = bound.fits(&T::ListA.of(), one) && bound.fits(&T::ListA.of(), other);
+            fits.then(|| bound.resolve(&T::ListA.of()).sized(a.saturating_add(*b)))
+        }
+        (Op::Add, Type::Timestamp, Type::Duration) | (Op::Add, Type::Duration, Type::Timestamp) => {
+            Some(Type::Timestamp)
+        }
+        (Op::Add | Op::Sub, Type::Duration, Type::Duration) => Some(Type::Duration),
+        (Op::Sub, Type::Timestamp, Type::Duration) => Some(Type::Timestamp),
+        (Op::Sub, Type::Timestamp, Type::Timestamp) => Some(Type::Duration),
+        (Op::Mod, Type::Double, _) => None,
+        _ => (is_number(one) && one.is(other)).then(|| one.clone()),
+    }
+}
+
+/// What it gives where only one of the operands is known: the first, or the second.
+fn half_open(op: Op, known: &Type, is_first: bool) -> Option<Type> {
+    match (op, known) {
+        (Op::Add, Type::String(_)) => Some(Type::TEXT),
+        (Op::Add, Type::Bytes(_) | Type::List(..)) => Some(known.clone().sized(super::types::UNBOUNDED)),
+        (Op::Add, Type::Timestamp) => Some(Type::Timestamp),
+        (Op::Add, Type::Duration) => Some(Type::Dyn),
+        (Op::Sub, Type::Timestamp) => Some(if is_first { Type::Dyn } else { Type::Duration }),
+        (Op::Sub, Type::Duration) => Some(if is_first { Type::Duration } else { Type::Dyn }),
+        (Op::Mod, Type::Double) => None,
+        _ => is_number(known).then(|| known.clone()),
     }
 }
 

@@ -244,6 +244,19 @@ fn mistakes_are_told_in_the_words_of_cel() {
     check("n.x", "compilation failed: ERROR: <input>:1:2: type 'int' does not support field selection\n | n.x\n | .^");
     check("object.none", "error: no such key: none");
     check("object.name + 1", "error: no such overload");
+    check(
+        "object.name + true",
+        "compilation failed: ERROR: <input>:1:13: found no matching overload for '_+_' applied to '(dyn, bool)'\n | object.name + true\n | ............^",
+    );
+    let of = |text: &str| {
+        Program::compile(text, &environment(), &[]).map(|it| it.result().to_string()).unwrap_or_else(|it| it.text)
+    };
+    assert_eq!(of("'a' + object.name"), "string");
+    assert_eq!(of("object.n * 2"), "int");
+    assert_eq!(of("object.a + object.b"), "dyn");
+    assert_eq!(of("timestamp(object.a) - object.b"), "dyn");
+    assert_eq!(of("string(object.a)"), "string");
+    assert_eq!(of("object.a[0].b"), "dyn");
     let wanted = Program::compile("1", &Environment::new(), &[Type::Bool]).unwrap_err();
     assert_eq!(wanted.text, "must evaluate to bool");
 }
