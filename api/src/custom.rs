@@ -12,6 +12,7 @@ pub mod columns;
 pub mod definition;
 pub mod json_path;
 pub mod object;
+pub mod read;
 pub(crate) mod record;
 
 pub use definition::Definition;

@@ -133,8 +133,12 @@ pub fn storage_version_hash(kind: &Kind) -> String {
 /// The groups in their order, each with its versions, the preferred first. The core group is "".
 pub fn groups(kinds: &[&'static Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
-    let of_kinds = kinds.iter().map(|it| (it.group, it.version));
-    for (group, version) in of_kinds.chain(REVIEWS.iter().map(|it| (it.group, it.version))) {
+    let of_kinds = |custom: bool| {
+        let kinds = kinds.iter().filter(move |it| it.custom.is_some() == custom);
+        kinds.map(|it| (it.group, it.version))
+    };
+    let of_reviews = REVIEWS.iter().map(|it| (it.group, it.version));
+    for (group, version) in of_kinds(false).chain(of_reviews).chain(of_kinds(true)) {
         match out.iter_mut().find(|(it, _)| *it == group) {
             None => out.push((group, vec![version])),
             Some((_, versions)) if !versions.contains(&version) => versions.push(version),

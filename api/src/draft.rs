@@ -313,7 +313,8 @@ impl<'a> Draft<'a> {
         meta::validate(new.metadata(), old.map(Object::metadata), kind, kind.name_rule, &mut errors);
         let unpinned = expected_revision.is_none() && !kind.unconditional_update;
         if self.replaces && old.is_some() && unpinned && self.part == Part::Main {
-            errors.invalid("metadata.resourceVersion", "", "must be specified for an update");
+            // Go shows the number that it reads from nothing in this way.
+            errors.invalid_text("metadata.resourceVersion", "0x0".to_owned(), "must be specified for an update");
         }
         new.check(self.part, old, &mut errors);
         let meta = new.metadata();

@@ -6,6 +6,7 @@
 //! in [`crate::draft`]. It knows no verbs, no users and no store: what a write may change is its [`Part`], and what it must find comes
 //! as the old bytes.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata, Resource};
 use serde::Serialize;
@@ -131,6 +132,8 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     const RETURNS_DELETED: bool = false;
     /// Whether a deletion leaves what the object owns if the client does not say (Kubernetes: the oldest versions of a few workloads).
     const ORPHANS_DEPENDENTS: bool = false;
+    /// What the first deletion changes in the object besides marking it: definitions wait for their objects.
+    const BEFORE_DELETION: Option<fn(&mut Value, Timestamp)> = None;
     /// How long a deletion waits if the client does not say, in seconds; none deletes at once.
     fn grace_period_seconds(&self) -> Option<i64> {
         None
@@ -249,6 +252,8 @@ pub struct Kind {
     pub returns_deleted: bool,
     /// Whether a deletion leaves what the object owns if the client does not say.
     pub orphans_dependents: bool,
+    /// What the first deletion changes in the object besides marking it.
+    pub before_deletion: Option<fn(&mut Value, Timestamp)>,
     /// Where another kind of the list holds the stored form (events of `events.k8s.io` are stored as core events).
     pub conversion: Option<Conversion>,
     /// What it is at the moment, where a CustomResourceDefinition has made it.
@@ -291,6 +296,7 @@ impl Kind {
             create_on_update: T::CREATE_ON_UPDATE,
             returns_deleted: T::RETURNS_DELETED,
             orphans_dependents: T::ORPHANS_DEPENDENTS,
+            before_deletion: T::BEFORE_DELETION,
             conversion: None,
             custom: None,
             computed: false,
@@ -318,6 +324,7 @@ impl Kind {
             create_on_update: false,
             returns_deleted: false,
             orphans_dependents: false,
+            before_deletion: None,
             conversion: None,
             custom: Some(parts.custom),
             computed: false,

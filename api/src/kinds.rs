@@ -57,7 +57,7 @@ mod pod_disruption_budget;
 mod priority_class;
 mod runtime_class;
 
-mod custom_resource_definition;
+pub mod custom_resource_definition;
 
 mod lease;
 

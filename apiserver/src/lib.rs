@@ -44,6 +44,8 @@ pub mod feed;
 pub mod cache;
 pub mod labels;
 
+mod definitions;
+
 pub mod reviews;
 
 pub mod present;

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::cache::Object;
+use crate::definitions::naming::Used;
 
 /// The group and the kind of definitions.
 pub const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDefinition");
@@ -135,6 +136,27 @@ impl Registry {
     /// The kind behind `/apis/<group>/<version>/.../<plural>`, now.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
         find(group, version, plural).or_else(|| self.kinds.load().find(group, version, plural))
+    }
+
+    /// In which kind's form the objects of a definition are stored.
+    pub fn stored(&self, definition: &str) -> Option<&'static Kind> {
+        let state = self.state.lock();
+        state.known.get(definition).map(|it| it.kinds[it.definition.storage])
+    }
+
+    /// The names that the definitions of a group have been granted, but for one of them.
+    pub fn used_names(&self, group: &str, except: &str) -> Used {
+        let mut used = Used::default();
+        let state = self.state.lock();
+        let others = state.known.iter().filter(|(name, it)| ***name != *except && *it.definition.group == *group);
+        for (_, other) in others {
+            let names = &other.definition.names;
+            used.resources.extend([&names.plural, &names.singular].into_iter().chain(&names.short_names).cloned());
+            used.kinds.extend([&names.kind, &names.list_kind].into_iter().cloned());
+        }
+        used.resources.remove("");
+        used.kinds.remove("");
+        used
     }
 
     /// Serves from now on what these definitions say. For the feed only.

@@ -29,6 +29,7 @@ use crate::cache::{Cache, Object, Observer, Table};
 use crate::config::Config;
 use crate::connect;
 use crate::core::Core;
+use crate::definitions;
 use crate::feed;
 use crate::labels::Labels;
 use crate::pipeline::Pipeline;
@@ -157,6 +158,8 @@ impl Server {
         tasks.spawn(cache.clone().forget_snapshots(background.clone()));
         tasks.spawn(addresses.sweep(store, cache, background.clone()));
         let server = Server { pipeline: pipeline.clone(), pki: pki.clone(), address, tasks: tasks.clone() };
+        let settling = server.client("system:apiserver", &["system:masters"]);
+        tasks.spawn(definitions::run(server.pipeline.core().clone(), settling, background.clone()));
         // Before anything listens: whoever reaches the server finds the cluster's first objects there.
         let reach = Reach {
             service: service_address,

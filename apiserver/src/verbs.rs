@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
+use orlop_api::custom::Custom;
 use orlop_api::discovery;
 use orlop_api::kind::{Kind, Sub};
 use orlop_api::status::{self, Status};
@@ -70,29 +71,47 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
         core.catch_up().await?;
         core.labels.prepare(&core.draining).await?;
     }
+    let response = dispatch(core, it, kind, sub, &body).await;
+    let warning = kind.custom.map(Custom::now).and_then(|it| it.version().warning.clone());
+    response.map(|mut response| {
+        if let Some(warning) = warning {
+            present::warn(response.headers_mut(), &[warning.into()]);
+        }
+        response
+    })
+}
+
+async fn dispatch(
+    core: &Arc<Core>,
+    it: &Authorized,
+    kind: &'static Kind,
+    sub: Option<Sub>,
+    body: &[u8],
+) -> status::Result<Response> {
+    let request = it.request();
     match (sub, request.verb) {
         (None | Some(Sub::Status | Sub::Approval | Sub::EphemeralContainers | Sub::Resize), Verb::Get) => {
             get::get(core, it, kind).await
         }
         (None, Verb::List) => list::list(core, it, kind).await,
         (None, Verb::Watch) => watch::watch(core, it, kind).await,
-        (None, Verb::Create) => create::create(core, it, kind, &body).await,
+        (None, Verb::Create) => create::create(core, it, kind, body).await,
         (
             None | Some(Sub::Status | Sub::Finalize | Sub::Approval | Sub::EphemeralContainers | Sub::Resize),
             Verb::Update,
-        ) => update::update(core, it, kind, sub, &body).await,
+        ) => update::update(core, it, kind, sub, body).await,
         (None | Some(Sub::Status | Sub::Approval | Sub::EphemeralContainers | Sub::Resize), Verb::Patch) => {
-            patch::patch(core, it, kind, sub, &body).await
+            patch::patch(core, it, kind, sub, body).await
         }
-        (None, Verb::Delete) => delete::delete(core, it, kind, &body).await,
+        (None, Verb::Delete) => delete::delete(core, it, kind, body).await,
         (None, Verb::DeleteCollection) if discovery::verbs(kind).contains(&request.verb.as_str()) => {
-            delete_collection::delete(core, it, kind, &body).await
+            delete_collection::delete(core, it, kind, body).await
         }
         (Some(Sub::Scale), Verb::Get) => scale::get(core, it, kind).await,
-        (Some(Sub::Scale), Verb::Update) => scale::update(core, it, kind, &body).await,
-        (Some(Sub::Scale), Verb::Patch) => scale::patch(core, it, kind, &body).await,
-        (Some(Sub::Eviction), Verb::Create) => eviction::create(core, it, &body).await,
-        (Some(Sub::Binding), Verb::Create) => binding::create(core, it, &body).await,
+        (Some(Sub::Scale), Verb::Update) => scale::update(core, it, kind, body).await,
+        (Some(Sub::Scale), Verb::Patch) => scale::patch(core, it, kind, body).await,
+        (Some(Sub::Eviction), Verb::Create) => eviction::create(core, it, body).await,
+        (Some(Sub::Binding), Verb::Create) => binding::create(core, it, body).await,
         _ => Err(Status::method_not_allowed()),
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use orlop_api::custom::{self, Served};
 use orlop_api::head::{self, Head, HeadError};
 use orlop_api::kind::Kind;
 use orlop_api::protobuf::answer;
@@ -31,12 +32,29 @@ struct Forms {
     partial: OnceLock<Bytes>,
     /// The table's row. The time of the look is no part of it.
     row: OnceLock<Option<Row>>,
-    /// In the form of the other kind that is stored in this table (an event of the other group).
-    other: OnceLock<Arc<Object>>,
+    /// In the forms of other kinds that are stored in this table.
+    other: OnceLock<Other>,
     /// The protobuf message, without envelope.
     message: OnceLock<Box<[u8]>>,
     /// The message of `PartialObjectMetadata`, where the whole one is not there.
     partial_message: OnceLock<Box<[u8]>>,
+}
+
+/// The forms of an object besides the stored one.
+#[derive(Debug)]
+enum Other {
+    /// An event of the other group.
+    One(Arc<Object>),
+    /// A custom object in the versions of its definition.
+    Versions(Box<[OnceLock<Form>]>),
+}
+
+/// A custom object in one version.
+#[derive(Clone, Debug)]
+enum Form {
+    /// The stored bytes are right as they are.
+    Stored,
+    Made(Arc<Object>),
 }
 
 impl Object {
@@ -64,20 +82,72 @@ impl Object {
 
     /// The object in the form of `kind`: itself, but for a kind that is stored in the form of another.
     pub fn served_as(self: &Arc<Self>, kind: &'static Kind) -> Arc<Object> {
+        if let Some(custom) = kind.custom {
+            return self.in_version(kind, &custom.now());
+        }
         let Some(conversion) = kind.conversion else { return self.clone() };
         let made = self.forms().other.get_or_init(|| {
             let value = serde_json::from_slice(&self.json).unwrap_or_default();
             let json = serde_json::to_vec(&(conversion.from_stored)(value)).unwrap_or_default();
             let made = Object::served(kind, self.key.clone(), self.revision, json.into());
-            made.map_or_else(
-                |error| {
-                    tracing::error!(key = %self.key, %error, "a stored object cannot be served as {kind:?}");
-                    self.clone()
-                },
-                Arc::new,
-            )
+            Other::One(made.map_or_else(|error| self.unserved(kind, &error), Arc::new))
         });
-        made.clone()
+        match made {
+            Other::One(made) => made.clone(),
+            Other::Versions(_) => self.clone(),
+        }
+    }
+
+    fn unserved(self: &Arc<Self>, kind: &Kind, error: &HeadError) -> Arc<Object> {
+        tracing::error!(key = %self.key, %error, "a stored object cannot be served as {kind:?}");
+        self.clone()
+    }
+
+    /// A custom object in the version of a kind: pruned and defaulted by the schema of the version it is stored in, as that is now, then
+    /// converted. What a webhook converts has been put there before ([`Object::put_form`]).
+    fn in_version(self: &Arc<Self>, kind: &'static Kind, served: &Served) -> Arc<Object> {
+        let known = self.versions(served);
+        let form = known.and_then(OnceLock::get).cloned().unwrap_or_else(|| {
+            let form = match custom::read::served(&self.json, served) {
+                None => Form::Stored,
+                Some(json) => {
+                    let made = Object::served(kind, self.key.clone(), self.revision, json.into());
+                    Form::Made(made.map_or_else(|error| self.unserved(kind, &error), Arc::new))
+                }
+            };
+            known.map_or_else(|| form.clone(), |it| it.get_or_init(|| form.clone()).clone())
+        });
+        match form {
+            Form::Stored => self.clone(),
+            Form::Made(made) => made,
+        }
+    }
+
+    /// The place of a form. None where the definition has got another number of versions since.
+    fn versions(&self, served: &Served) -> Option<&OnceLock<Form>> {
+        let count = served.definition.versions.len();
+        match self.forms().other.get_or_init(|| Other::Versions((0..count).map(|_| OnceLock::new()).collect())) {
+            Other::Versions(all) if all.len() == count => all.get(served.at),
+            _ => None,
+        }
+    }
+
+    /// Whether it is known how a custom object looks in a version.
+    pub fn has_form(&self, served: &Served) -> bool {
+        self.versions(served).is_some_and(|it| it.get().is_some())
+    }
+
+    /// Keeps how a custom object looks in a version.
+    ///
+    /// # Errors
+    /// When the bytes have no readable head.
+    pub fn put_form(&self, kind: &Kind, served: &Served, json: Bytes) -> Result<(), HeadError> {
+        let made = Arc::new(Object::served(kind, self.key.clone(), self.revision, json)?);
+        if let Some(place) = self.versions(served) {
+            // Who was faster had the same.
+            let _ = place.set(Form::Made(made));
+        }
+        Ok(())
     }
 
     /// The value of a selectable field, by its path.
@@ -146,6 +216,9 @@ const NEAR_BYTES: usize = 512;
 
 /// The form in which an object that a kind has admitted is stored.
 pub fn to_stored<'a>(kind: &Kind, json: &'a [u8]) -> Cow<'a, [u8]> {
+    if let Some(custom) = kind.custom {
+        return custom::read::to_stored(json, &custom.now());
+    }
     match kind.conversion {
         None => Cow::Borrowed(json),
         Some(conversion) => {

@@ -18,6 +18,9 @@ use crate::present::Response;
 use crate::request::Request;
 use crate::stage::{self, Authorized};
 
+/// The patches that custom objects take.
+const CUSTOM: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 /// A patch, read.
 pub struct Patch<'b> {
     kind: &'static Kind,
@@ -48,6 +51,8 @@ impl<'b> Patch<'b> {
         let patch = match PatchType::parse(given)? {
             PatchType::Json => Read::Json(body),
             PatchType::Merge => Read::Merge(value()?),
+            // How lists are merged only the built-in types say.
+            PatchType::Strategic if kind.custom.is_some() => return Err(content::unsupported(CUSTOM)),
             PatchType::Strategic => Read::Strategic(value()?),
             PatchType::Apply => {
                 if request.options.field_manager.is_empty() {

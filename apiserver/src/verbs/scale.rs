@@ -1,6 +1,8 @@
 //! The subresource `scale`: the replicas of a workload, in the same form for every kind (`autoscaling/v1` Scale).
 
 use http::StatusCode;
+use orlop_api::custom::Custom;
+use orlop_api::custom::json_path::JsonPath;
 use orlop_api::kind::{Body, Kind, Part, Sub};
 use orlop_api::managed::apply::Applied;
 use orlop_api::managed::{self, scale::Scaled};
@@ -21,7 +23,10 @@ const KIND: &str = "Scale";
 const API_VERSION: &str = "autoscaling/v1";
 
 /// The scale of an object.
-fn scale_of(object: &Value) -> Value {
+///
+/// # Errors
+/// Where a custom object has no replicas, as Kubernetes tells it.
+fn scale_of(kind: &Kind, object: &Value) -> status::Result<Value> {
     let meta = &object["metadata"];
     let mut out = json!({
         "kind": KIND, "apiVersion": API_VERSION,
@@ -29,13 +34,44 @@ fn scale_of(object: &Value) -> Value {
             "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
             "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"],
         },
-        "spec": { "replicas": object["spec"]["replicas"].as_i64().unwrap_or(0) },
-        "status": { "replicas": object["status"]["replicas"].as_i64().unwrap_or(0) },
     });
-    if let Some(selector) = selector_of(&object["spec"]["selector"]) {
-        out["status"]["selector"] = selector.to_string().into();
+    let served = kind.custom.map(Custom::now);
+    let selector = match served.as_ref().and_then(|it| it.version().scale.as_ref()) {
+        None => {
+            out["spec"] = json!({ "replicas": object["spec"]["replicas"].as_i64().unwrap_or(0) });
+            out["status"] = json!({ "replicas": object["status"]["replicas"].as_i64().unwrap_or(0) });
+            selector_of(&object["spec"]["selector"]).map(|it| it.to_string())
+        }
+        Some(scale) => {
+            let at = |path: &JsonPath| path.first(object).filter(|it| !it.is_null());
+            let replicas = at(&scale.spec_replicas).and_then(Value::as_i64).ok_or_else(|| {
+                Status::internal(format!("the spec replicas field {:?} does not exist", scale.spec_replicas_text))
+            })?;
+            out["spec"] = json!({ "replicas": replicas });
+            out["status"] = json!({ "replicas": at(&scale.status_replicas).and_then(Value::as_i64).unwrap_or(0) });
+            let selector = scale.label_selector.as_ref().and_then(at).and_then(Value::as_str);
+            selector.filter(|it| !it.is_empty()).map(str::to_owned)
+        }
+    };
+    if let Some(selector) = selector {
+        out["status"]["selector"] = selector.into();
     }
-    out
+    Ok(out)
+}
+
+/// Sets the replicas of an object.
+fn set_replicas(object: &mut Value, kind: &Kind, replicas: i64) {
+    let served = kind.custom.map(Custom::now);
+    let custom = served.as_ref().and_then(|it| it.version().scale.as_ref()).and_then(|it| it.spec_replicas.fields());
+    let mut at = object;
+    for name in custom.unwrap_or_else(|| vec!["spec", "replicas"]) {
+        // What stands in the way is no object, and not one that its schema lets in.
+        if !at.is_object() {
+            *at = json!({});
+        }
+        at = &mut at[name];
+    }
+    *at = replicas.into();
 }
 
 /// The selector of a workload: a LabelSelector, or the plain map of labels that a ReplicationController has.
@@ -73,7 +109,7 @@ fn scaled(mut object: Value, kind: &Kind, scale: &Value) -> status::Result<Value
         errors.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", KIND, &name, &errors));
     }
-    object["spec"]["replicas"] = replicas.into();
+    set_replicas(&mut object, kind, replicas);
     match given["resourceVersion"].as_str().filter(|it| !it.is_empty()) {
         Some(revision) => object["metadata"]["resourceVersion"] = revision.into(),
         None => {
@@ -116,7 +152,7 @@ pub async fn get(core: &Core, it: &Authorized, kind: &'static Kind) -> status::R
     core.catch_up().await?;
     let found = core.cache.get(kind, request.object_namespace(), &request.name);
     let found = found.ok_or_else(|| Status::not_found(kind.group, kind.names.plural, &request.name))?;
-    let scale = scale_of(&found.value()).to_string();
+    let scale = scale_of(kind, &found.value())?.to_string();
     present::encoded(StatusCode::OK, scale.into(), &request.accept, request.options.pretty)
 }
 
@@ -141,11 +177,11 @@ struct SetByPatch<'b> {
 impl Change for SetByPatch<'_> {
     fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
         let Some((config, by, force)) = self.patch.as_apply() else {
-            let scale = self.patch.applied_to(Some(&scale_of(&old.value())))?;
+            let scale = self.patch.applied_to(Some(&scale_of(self.kind, &old.value())?))?;
             return written(old, self.kind, scale, self.by);
         };
         let (object, managed) = parts(old)?;
-        let stands = scale_of(&object);
+        let stands = scale_of(self.kind, &object)?;
         let api_version = self.kind.api_version();
         let of = Scaled { managed, api_version: &api_version, replicas: &REPLICAS, scale: &stands };
         let Applied { bare, managed } = managed::scale::applied(of, config, &by.writer(), force)?;
@@ -180,7 +216,7 @@ async fn write(core: &Core, it: &Authorized, kind: &'static Kind, change: &dyn C
     let sub = Some(Sub::Scale);
     let written = Writer::new(core, it, kind, sub).update(Part::Main, change).await?;
     let object: Value = serde_json::from_slice(&written.json).map_err(Status::internal)?;
-    let scale = scale_of(&object).to_string();
+    let scale = scale_of(kind, &object)?.to_string();
     let mut response = present::encoded(StatusCode::OK, scale.into(), &request.accept, request.options.pretty)?;
     present::warn(response.headers_mut(), &written.warnings);
     Ok(response)
@@ -198,7 +234,7 @@ mod tests {
             "metadata": { "name": "web", "uid": "u", "resourceVersion": "7" },
             "spec": { "replicas": 3, "selector": { "matchLabels": { "app": "web" } } }, "status": { "replicas": 2 },
         });
-        let scale = scale_of(&object);
+        let scale = scale_of(kind, &object).unwrap();
         assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(3), &json!(2)));
         assert_eq!(scale["status"]["selector"], "app=web");
         assert_eq!(selector_of(&json!({ "app": "web" })).unwrap().to_string(), "app=web");

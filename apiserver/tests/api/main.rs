@@ -7,6 +7,7 @@ mod support;
 mod admission;
 mod apply;
 mod certificates;
+mod custom;
 mod encodings;
 mod eviction;
 mod kinds;

@@ -123,10 +123,13 @@ pub fn decide(
     let meta = &object["metadata"];
     let pending = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
     let deleting = meta["deletionTimestamp"].is_string();
-    let finalizers = texts(&meta["finalizers"]);
+    let mut marked = object.clone();
+    if let (false, Some(change)) = (deleting, kind.before_deletion) {
+        change(&mut marked, now);
+    }
+    let finalizers = texts(&marked["metadata"]["finalizers"]);
     // A negative period stands for the shortest one (`rest.BeforeDelete`).
     let asked = options.grace_period_seconds.map(|it| if it < 0 { 1 } else { it });
-    let mut marked = object.clone();
     let graceful = if deleting && pending > 0 {
         match asked {
             // Only a shorter period may be given.
@@ -164,7 +167,10 @@ pub fn decide(
         }
     }
     if !deleting {
-        raise_generation(&mut marked);
+        // A definition's generation is that of what it defines, which has not changed.
+        if kind.before_deletion.is_none() {
+            raise_generation(&mut marked);
+        }
         if held && marked["status"]["phase"].is_string() {
             // What holds itself while it is emptied says so (a namespace).
             marked["status"]["phase"] = "Terminating".into();
