@@ -100,7 +100,11 @@ impl Work {
         if object.head.deleting {
             return if waits { self.finalize(definition).await } else { Ok(Settled::Until) };
         }
-        let used = self.core.cache.registry().used_names(definition["spec"]["group"].as_str().unwrap_or_default(), &object.head.name);
+        let used = self
+            .core
+            .cache
+            .registry()
+            .used_names(definition["spec"]["group"].as_str().unwrap_or_default(), &object.head.name);
         let status = naming::status(&definition, &used, clock::now());
         let accepted = naming::is_accepted(&status);
         if definition["status"] != status {
@@ -113,9 +117,7 @@ impl Work {
     /// Removes the objects of a definition, then lets it go.
     async fn finalize(&self, mut definition: Value) -> Result<Settled, kube::Error> {
         let established = naming::is_true(&definition["status"], "Established");
-        let terminating = |status: &str, reason: &str, message: &str| {
-            json!({"type": "Terminating", "status": status, "reason": reason, "message": message})
-        };
+        let terminating = |status: &str, reason: &str, message: &str| json!({"type": "Terminating", "status": status, "reason": reason, "message": message});
         let name = definition["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let stored = self.core.cache.registry().stored(&name);
         let done = match stored.filter(|_| established) {

@@ -102,8 +102,10 @@ mod tests {
     use super::*;
 
     fn definition() -> Arc<Definition> {
-        let schema = |field: &str| json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
-            "properties": {field: {"type": "string", "default": "x"}, "common": {"type": "string"}}}}}});
+        let schema = |field: &str| {
+            json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
+            "properties": {field: {"type": "string", "default": "x"}, "common": {"type": "string"}}}}}})
+        };
         let json = json!({
             "metadata": {"name": "as.b.io"},
             "spec": {"group": "b.io", "scope": "Namespaced", "versions": [
@@ -139,7 +141,8 @@ mod tests {
 
     #[test]
     fn objects_are_stored_in_one_version() {
-        let json = br#"{"apiVersion":"b.io/v1","kind":"A","metadata":{"name":"a"},"data":1,"spec":{"common":"c","old":"x"}}"#;
+        let json =
+            br#"{"apiVersion":"b.io/v1","kind":"A","metadata":{"name":"a"},"data":1,"spec":{"common":"c","old":"x"}}"#;
         let stored = to_stored(json, &Served { definition: definition(), at: 0 });
         assert_eq!(
             String::from_utf8_lossy(&stored),

@@ -15,6 +15,8 @@ pub const ANNOTATIONS_LIMIT_BYTES: usize = 256 * 1024;
 
 /// Finalizers that need no prefix.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", ORPHAN, FOREGROUND];
+/// The group of definitions.
+const APIEXTENSIONS: &str = "apiextensions.k8s.io";
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -41,7 +43,14 @@ pub fn validate(meta: &ObjectMeta, old: Option<&ObjectMeta>, kind: &Kind, rule: 
         validate_owners(owners, &path.child("ownerReferences"), errors);
     }
     if let Some(finalizers) = &meta.finalizers {
-        validate_finalizers(finalizers, &path.child("finalizers"), errors);
+        let path = path.child("finalizers");
+        validate_finalizers(finalizers, &path, errors);
+        // Definitions and their objects are checked by the machinery's rules, which know no standard finalizers.
+        if kind.custom.is_none() && kind.group != APIEXTENSIONS {
+            for (at, finalizer) in finalizers.iter().enumerate() {
+                validate_prefixed(finalizer, || path.index(at), errors);
+            }
+        }
     }
 }
 
@@ -154,9 +163,6 @@ fn validate_finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) 
     if has(ORPHAN) && has(FOREGROUND) {
         let why = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
         errors.invalid(path.clone(), finalizers, why);
-    }
-    for (at, finalizer) in finalizers.iter().enumerate() {
-        validate_prefixed(finalizer, || path.index(at), errors);
     }
 }
 

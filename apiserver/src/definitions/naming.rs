@@ -42,9 +42,7 @@ pub fn status(definition: &Value, used: &Used, now: Timestamp) -> Value {
         accepted = json!({ "plural": "", "kind": "" });
     }
     let conflict = grant(asked, &mut accepted, used);
-    let condition = |of: &str, status: &str, reason: &str, message: &str| {
-        json!({"type": of, "status": status, "reason": reason, "message": message})
-    };
+    let condition = |of: &str, status: &str, reason: &str, message: &str| json!({"type": of, "status": status, "reason": reason, "message": message});
     let named = match &conflict {
         None => condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
         Some((reason, message)) => condition("NamesAccepted", "False", reason, message),
@@ -87,7 +85,10 @@ fn grant(asked: &Value, accepted: &mut Value, used: &Used) -> Option<(&'static s
         .into_iter()
         .flatten()
         .map(text)
-        .filter(|it| used.resources.contains(it) && !accepted["shortNames"].as_array().is_some_and(|own| own.iter().any(|own| own == it.as_str())))
+        .filter(|it| {
+            used.resources.contains(it)
+                && !accepted["shortNames"].as_array().is_some_and(|own| own.iter().any(|own| own == it.as_str()))
+        })
         .map(|it| format!("{it:?} is already in use"))
         .collect();
     if taken.is_empty() {
@@ -119,7 +120,8 @@ mod tests {
     use super::*;
 
     fn names(extra: Value) -> Value {
-        let mut names = json!({"plural": "crontabs", "singular": "crontab", "kind": "CronTab", "listKind": "CronTabList"});
+        let mut names =
+            json!({"plural": "crontabs", "singular": "crontab", "kind": "CronTab", "listKind": "CronTabList"});
         names.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         names
     }
@@ -130,7 +132,8 @@ mod tests {
             resources: taken.iter().map(|it| (*it).to_owned()).collect(),
             kinds: taken.iter().map(|it| (*it).to_owned()).collect(),
         };
-        let definition = json!({"spec": {"group": "example.com", "names": names(extra)}, "status": {"storedVersions": ["v1"]}});
+        let definition =
+            json!({"spec": {"group": "example.com", "names": names(extra)}, "status": {"storedVersions": ["v1"]}});
         let it = status(&definition, &used, Timestamp::UNIX_EPOCH);
         for (at, (of, reason)) in expected.into_iter().enumerate() {
             assert_eq!((&it["conditions"][at]["type"], &it["conditions"][at]["reason"]), (&json!(of), &json!(reason)));

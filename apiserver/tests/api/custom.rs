@@ -67,7 +67,9 @@ pub async fn define(cluster: &Cluster, definition: &Value) -> Value {
     let path = format!("{DEFINITIONS}/{}", definition["metadata"]["name"].as_str().unwrap());
     within_a_second("the definition", || async {
         let read = cluster.get(&path).await;
-        read.json["status"]["conditions"].as_array().is_some_and(|it| it.iter().any(|it| it["type"] == "Established" && it["status"] == "True"))
+        read.json["status"]["conditions"]
+            .as_array()
+            .is_some_and(|it| it.iter().any(|it| it["type"] == "Established" && it["status"] == "True"))
     })
     .await;
     cluster.get(&path).await.json
@@ -92,14 +94,16 @@ async fn a_definition_is_served_and_discovered() {
     assert_eq!(conditions, ["NoConflicts", "InitialNamesAccepted"]);
 
     let list = cluster.get("/apis/stable.example.com/v1").await.json;
-    let names: Vec<&str> = list["resources"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        list["resources"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["crontabs", "crontabs/scale", "crontabs/status"]);
     assert_eq!(list["resources"][0]["shortNames"], json!(["ct"]));
     assert_eq!(list["resources"][0]["categories"], json!(["all"]));
     let groups = cluster.get("/apis").await.json;
     let last = groups["groups"].as_array().unwrap().last().unwrap();
     assert_eq!((&last["name"], &last["preferredVersion"]["version"]), (&json!("stable.example.com"), &json!("v1")));
-    let aggregated = cluster.accept("/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList").await;
+    let aggregated =
+        cluster.accept("/apis", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList").await;
     assert!(aggregated.text.contains("\"stable.example.com\""));
 
     let document = cluster.get("/openapi/v3/apis/stable.example.com/v1").await;
@@ -134,12 +138,25 @@ async fn objects_are_pruned_defaulted_and_checked() {
     assert_eq!(cluster.get(&format!("{CRONTABS}/a")).await.json, created.json);
 
     let strict = cluster.post(&format!("{CRONTABS}?fieldValidation=Strict"), &object).await;
-    check(&strict, 400, "CronTab in version \\\"v1\\\" cannot be handled as a CronTab: strict decoding error: unknown field \\\"spec.unknown\\\"");
+    check(
+        &strict,
+        400,
+        "CronTab in version \\\"v1\\\" cannot be handled as a CronTab: strict decoding error: unknown field \\\"spec.unknown\\\"",
+    );
     for (spec, text) in [
-        (json!({"cronSpec": "* *"}), "spec.cronSpec: Invalid value: \\\"* *\\\": spec.cronSpec in body should match '^[^ ]+$'"),
+        (
+            json!({"cronSpec": "* *"}),
+            "spec.cronSpec: Invalid value: \\\"* *\\\": spec.cronSpec in body should match '^[^ ]+$'",
+        ),
         (json!({}), "spec.cronSpec: Required value"),
-        (json!({"cronSpec": "x", "replicas": 11}), "spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10"),
-        (json!({"cronSpec": 5}), "spec.cronSpec: Invalid value: \\\"integer\\\": spec.cronSpec in body must be of type string"),
+        (
+            json!({"cronSpec": "x", "replicas": 11}),
+            "spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10",
+        ),
+        (
+            json!({"cronSpec": 5}),
+            "spec.cronSpec: Invalid value: \\\"integer\\\": spec.cronSpec in body must be of type string",
+        ),
     ] {
         let refused = cluster.post(CRONTABS, &json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": "b"}, "spec": spec})).await;
         check(&refused, 422, text);
@@ -160,9 +177,18 @@ async fn writes_change_what_they_may() {
     object["status"] = json!({"replicas": 3});
     let mut unpinned = object.clone();
     unpinned["metadata"].as_object_mut().unwrap().remove("resourceVersion");
-    check(&cluster.put(&path, &unpinned).await, 422, "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update");
+    check(
+        &cluster.put(&path, &unpinned).await,
+        422,
+        "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update",
+    );
     let replaced = cluster.put(&path, &object).await;
-    assert_eq!((replaced.code.as_u16(), &replaced.json["metadata"]["generation"]), (200, &json!(2)), "{}", replaced.text);
+    assert_eq!(
+        (replaced.code.as_u16(), &replaced.json["metadata"]["generation"]),
+        (200, &json!(2)),
+        "{}",
+        replaced.text
+    );
     assert!(replaced.json["status"].is_null());
     check(&cluster.put(&path, &object).await, 409, "the object has been modified");
     // The status has nothing but the status, and no generation.
@@ -172,23 +198,50 @@ async fn writes_change_what_they_may() {
     let written = cluster.put(&format!("{path}/status"), &status).await;
     assert_eq!(written.code, 200, "{}", written.text);
     assert_eq!(written.json["status"], json!({"replicas": 3, "labelSelector": "app=a"}));
-    assert_eq!((&written.json["spec"]["cronSpec"], &written.json["metadata"]["generation"]), (&json!("*/6"), &json!(2)));
+    assert_eq!(
+        (&written.json["spec"]["cronSpec"], &written.json["metadata"]["generation"]),
+        (&json!("*/6"), &json!(2))
+    );
     // Patches.
-    let merged = cluster.patch(&path, "application/merge-patch+json", &json!({"spec": {"image": "x"}, "metadata": {"labels": {"l": "1"}}})).await;
-    assert_eq!((&merged.json["spec"]["image"], &merged.json["metadata"]["generation"]), (&json!("x"), &json!(3)), "{}", merged.text);
-    let patched = cluster.patch(&path, "application/json-patch+json", &json!([{"op": "remove", "path": "/spec/image"}])).await;
+    let merged = cluster
+        .patch(
+            &path,
+            "application/merge-patch+json",
+            &json!({"spec": {"image": "x"}, "metadata": {"labels": {"l": "1"}}}),
+        )
+        .await;
+    assert_eq!(
+        (&merged.json["spec"]["image"], &merged.json["metadata"]["generation"]),
+        (&json!("x"), &json!(3)),
+        "{}",
+        merged.text
+    );
+    let patched =
+        cluster.patch(&path, "application/json-patch+json", &json!([{"op": "remove", "path": "/spec/image"}])).await;
     assert_eq!(patched.json["spec"]["image"], "busybox", "the default is back: {}", patched.text);
     let strategic = cluster.patch(&path, "application/strategic-merge-patch+json", &json!({"spec": {}})).await;
     check(&strategic, 415, "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
-    let labels = cluster.patch(&path, "application/merge-patch+json", &json!({"metadata": {"labels": {"l": "2"}}})).await;
+    let labels =
+        cluster.patch(&path, "application/merge-patch+json", &json!({"metadata": {"labels": {"l": "2"}}})).await;
     assert_eq!(labels.json["metadata"]["generation"], 4, "labels are no part of it");
     // Scale.
     let scale = cluster.get(&format!("{path}/scale")).await.json;
-    assert_eq!((&scale["spec"]["replicas"], &scale["status"]), (&json!(1), &json!({"replicas": 3, "selector": "app=a"})));
-    let scaled = cluster.patch(&format!("{path}/scale"), "application/merge-patch+json", &json!({"spec": {"replicas": 5}})).await;
+    assert_eq!(
+        (&scale["spec"]["replicas"], &scale["status"]),
+        (&json!(1), &json!({"replicas": 3, "selector": "app=a"}))
+    );
+    let scaled = cluster
+        .patch(&format!("{path}/scale"), "application/merge-patch+json", &json!({"spec": {"replicas": 5}}))
+        .await;
     assert_eq!(scaled.json["spec"]["replicas"], 5, "{}", scaled.text);
     assert_eq!(cluster.get(&path).await.json["spec"]["replicas"], 5);
-    check(&cluster.patch(&format!("{path}/scale"), "application/merge-patch+json", &json!({"spec": {"replicas": 50}})).await, 422, "should be less than or equal to 10");
+    check(
+        &cluster
+            .patch(&format!("{path}/scale"), "application/merge-patch+json", &json!({"spec": {"replicas": 50}}))
+            .await,
+        422,
+        "should be less than or equal to 10",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +260,11 @@ async fn objects_are_listed_watched_and_shown() {
     assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("CronTabList"), 2));
     let some = cluster.get(&format!("{CRONTABS}?fieldSelector=spec.image%3Dspecial")).await.json;
     assert_eq!(some["items"].as_array().unwrap().len(), 1);
-    check(&cluster.get(&format!("{CRONTABS}?fieldSelector=spec.other%3Dx")).await, 400, "field label not supported: spec.other");
+    check(
+        &cluster.get(&format!("{CRONTABS}?fieldSelector=spec.other%3Dx")).await,
+        400,
+        "field label not supported: spec.other",
+    );
     let table = cluster.accept(&format!("{CRONTABS}/b"), "application/json;as=Table;v=v1;g=meta.k8s.io").await.json;
     let columns: Vec<&Value> = table["columnDefinitions"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
     assert_eq!(columns, ["Name", "Spec", "Replicas", "Age"]);
@@ -236,7 +293,12 @@ async fn a_definition_goes_with_its_objects() {
     }
     let path = format!("{DEFINITIONS}/crontabs.stable.example.com");
     let deleted = cluster.delete(&path, None).await;
-    assert_eq!(deleted.json["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]), "{}", deleted.text);
+    assert_eq!(
+        deleted.json["metadata"]["finalizers"],
+        json!(["customresourcecleanup.apiextensions.k8s.io"]),
+        "{}",
+        deleted.text
+    );
     let mut seen = Vec::new();
     for _ in 0..2 {
         seen.push(watch.next().await.unwrap()["type"].as_str().unwrap().to_owned());
@@ -244,10 +306,22 @@ async fn a_definition_goes_with_its_objects() {
     seen.sort();
     assert_eq!(seen, ["DELETED", "MODIFIED"]);
     let terminating = cluster.get(&path).await.json;
-    let condition = terminating["status"]["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "Terminating").unwrap().clone();
+    let condition = terminating["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["type"] == "Terminating")
+        .unwrap()
+        .clone();
     assert_eq!((&condition["status"], &condition["reason"]), (&json!("True"), &json!("InstanceDeletionInProgress")));
-    check(&cluster.post(CRONTABS, &crontab("late")).await, 405, "create not allowed while custom resource definition is terminating");
-    let released = cluster.patch(&format!("{CRONTABS}/held"), "application/merge-patch+json", &json!({"metadata": {"finalizers": null}})).await;
+    check(
+        &cluster.post(CRONTABS, &crontab("late")).await,
+        405,
+        "create not allowed while custom resource definition is terminating",
+    );
+    let released = cluster
+        .patch(&format!("{CRONTABS}/held"), "application/merge-patch+json", &json!({"metadata": {"finalizers": null}}))
+        .await;
     assert_eq!(released.code, 200, "{}", released.text);
     within_a_second("the end", || async { cluster.get(&path).await.code == 404 }).await;
     assert_eq!(cluster.get(CRONTABS).await.code, 404);
@@ -274,7 +348,10 @@ async fn names_are_granted_once() {
     .await;
     assert_eq!(cluster.get("/apis/stable.example.com/v1/others").await.code, 404);
     cluster.delete(&format!("{DEFINITIONS}/crontabs.stable.example.com"), None).await;
-    within_a_second("the name's return", || async { cluster.get("/apis/stable.example.com/v1/others").await.code == 200 }).await;
+    within_a_second("the name's return", || async {
+        cluster.get("/apis/stable.example.com/v1/others").await.code == 200
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,7 +362,8 @@ async fn changes_of_a_definition_are_followed() {
     let before = cluster.get("/openapi/v3").await.json["paths"]["apis/stable.example.com/v1"].clone();
     // A new default and another version; what was stored shows both.
     let versions = definition["spec"]["versions"].as_array_mut().unwrap();
-    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["zone"] = json!({"type": "string", "default": "here"});
+    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["zone"] =
+        json!({"type": "string", "default": "here"});
     let mut second = versions[0].clone();
     second["name"] = "v2".into();
     second["storage"] = false.into();
@@ -301,7 +379,10 @@ async fn changes_of_a_definition_are_followed() {
     assert_eq!(read.json["spec"]["zone"], "here");
     assert!(read.headers["warning"].to_str().unwrap().contains("stable.example.com/v1 CronTab is deprecated"));
     let converted = cluster.get(&format!("{other}/a")).await.json;
-    assert_eq!((&converted["apiVersion"], &converted["spec"]["image"]), (&json!("stable.example.com/v2"), &Value::Null));
+    assert_eq!(
+        (&converted["apiVersion"], &converted["spec"]["image"]),
+        (&json!("stable.example.com/v2"), &Value::Null)
+    );
     assert_eq!(cluster.get("/apis/stable.example.com").await.json["preferredVersion"]["version"], "v2");
     assert_ne!(cluster.get("/openapi/v3").await.json["paths"]["apis/stable.example.com/v1"], before);
     // What is written in one version is read in the other.

@@ -23,9 +23,9 @@ pub struct Approval {
 
 /// What is to be said of a definition's approval; none where the group is nobody's but its owner's.
 pub fn approval(group: &str, annotations: Option<&BTreeMap<String, String>>) -> Option<Approval> {
-    let protected = ["k8s.io", "kubernetes.io"].into_iter().any(|it| {
-        group == it || group.strip_suffix(it).is_some_and(|before| before.ends_with('.'))
-    });
+    let protected = ["k8s.io", "kubernetes.io"]
+        .into_iter()
+        .any(|it| group == it || group.strip_suffix(it).is_some_and(|before| before.ends_with('.')));
     if !protected {
         return None;
     }
@@ -35,14 +35,17 @@ pub fn approval(group: &str, annotations: Option<&BTreeMap<String, String>>) -> 
         !scheme.is_empty() && letters && !rest.split(['/', '?', '#']).next().unwrap_or_default().is_empty()
     });
     let (reason, message) = match given {
-        "" => {
-            ("MissingAnnotation", format!("protected groups must have approval annotation {ANNOTATION:?}, see {PULL_REQUEST}"))
-        }
+        "" => (
+            "MissingAnnotation",
+            format!("protected groups must have approval annotation {ANNOTATION:?}, see {PULL_REQUEST}"),
+        ),
         given if given.starts_with("unapproved") => ("UnapprovedAnnotation", format!("not approved: {given:?}")),
         given if has_host => ("ApprovedAnnotation", format!("approved in {given}")),
         _ => (
             "InvalidAnnotation",
-            format!("protected groups must have approval annotation {ANNOTATION:?} with either a URL or a reason starting with \"unapproved\", see {PULL_REQUEST}"),
+            format!(
+                "protected groups must have approval annotation {ANNOTATION:?} with either a URL or a reason starting with \"unapproved\", see {PULL_REQUEST}"
+            ),
         ),
     };
     Some(Approval { reason, conforms: reason == "ApprovedAnnotation", message })

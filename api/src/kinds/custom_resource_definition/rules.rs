@@ -53,11 +53,7 @@ fn is_established(it: &CustomResourceDefinition) -> bool {
     conditions.into_iter().flatten().any(|it| it.type_ == "Established" && it.status == "True")
 }
 
-fn validate_spec(
-    spec: &CustomResourceDefinitionSpec,
-    old: Option<&CustomResourceDefinition>,
-    errors: &mut Errors,
-) {
+fn validate_spec(spec: &CustomResourceDefinitionSpec, old: Option<&CustomResourceDefinition>, errors: &mut Errors) {
     match &*spec.group {
         "" => errors.required("spec.group", ""),
         group => {

@@ -108,7 +108,9 @@ fn names_and_versions_are_checked() {
     check(
         |it| it["spec"]["preserveUnknownFields"] = true.into(),
         None,
-        &["spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-kubernetes-preserve-unknown-fields"],
+        &[
+            "spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-kubernetes-preserve-unknown-fields",
+        ],
     );
     check(
         |it| {
@@ -116,7 +118,9 @@ fn names_and_versions_are_checked() {
             it["metadata"]["name"] = "crontabs.x.k8s.io".into();
         },
         None,
-        &["metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation"],
+        &[
+            "metadata.annotations[api-approved.kubernetes.io]: Required value: protected groups must have approval annotation",
+        ],
     );
 }
 
@@ -126,7 +130,9 @@ fn parts_of_versions_are_checked() {
     check(
         version("schema", json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": {"properties": {}}}}})),
         None,
-        &["spec.validation.openAPIV3Schema.properties[spec].type: Required value: must not be empty for specified object fields"],
+        &[
+            "spec.validation.openAPIV3Schema.properties[spec].type: Required value: must not be empty for specified object fields",
+        ],
     );
     check(
         version("additionalPrinterColumns", json!([{"name": "", "type": "text", "jsonPath": "spec", "format": "x"}])),
@@ -147,7 +153,10 @@ fn parts_of_versions_are_checked() {
         ],
     );
     check(
-        version("selectableFields", json!([{"jsonPath": ".spec.color"}, {"jsonPath": ".spec.color"}, {"jsonPath": ".spec"}])),
+        version(
+            "selectableFields",
+            json!([{"jsonPath": ".spec.color"}, {"jsonPath": ".spec.color"}, {"jsonPath": ".spec"}]),
+        ),
         None,
         &[
             "spec.selectableFields[1].jsonPath: Duplicate value: \".spec.color\"",
@@ -173,7 +182,9 @@ fn conversions_are_checked() {
         ],
     );
     let webhook = |config: Value| {
-        conversion(json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": config}}))
+        conversion(
+            json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": config}}),
+        )
     };
     check(webhook(json!({"url": "https://host:1/convert"})), None, &[]);
     check(webhook(json!({"service": {"namespace": "d", "name": "n", "path": "/a/b"}})), None, &[]);
@@ -201,7 +212,10 @@ fn what_is_established_stays() {
             it["spec"]["versions"][0]["name"] = "v2".into();
         },
         Some(&old),
-        &["spec.scope: Invalid value: \"Cluster\": field is immutable", "status.storedVersions[0]: Invalid value: \"v1\": missing from"],
+        &[
+            "spec.scope: Invalid value: \"Cluster\": field is immutable",
+            "status.storedVersions[0]: Invalid value: \"v1\": missing from",
+        ],
     );
     let mut more = definition();
     more["spec"]["versions"][0]["served"] = false.into();

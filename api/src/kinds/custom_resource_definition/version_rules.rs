@@ -33,16 +33,11 @@ fn is_common<T: PartialEq>(
 }
 
 /// Notes every mistake in the versions.
-pub fn validate(
-    spec: &CustomResourceDefinitionSpec,
-    old: Option<&CustomResourceDefinitionSpec>,
-    errors: &mut Errors,
-) {
+pub fn validate(spec: &CustomResourceDefinitionSpec, old: Option<&CustomResourceDefinitionSpec>, errors: &mut Errors) {
     let common_schema = is_common(&spec.versions, |it| it.schema.as_ref());
     let common_subs = is_common(&spec.versions, |it| it.subresources.as_ref());
-    let columns = |it: &CustomResourceDefinitionVersion| {
-        it.additional_printer_columns.as_ref().is_some_and(|it| !it.is_empty())
-    };
+    let columns =
+        |it: &CustomResourceDefinitionVersion| it.additional_printer_columns.as_ref().is_some_and(|it| !it.is_empty());
     let common_columns = is_common(&spec.versions, |it| it.additional_printer_columns.as_ref().filter(|_| columns(it)));
     let common_fields = is_common(&spec.versions, |it| it.selectable_fields.as_ref());
     let top = Path::new("spec");
@@ -71,7 +66,9 @@ pub fn validate(
                 validate_column(column, &path.index(at), errors);
             }
         }
-        if let Some(fields) = version.selectable_fields.as_ref().filter(|it| !it.is_empty() && (first || !common_fields)) {
+        if let Some(fields) =
+            version.selectable_fields.as_ref().filter(|it| !it.is_empty() && (first || !common_fields))
+        {
             validate_selectable(fields, version, &place(common_fields).child("selectableFields"), errors);
         }
     }
@@ -105,8 +102,7 @@ fn validate_warning(version: &CustomResourceDefinitionVersion, path: &Path, erro
         errors.invalid(path.clone(), warning, "must not be an empty string");
     }
     if let Some((at, _)) = warning.char_indices().find(|(_, it)| it.is_control()) {
-        let why =
-            format!("must only contain printable UTF-8 characters; non-printable character found at index {at}");
+        let why = format!("must only contain printable UTF-8 characters; non-printable character found at index {at}");
         errors.invalid(path, warning, why);
     }
 }
