@@ -352,6 +352,7 @@ impl Kind {
             create_on_update: false,
             returns_deleted: false,
             orphans_dependents: false,
+            before_deletion: None,
             conversion: None,
             custom: None,
             computed: true,
