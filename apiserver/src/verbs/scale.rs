@@ -61,15 +61,13 @@ fn scale_of(kind: &Kind, object: &Value) -> status::Result<Value> {
 
 /// Sets the replicas of an object.
 fn set_replicas(object: &mut Value, kind: &Kind, replicas: i64) {
-    let served = kind.custom.map(Custom::now);
-    let custom = served.as_ref().and_then(|it| it.version().scale.as_ref()).and_then(|it| it.spec_replicas.fields());
     let mut at = object;
-    for name in custom.unwrap_or_else(|| vec!["spec", "replicas"]) {
+    for name in replicas_of(kind) {
         // What stands in the way is no object, and not one that its schema lets in.
         if !at.is_object() {
             *at = json!({});
         }
-        at = &mut at[name];
+        at = &mut at[&*name];
     }
     *at = replicas.into();
 }
@@ -132,16 +130,22 @@ fn parts(old: &Object) -> status::Result<(Value, Option<&str>)> {
 /// The object with another scale. Who wrote the scale owns the replicas.
 fn written<'a>(old: &Object, kind: &Kind, scale: Value, by: &Recorder) -> status::Result<Body<'a>> {
     let (object, managed) = parts(old)?;
-    let stands = scale_of(&object);
+    let stands = scale_of(kind, &object)?;
     let api_version = kind.api_version();
-    let of = Scaled { managed, api_version: &api_version, replicas: &REPLICAS, scale: &stands };
+    let replicas = replicas_of(kind);
+    let replicas: Vec<&str> = replicas.iter().map(|it| &**it).collect();
+    let of = Scaled { managed, api_version: &api_version, replicas: &replicas, scale: &stands };
     let managed = managed::scale::record(of, &scale, &by.writer());
     let bare = scaled(object, kind, &scale)?.to_string();
     Ok(Body::Applied(Applied { bare, managed }))
 }
 
-/// Where workloads have their replicas.
-const REPLICAS: [&str; 2] = ["spec", "replicas"];
+/// Where a kind's objects have their replicas: custom ones where their definition says.
+fn replicas_of(kind: &Kind) -> Vec<Box<str>> {
+    let served = kind.custom.map(Custom::now);
+    let fields = served.as_ref().and_then(|it| it.version().scale.as_ref()).and_then(|it| it.spec_replicas.fields());
+    fields.unwrap_or_else(|| vec!["spec", "replicas"]).into_iter().map(Into::into).collect()
+}
 
 /// The scale of an object.
 ///
@@ -183,7 +187,9 @@ impl Change for SetByPatch<'_> {
         let (object, managed) = parts(old)?;
         let stands = scale_of(self.kind, &object)?;
         let api_version = self.kind.api_version();
-        let of = Scaled { managed, api_version: &api_version, replicas: &REPLICAS, scale: &stands };
+        let replicas = replicas_of(self.kind);
+        let replicas: Vec<&str> = replicas.iter().map(|it| &**it).collect();
+        let of = Scaled { managed, api_version: &api_version, replicas: &replicas, scale: &stands };
         let Applied { bare, managed } = managed::scale::applied(of, config, &by.writer(), force)?;
         let scale = serde_json::from_str(&bare).map_err(Status::internal)?;
         let bare = scaled(object, self.kind, &scale)?.to_string();
