@@ -30,6 +30,7 @@ pub mod declare;
 
 pub mod authorizer;
 pub mod eval;
+mod image;
 mod library;
 mod named_format;
 mod network;

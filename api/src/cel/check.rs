@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use super::functions::{self, Op};
 use super::parse::Complaint;
 use super::syntax::{Bind, Call, Expr, Flatness, Fold, FoldKind, Kind, Literal};
+use super::time;
 use super::types::{Bound, Type, UNBOUNDED};
+use crate::structural::pattern;
 
 /// How many mistakes of one expression are told.
 const COMPLAINTS_LIMIT: usize = 20;
@@ -44,7 +46,8 @@ pub struct Checked {
 /// # Errors
 /// Everything that does not fit.
 pub fn check(expr: &mut Expr, variables: &[(Box<str>, Type)]) -> Result<Checked, Vec<Complaint>> {
-    let mut checker = Checker { variables, scopes: Vec::new(), complaints: Vec::new(), uses: BTreeSet::new() };
+    let mut checker =
+        Checker { variables, scopes: Vec::new(), complaints: Vec::new(), uses: BTreeSet::new(), mixed: false };
     let (of, cost) = checker.check(expr);
     if checker.complaints.is_empty() { Ok(Checked { of, cost, uses: checker.uses }) } else { Err(checker.complaints) }
 }
@@ -55,6 +58,8 @@ struct Checker<'e> {
     scopes: Vec<(Box<str>, Type)>,
     complaints: Vec<Complaint>,
     uses: BTreeSet<Box<str>>,
+    /// Whether lists may hold values of several types here.
+    mixed: bool,
 }
 
 /// A type and a cost.
@@ -143,7 +148,7 @@ impl Checker<'_> {
                 for (item, optional) in items {
                     let (of, cost) = self.element(item, *optional);
                     total = total.saturating_add(cost);
-                    element = Some(element.map_or(of.clone(), |it| Type::join(it, of)));
+                    element = Some(self.same(item.at, element, of));
                 }
                 (Type::list(element.unwrap_or(Type::Dyn)).sized(count), total)
             }
@@ -159,16 +164,24 @@ impl Checker<'_> {
                     total = total.saturating_add(cost);
                     let (of, cost) = self.element(value, *optional);
                     total = total.saturating_add(cost);
-                    both = Some(match both {
-                        Some((a, b)) => (Type::join(a, of_key), Type::join(b, of)),
-                        None => (of_key, of),
-                    });
+                    let (keys, values) = both.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+                    both = Some((self.same(key.at, keys, of_key), self.same(value.at, values, of)));
                 }
                 (Type::Map(both.unwrap_or((Type::Dyn, Type::Dyn)).into(), count), total)
             }
             Kind::Fold(fold) => self.fold(fold),
             Kind::Bind(bind) => self.bind(bind),
         }
+    }
+
+    /// The type of elements, which is one for all of them, but for those that `format` fills in.
+    fn same(&mut self, at: u32, before: Option<Type>, of: Type) -> Type {
+        let Some(before) = before else { return of };
+        let fits = Bound::default().fits(&before, &of) || Bound::default().fits(&of, &before);
+        if !fits && !self.mixed {
+            self.fail(at, format!("expected type '{before}' but found '{of}'"));
+        }
+        Type::join(before, of)
     }
 
     fn element(&mut self, item: &mut Expr, optional: bool) -> Typed {
@@ -216,15 +229,19 @@ impl Checker<'_> {
             }
         }
         let mut total = 0u64;
+        let mixed = &*call.name == "format";
         let args: Vec<Type> = call
             .args
             .iter_mut()
             .map(|it| {
+                let outer = std::mem::replace(&mut self.mixed, mixed);
                 let (of, cost) = self.check(it);
+                self.mixed = outer;
                 total = total.saturating_add(cost);
                 of
             })
             .collect();
+        self.check_literals(call);
         if let Some(op) = functions::operator_of(&call.name) {
             call.op = Some(op);
             let sizes = sizes_of(op, &args);
@@ -263,6 +280,23 @@ impl Checker<'_> {
             None => of,
         };
         (of, total.saturating_add(cost_of(op, &args, &sizes)))
+    }
+
+    /// Notes times and patterns that are written down and are none.
+    fn check_literals(&mut self, call: &Call) {
+        let text = |at: usize| match call.args.get(at).map(|it| (&it.kind, it.at)) {
+            Some((Kind::Literal(Literal::String(text)), at)) => Some((&**text, at)),
+            _ => None,
+        };
+        let wrong = match (&*call.name, call.args.len()) {
+            ("duration", 1) => text(0).filter(|(it, _)| time::duration(it).is_none()),
+            ("timestamp", 1) => text(0).filter(|(it, _)| it.parse::<jiff::Timestamp>().is_err()),
+            ("matches", 2) => text(1).filter(|(it, _)| pattern::shared(it).is_err()),
+            _ => None,
+        };
+        if let Some((_, at)) = wrong {
+            self.fail(at, format!("invalid {} argument", call.name));
+        }
     }
 
     fn no_overload(&mut self, at: u32, call: &Call, args: &[Type]) -> Type {

@@ -22,6 +22,7 @@ pub enum Op {
     Cidr, IsCidr, ContainsIp, ContainsCidr, CidrIp, Masked, PrefixLength,
     NamedFormat, FormatOf(&'static str), Validate,
     Semver, IsSemver, Major, Minor, Patch,
+    Image, IsImage, ContainsDigest, Registry, Repository, Tag, Digest, Identifier,
     SetsContains, SetsEquivalent, SetsIntersects,
     OptionalOf, OptionalNone, OptionalOfNonZero, HasValue, Value, Or, OrValue,
     AuthPath, AuthGroup, AuthServiceAccount, AuthResource, AuthSubresource, AuthNamespace, AuthName, AuthFields, AuthLabels,
@@ -77,6 +78,7 @@ pub const IP: &str = "net.IP";
 pub const CIDR: &str = "net.CIDR";
 pub const FORMAT: &str = "kubernetes.NamedFormat";
 pub const SEMVER: &str = "kubernetes.Semver";
+pub const IMAGE: &str = "kubernetes.Image";
 pub const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
 pub const PATH_CHECK: &str = "kubernetes.authorization.PathCheck";
 pub const GROUP_CHECK: &str = "kubernetes.authorization.GroupCheck";
@@ -89,6 +91,7 @@ const I: T = T::Is(IP);
 const C: T = T::Is(CIDR);
 const F: T = T::Is(FORMAT);
 const V: T = T::Is(SEMVER);
+const M: T = T::Is(IMAGE);
 const AUTH: T = T::Is(AUTHORIZER);
 const R: T = T::Is(RESOURCE_CHECK);
 
@@ -193,6 +196,10 @@ const SIGNATURES: &[Signature] = &[
     ("semver", false, &[T::Str], V, Op::Semver), ("semver", false, &[T::Str, T::Bool], V, Op::Semver),
     ("isSemver", false, &[T::Str], T::Bool, Op::IsSemver), ("isSemver", false, &[T::Str, T::Bool], T::Bool, Op::IsSemver),
     ("major", true, &[V], T::Int, Op::Major), ("minor", true, &[V], T::Int, Op::Minor), ("patch", true, &[V], T::Int, Op::Patch),
+    ("image", false, &[T::Str], M, Op::Image), ("isImage", false, &[T::Str], T::Bool, Op::IsImage),
+    ("containsDigest", true, &[M], T::Bool, Op::ContainsDigest), ("registry", true, &[M], T::Str, Op::Registry),
+    ("repository", true, &[M], T::Str, Op::Repository), ("identifier", true, &[M], T::Str, Op::Identifier),
+    ("tag", true, &[M], T::Str, Op::Tag), ("digest", true, &[M], T::Str, Op::Digest),
     ("sets.contains", false, &[T::ListA, T::ListA], T::Bool, Op::SetsContains),
     ("sets.equivalent", false, &[T::ListA, T::ListA], T::Bool, Op::SetsEquivalent),
     ("sets.intersects", false, &[T::ListA, T::ListA], T::Bool, Op::SetsIntersects),
@@ -382,7 +389,7 @@ pub fn cost(op: Op, sizes: &[u64]) -> u64 {
         | Op::Cidr
         | Op::IsCidr
         | Op::IsCanonical => tenth(size(0)).max(1),
-        Op::Semver | Op::IsSemver => tenth(size(0)).max(1),
+        Op::Semver | Op::IsSemver | Op::Image | Op::IsImage => tenth(size(0)).max(1),
         Op::ContainsIp | Op::ContainsCidr => tenth(size(1)).max(1).saturating_add(4),
         Op::IndexOf | Op::LastIndexOf if size(1) > 1 => tenth(size(0)).saturating_mul(tenth(size(1))),
         Op::IsSorted | Op::Sum | Op::Min | Op::Max | Op::IndexOf | Op::LastIndexOf => size(0),

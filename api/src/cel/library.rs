@@ -13,7 +13,7 @@ use super::functions::Op;
 use super::network;
 use super::semver::Semver;
 use super::value::Val;
-use super::{named_format, text, time};
+use super::{image, named_format, text, time};
 use crate::quantity::{self, Quantity};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -125,6 +125,14 @@ pub fn apply<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>>
         }
         Op::NamedFormat | Op::FormatOf(_) | Op::Validate => named_format::apply(op, args),
         Op::Semver | Op::IsSemver | Op::Major | Op::Minor | Op::Patch => semver(op, args),
+        Op::Image
+        | Op::IsImage
+        | Op::ContainsDigest
+        | Op::Registry
+        | Op::Repository
+        | Op::Tag
+        | Op::Digest
+        | Op::Identifier => image::apply(op, args),
         Op::SetsContains | Op::SetsEquivalent | Op::SetsIntersects => sets(op, args, meter),
         Op::OptionalOf | Op::OptionalNone | Op::OptionalOfNonZero | Op::HasValue | Op::Value => optional(op, args),
         Op::AuthPath

@@ -160,7 +160,14 @@ fn functions_of_texts_work() {
         "type(1) == int",
         "type('') == string",
     ]);
-    check("'a'.matches('(')", "error: error parsing regexp: missing closing ): `(`");
+    check("'a'.matches('(' + '')", "error: error parsing regexp: missing closing ): `(`");
+    check("image('registry.k8s.io/pause:3.10').tag() + image('nginx').repository()", "\"3.10library/nginx\"");
+    check_true(&[
+        "isImage('nginx')",
+        "!isImage('A b')",
+        "!image('nginx').containsDigest()",
+        "image('nginx').identifier() == 'latest'",
+    ]);
 }
 
 #[test]
@@ -247,6 +254,22 @@ fn mistakes_are_told_in_the_words_of_cel() {
     check(
         "object.name + true",
         "compilation failed: ERROR: <input>:1:13: found no matching overload for '_+_' applied to '(dyn, bool)'\n | object.name + true\n | ............^",
+    );
+    check(
+        "[1, 'a'] == []",
+        "compilation failed: ERROR: <input>:1:5: expected type 'int' but found 'string'\n | [1, 'a'] == []\n | ....^",
+    );
+    check(
+        "duration('x') < duration('1h')",
+        "compilation failed: ERROR: <input>:1:10: invalid duration argument\n | duration('x') < duration('1h')\n | .........^",
+    );
+    check(
+        "timestamp('x') == timestamp(0)",
+        "compilation failed: ERROR: <input>:1:11: invalid timestamp argument\n | timestamp('x') == timestamp(0)\n | ..........^",
+    );
+    check(
+        "'a'.matches('(')",
+        "compilation failed: ERROR: <input>:1:13: invalid matches argument\n | 'a'.matches('(')\n | ............^",
     );
     let of = |text: &str| {
         Program::compile(text, &environment(), &[]).map(|it| it.result().to_string()).unwrap_or_else(|it| it.text)

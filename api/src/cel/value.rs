@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::authorizer::Authority;
 use super::eval::{Error, Meter};
+use super::image::Image;
 use super::network::{Cidr, Url};
 use super::semver::Semver;
 use crate::quantity::Quantity;
@@ -72,6 +73,7 @@ pub enum Val<'a> {
     Cidr(Cidr),
     Format(&'static str),
     Semver(Rc<Semver>),
+    Image(Rc<Image>),
     /// Asks an authorizer, or its answer.
     Authority(Authority<'a>),
     /// An object whose fields are computed when they are asked for.
@@ -239,6 +241,7 @@ impl<'a> Val<'a> {
             Val::Cidr(_) => f::CIDR,
             Val::Format(_) => f::FORMAT,
             Val::Semver(_) => f::SEMVER,
+            Val::Image(_) => f::IMAGE,
             Val::Authority(it) => it.type_name(),
         }
     }
@@ -308,6 +311,7 @@ impl<'a> Val<'a> {
             (Val::Url(one), Val::Url(other)) => one == other,
             (Val::Semver(one), Val::Semver(other)) => one.cmp(other).is_eq(),
             (Val::Format(one), Val::Format(other)) => one == other,
+            (Val::Image(one), Val::Image(other)) => one == other,
             (Val::Optional(one), Val::Optional(other)) => match (one, other) {
                 (None, None) => true,
                 (Some(one), Some(other)) => one.equals(other, meter)?,
