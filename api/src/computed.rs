@@ -3,13 +3,14 @@
 //! A computed kind is a [`Kind`] record like any other, so that discovery, OpenAPI, RBAC's names, selectors, tables and watches know it; it is
 //! read-only, and nothing of it is ever stored or decoded. What computes its objects is in the server.
 
+pub mod component_status;
 pub mod label;
 
 use crate::kind::{Kind, Names, Selectable};
 use crate::table::Column;
 
 /// The computed kinds.
-pub static COMPUTED: &[Kind] = &[label::KIND];
+pub static COMPUTED: &[Kind] = &[label::KIND, component_status::KIND];
 
 /// What differs between computed kinds.
 pub(crate) struct Parts {
@@ -21,5 +22,7 @@ pub(crate) struct Parts {
     pub columns: &'static [Column],
     /// Where its table is in the cache.
     pub stored_as: &'static str,
+    pub verbs: &'static [&'static str],
+    pub deprecated: Option<&'static str>,
     pub schema: fn() -> schemars::Schema,
 }

@@ -36,16 +36,13 @@ const CUSTOM_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "pa
 /// Of custom kinds whose definition is going away.
 const TERMINATING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
 
-/// Of kinds that the server computes.
-const READ_VERBS: &[&str] = &["get", "list", "watch"];
-
 /// The verbs that a kind's resource knows.
 pub fn verbs(kind: &Kind) -> &'static [&'static str] {
     if let Some(custom) = kind.custom {
         return if custom.now().definition.terminating { TERMINATING_VERBS } else { CUSTOM_VERBS };
     }
-    if kind.computed {
-        return READ_VERBS;
+    if !kind.verbs.is_empty() {
+        return kind.verbs;
     }
     if kind.has(Sub::Finalize) { NAMESPACE_VERBS } else { ALL_VERBS }
 }

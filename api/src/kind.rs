@@ -134,6 +134,8 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     const ORPHANS_DEPENDENTS: bool = false;
     /// What the first deletion changes in the object besides marking it: definitions wait for their objects.
     const BEFORE_DELETION: Option<fn(&mut Value, Timestamp)> = None;
+    /// The warning with which every answer about the kind comes, if its version is deprecated.
+    const DEPRECATED: Option<&'static str> = None;
     /// How long a deletion waits if the client does not say, in seconds; none deletes at once.
     fn grace_period_seconds(&self) -> Option<i64> {
         None
@@ -260,6 +262,10 @@ pub struct Kind {
     pub custom: Option<&'static Custom>,
     /// Whether the server computes its objects, so that nobody can write them.
     pub computed: bool,
+    /// The verbs that it knows, where they are not those of all.
+    pub verbs: &'static [&'static str],
+    /// The warning with which every answer about it comes.
+    pub deprecated: Option<&'static str>,
     /// The schema's name in OpenAPI: `io.k8s.api.apps.v1.Deployment`.
     pub schema: fn() -> schemars::Schema,
     /// What a write to its status does not own.
@@ -300,6 +306,8 @@ impl Kind {
             conversion: None,
             custom: None,
             computed: false,
+            verbs: &[],
+            deprecated: T::DEPRECATED,
             schema: schema_of::<T>,
             status_resets: T::STATUS_RESETS,
             name_rule: T::NAME_RULE,
@@ -328,6 +336,8 @@ impl Kind {
             conversion: None,
             custom: Some(parts.custom),
             computed: false,
+            verbs: &[],
+            deprecated: None,
             schema: || schemars::json_schema!({"type": "object"}),
             status_resets: &[&["metadata"], &["spec"]],
             name_rule: NameRule::Subdomain,
@@ -356,6 +366,8 @@ impl Kind {
             conversion: None,
             custom: None,
             computed: true,
+            verbs: parts.verbs,
+            deprecated: parts.deprecated,
             schema: parts.schema,
             status_resets: &[],
             name_rule: NameRule::Subdomain,

@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod bootstrap;
+mod components;
 pub mod config;
 pub mod pki;
 pub mod server;

@@ -27,6 +27,7 @@ use orlop_api::kind::{Kind, Sub};
 use orlop_api::status::{self, Status};
 
 use crate::commit::Written;
+use crate::components;
 use crate::core::Core;
 use crate::present::{self, Response};
 use crate::registry;
@@ -69,13 +70,18 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
             return Err(Status::method_not_allowed());
         }
         core.catch_up().await?;
-        core.labels.prepare(&core.draining).await?;
+        if components::computes(kind) {
+            components::look(&core.cache);
+        } else {
+            core.labels.prepare(&core.draining).await?;
+        }
     }
     let response = dispatch(core, it, kind, sub, &body).await;
     let warning = kind.custom.map(Custom::now).and_then(|it| it.version().warning.clone());
+    let warning = warning.map(String::from).or_else(|| kind.deprecated.map(str::to_owned));
     response.map(|mut response| {
         if let Some(warning) = warning {
-            present::warn(response.headers_mut(), &[warning.into()]);
+            present::warn(response.headers_mut(), &[warning]);
         }
         response
     })
@@ -94,7 +100,7 @@ async fn dispatch(
             get::get(core, it, kind).await
         }
         (None, Verb::List) => list::list(core, it, kind).await,
-        (None, Verb::Watch) => watch::watch(core, it, kind).await,
+        (None, Verb::Watch) if discovery::verbs(kind).contains(&"watch") => watch::watch(core, it, kind).await,
         (None, Verb::Create) => create::create(core, it, kind, body).await,
         (
             None | Some(Sub::Status | Sub::Finalize | Sub::Approval | Sub::EphemeralContainers | Sub::Resize),

@@ -28,6 +28,8 @@ pub(super) const KIND: Kind = Kind::computed(Parts {
     fields: &[Selectable { path: "key", absent: "", from: &[] }, Selectable { path: "value", absent: "", from: &[] }],
     columns: COLUMNS,
     stored_as: "orlop.dev/labels",
+    verbs: &["get", "list", "watch"],
+    deprecated: None,
     schema,
 });
 

@@ -13,6 +13,8 @@ use crate::table::{Cell, Column};
 impl Strategy for Endpoints {
     const NAMES: Names = Names { plural: "endpoints", singular: "endpoints", short: &["ep"], categories: &[] };
     const STORED_AS: Option<&'static str> = Some("services/endpoints");
+    const DEPRECATED: Option<&'static str> =
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     const COLUMNS: &'static [Column] = &[cells::text("Endpoints", addresses).doc(".subsets"), AGE];
     const CREATE_ON_UPDATE: bool = true;
 
@@ -59,10 +61,6 @@ impl Strategy for Endpoints {
                 }
             }
         }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into()]
     }
 }
 

@@ -55,7 +55,7 @@ const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 
 /// The name of a kind's schema: `io.k8s.api.apps.v1.Deployment`.
 pub fn name_of(kind: &Kind) -> String {
-    if kind.custom.is_some() || kind.computed {
+    if kind.custom.is_some() || kind.computed && !kind.group.is_empty() {
         return custom::name_of(kind);
     }
     let package = match kind.group {

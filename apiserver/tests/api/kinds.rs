@@ -77,6 +77,28 @@ async fn running_pods_get_containers_for_debugging_and_other_resources() {
 }
 
 #[tokio::test]
+async fn components_are_looked_up_when_somebody_asks() {
+    let cluster = Cluster::start().await;
+    let list = cluster.get("/api/v1/componentstatuses").await;
+    assert_eq!(list.json["kind"], "ComponentStatusList", "{}", list.text);
+    let well = |answer: &crate::support::Answer| answer.json["conditions"][0]["status"] == "True";
+    let store = cluster.get("/api/v1/componentstatuses/etcd-0").await;
+    assert!(well(&store), "{}", store.text);
+    let scheduler = "/api/v1/componentstatuses/scheduler";
+    assert!(!well(&cluster.get(scheduler).await));
+    cluster.post("/api/v1/namespaces", &json!({"metadata": {"name": "kube-system"}})).await;
+    let spec =
+        json!({"holderIdentity": "a", "leaseDurationSeconds": 15, "renewTime": jiff::Timestamp::now().to_string()});
+    let lease = json!({"metadata": {"name": "kube-scheduler"}, "spec": spec});
+    let leads = cluster.post("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases", &lease).await;
+    assert_eq!(leads.code, 201, "{}", leads.text);
+    let answer = cluster.get(scheduler).await;
+    assert!(well(&answer), "{}", answer.text);
+    assert_eq!(cluster.delete(scheduler, None).await.code, 405);
+    assert_eq!(cluster.get("/api/v1/componentstatuses?watch=true").await.code, 405);
+}
+
+#[tokio::test]
 async fn a_cluster_begins_with_its_flow_control() {
     let cluster = Cluster::start().await;
     let base = "/apis/flowcontrol.apiserver.k8s.io/v1";

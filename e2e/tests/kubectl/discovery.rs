@@ -26,7 +26,7 @@ pub fn discovery(it: &Case) -> Result<()> {
     }
     it.prints(
         "api-resources --namespaced=false --api-group= -o name --no-headers",
-        "namespaces\nnodes\npersistentvolumes",
+        "componentstatuses\nnamespaces\nnodes\npersistentvolumes",
     )?;
     let versions = it.run("api-versions")?;
     for version in [
