@@ -8,8 +8,8 @@
 //! What bounds what: expressions by length, depth and width ([`parse`]), estimates by [`ESTIMATED_COST_LIMIT`], running by
 //! [`CALL_COST_LIMIT`] and a [`Budget`], and beside these by a count of plain work and of bytes made ([`eval`]).
 //!
-//! Costs are those of cel-go and of Kubernetes' library, step by step, but for two: sizes of texts are bytes and not code points, and the
-//! cost of a text that a function makes is not always known as closely when it is estimated. Nothing is estimated lower than it runs.
+//! Costs are those of cel-go and of Kubernetes' library, step by step, but for these: sizes of texts are bytes and not code points, `format` and
+//! named formats cost what they go through, and how long a text is that a function makes is not always known as closely when it is estimated.
 
 use std::collections::BTreeSet;
 

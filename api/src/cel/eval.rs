@@ -233,6 +233,11 @@ impl<'a> Evaluator<'a, '_> {
         self.meter.spend(cost(op, &args))?;
         match op {
             Op::Index | Op::OptIndex => self.index(&args, op == Op::OptIndex),
+            Op::Join => {
+                let made = library::apply(op, &args, self.meter)?;
+                self.meter.spend(made.size().saturating_mul(2).div_ceil(10))?;
+                Ok(made)
+            }
             _ => library::apply(op, &args, self.meter),
         }
     }
@@ -424,6 +429,13 @@ fn cost(op: Op, args: &[Val<'_>]) -> u64 {
     match (op, args) {
         (Op::Add, [Val::Text(_) | Val::Bytes(_), _]) => sizes.iter().sum::<u64>().div_ceil(10).max(1),
         (Op::In, [_, Val::Object(..) | Val::Map(_)]) => 1,
+        (Op::ToString, [Val::Text(_)]) => 1,
+        (Op::IsSorted | Op::Sum | Op::Min | Op::Max | Op::IndexOf | Op::LastIndexOf, [list, ..])
+            if list.count().is_some() =>
+        {
+            let each = |it: Val<'_>| if matches!(it, Val::Text(_) | Val::Bytes(_)) { it.size() / 10 } else { 1 };
+            list.items().map(each).sum()
+        }
         _ => functions::cost(op, &sizes),
     }
 }

@@ -390,11 +390,13 @@ pub fn cost(op: Op, sizes: &[u64]) -> u64 {
         | Op::IsCidr
         | Op::IsCanonical => tenth(size(0)).max(1),
         Op::Semver | Op::IsSemver | Op::Image | Op::IsImage => tenth(size(0)).max(1),
-        Op::ContainsIp | Op::ContainsCidr => tenth(size(1)).max(1).saturating_add(4),
-        Op::IndexOf | Op::LastIndexOf if size(1) > 1 => tenth(size(0)).saturating_mul(tenth(size(1))),
-        Op::IsSorted | Op::Sum | Op::Min | Op::Max | Op::IndexOf | Op::LastIndexOf => size(0),
-        Op::Replace | Op::Split => tenth(size(0)).saturating_mul(2).saturating_add(tenth(size(2))),
-        Op::Join | Op::Format => tenth(size(0)).saturating_add(size(1)).max(1),
+        Op::ContainsIp | Op::ContainsCidr => tenth(size(1)).saturating_add(1),
+        Op::IndexOf | Op::LastIndexOf => tenth(size(0)),
+        Op::IsSorted | Op::Sum | Op::Min | Op::Max => size(0),
+        Op::Replace | Op::Split => tenth(size(0).saturating_mul(2)),
+        Op::Format => tenth(size(0)).saturating_add(size(1)).max(1),
+        // Counted when it is known how long the result is.
+        Op::Join => 0,
         Op::SetsContains | Op::SetsIntersects => size(0).saturating_mul(size(1)).saturating_add(1),
         Op::SetsEquivalent => size(0).saturating_mul(size(1)).saturating_mul(2).saturating_add(1),
         Op::AuthCheck => CHECK_COST,

@@ -15,6 +15,7 @@ use super::semver::Semver;
 use super::value::Val;
 use super::{image, named_format, text, time};
 use crate::quantity::{self, Quantity};
+use crate::structural::node::{ListType, Node};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -245,7 +246,10 @@ fn arithmetic<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>
             let count = one.count().unwrap_or_default() + other.count().unwrap_or_default();
             super::eval::check_elements(count)?;
             meter.work(count as u64)?;
-            Ok(Val::list(one.items().chain(other.items()).collect()))
+            match one {
+                Val::Array(_, Some(node)) if node.list != ListType::Atomic => merged(one, other, node, meter),
+                _ => Ok(Val::list(one.items().chain(other.items()).collect())),
+            }
         }
         (Op::Add, [Val::Duration(one), Val::Duration(other)]) => {
             one.checked_add(*other).map(Val::Duration).ok_or_else(|| overflow("duration"))
@@ -262,6 +266,33 @@ fn arithmetic<'a>(op: Op, args: &[Val<'a>], meter: &mut Meter) -> Result<Val<'a>
         (Op::Sub, [Val::Timestamp(one), Val::Timestamp(other)]) => Ok(Val::Duration(one.duration_since(*other))),
         _ => Err(Error::no_overload()),
     }
+}
+
+/// The sum of lists whose elements stand once: those of the other replace those with the same keys, or are left out where they are there.
+fn merged<'a>(one: &Val<'a>, other: &Val<'a>, node: &Node, meter: &mut Meter) -> Result<Val<'a>> {
+    let mut out: Vec<Val<'a>> = one.items().collect();
+    for item in other.items() {
+        let mut place = None;
+        for (at, old) in out.iter().enumerate() {
+            let mut is_same = !node.keys().is_empty() || old.equals(&item, meter)?;
+            for key in node.keys() {
+                meter.work(1)?;
+                is_same &= match (old.get(key), item.get(key)) {
+                    (Some(one), Some(other)) => one.equals(&other, meter)?,
+                    (one, other) => one.is_none() && other.is_none(),
+                };
+            }
+            if is_same {
+                place = Some(at);
+                break;
+            }
+        }
+        match place {
+            Some(at) => out[at] = item,
+            None => out.push(item),
+        }
+    }
+    Ok(Val::list(out))
 }
 
 fn size<'a>(args: &[Val<'a>]) -> Result<Val<'a>> {

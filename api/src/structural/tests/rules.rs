@@ -187,6 +187,19 @@ fn defaults_obey_rules() {
     check_schema(of_field(field(1)), &["s.properties[x].default: Invalid value: \"integer\": failed rule: self > 1"]);
 }
 
+#[test]
+fn sums_of_lists_whose_elements_stand_once_are_unions() {
+    let set = |rule: &str| {
+        json!({"type": "array", "maxItems": 9, "x-kubernetes-list-type": "set", "items": {"type": "string", "maxLength": 9},
+        "x-kubernetes-validations": [{"rule": rule}]})
+    };
+    check_object(set("self == ['b', 'a'] && (self + ['a', 'c']).size() == 3"), json!(["a", "b"]), &[]);
+    let mut list = map_list();
+    list["maxItems"] = 9.into();
+    list["x-kubernetes-validations"] = json!([{"rule": "(self + [self[0]]).size() == self.size()"}]);
+    check_object(list, json!([{"n": "a"}, {"n": "b"}]), &[]);
+}
+
 /// Rules as published definitions have them: all are taken.
 #[test]
 fn rules_of_the_wild_are_taken() {
