@@ -21,12 +21,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::kind::Scope;
 use orlop_api::kinds::KINDS;
+use orlop_client::Key;
 use orlop_client::events::Severity;
 use orlop_client::write::{Action, Propagation, Resource};
-use orlop_client::{Key, Store};
 use serde_json::json;
 
 pub use self::dependent::Dependent;
+use crate::graph::Kinds;
 use crate::plan::{Fact, Plan};
 use crate::runtime::{Controller, Wires};
 use crate::world::{BY_OWNER, BY_UID, World};
@@ -57,16 +58,18 @@ impl Controller for GarbageCollector {
     }
 
     fn wires(&self, world: &World, wires: &Wires) {
-        for (_, store) in world.graph.iter() {
-            let graph = world.graph.clone();
-            wires.on(store, move |change| woken(&graph, change.old.as_deref(), change.new.as_deref()));
-        }
+        let (graph, wires) = (world.graph.clone(), wires.clone());
+        world.graph.each(move |store| {
+            let graph = graph.clone();
+            wires.on(store, move |change| woken(&graph.all(), change.old.as_deref(), change.new.as_deref()));
+            !wires.is_stopped()
+        });
     }
 
     fn decide(&self, key: &Key, world: &World, _now: Timestamp, _failed: Option<&str>) -> Plan {
         let mut plan = Plan::default();
-        let found = world
-            .graph
+        let kinds = world.graph.all();
+        let found = kinds
             .iter()
             .find_map(|(resource, store)| store.by_index(BY_UID, key.name()).first().map(|it| (*resource, it.clone())));
         let Some((resource, object)) = found else { return plan };
@@ -74,7 +77,7 @@ impl Controller for GarbageCollector {
             if object.has_finalizer(ORPHAN) {
                 orphan(resource, &object, world, &mut plan);
             } else if object.waits_for_dependents()
-                && !dependents(&world.graph, &object.uid).iter().any(|(_, it)| it.blocks(&object.uid))
+                && !dependents(&kinds, &object.uid).iter().any(|(_, it)| it.blocks(&object.uid))
             {
                 // Its dependents were woken when it began to wait, and see it waiting; the last one's end wakes it.
                 plan.act(without_finalizer(resource, &object, FOREGROUND));
@@ -89,7 +92,7 @@ impl Controller for GarbageCollector {
 }
 
 /// Who has to be looked at when an object changes. Most changes are of a status, and concern nobody here.
-fn woken(graph: &Graph, old: Option<&Dependent>, new: Option<&Dependent>) -> Vec<Key> {
+fn woken(graph: &Kinds, old: Option<&Dependent>, new: Option<&Dependent>) -> Vec<Key> {
     let mut uids: Vec<Box<str>> = Vec::new();
     let owners = |it: &Dependent| it.owners().iter().map(|it| it.uid.as_str().into()).collect::<Vec<Box<str>>>();
     let gone = old.filter(|old| new.is_none_or(|it| it.uid != old.uid));
@@ -112,9 +115,7 @@ fn woken(graph: &Graph, old: Option<&Dependent>, new: Option<&Dependent>) -> Vec
     uids.iter().map(|it| Dependent::key(it)).collect()
 }
 
-type Graph = [(Resource, Store<Dependent>)];
-
-fn dependents(graph: &Graph, uid: &str) -> Vec<(Resource, Arc<Dependent>)> {
+fn dependents(graph: &Kinds, uid: &str) -> Vec<(Resource, Arc<Dependent>)> {
     let mut all = Vec::new();
     for (resource, store) in graph {
         all.extend(store.by_index(BY_OWNER, uid).into_iter().map(|it| (*resource, it)));
@@ -137,7 +138,8 @@ enum Owner {
 fn state_of(owner: &OwnerReference, resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) -> Owner {
     let served = |it: &Resource| it.kind == owner.kind && it.api_version() == owner.api_version;
     // A kind that nobody serves here: Kubernetes leaves such objects alone, too.
-    let Some((kind, store)) = world.graph.iter().find(|(it, _)| served(it)) else { return Owner::Unservable };
+    let kinds = world.graph.all();
+    let Some((kind, store)) = kinds.iter().find(|(it, _)| served(it)) else { return Owner::Unservable };
     let place = Key::new(if kind.namespaced { &object.namespace } else { "" }, &owner.name);
     let found = store.by_index(BY_UID, &owner.uid).into_iter().next();
     if let Some(it) = found.as_ref().filter(|it| kind.namespaced && it.namespace != object.namespace) {
@@ -175,7 +177,7 @@ fn collect(resource: Resource, object: &Dependent, world: &World, plan: &mut Pla
         }
         return;
     }
-    let owned = dependents(&world.graph, &object.uid);
+    let owned = dependents(&world.graph.all(), &object.uid);
     // An owner waits in the foreground: what this object owns has to go before it, too.
     let chained = states.contains(&Owner::Waiting) && !owned.is_empty();
     let mut revision = Some(object.revision.to_string());
@@ -211,7 +213,7 @@ fn collect(resource: Resource, object: &Dependent, world: &World, plan: &mut Pla
 }
 
 fn orphan(resource: Resource, object: &Dependent, world: &World, plan: &mut Plan) {
-    for (kind, dependent) in dependents(&world.graph, &object.uid) {
+    for (kind, dependent) in dependents(&world.graph.all(), &object.uid) {
         let kept: Vec<_> = dependent.owners().iter().filter(|it| *it.uid != *object.uid).collect();
         let kept = Some(kept).filter(|it| !it.is_empty());
         plan.act(patch(kind, &dependent, json!({ "metadata": { "ownerReferences": kept } })));
@@ -274,7 +276,7 @@ mod tests {
         if deleting {
             meta["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         }
-        let (_, store) = world.graph.iter().find(|(it, _)| it.kind == kind).unwrap();
+        let (_, store) = world.graph.all().iter().find(|(it, _)| it.kind == kind).cloned().unwrap();
         store.apply(serde_json::from_value(json!({ "metadata": meta })).unwrap());
     }
 
@@ -368,12 +370,12 @@ mod tests {
         put(&world, "ReplicaSet a/web r1", &[], &[], false);
         put(&world, "Pod a/one p1", &["ReplicaSet web r1"], &[], false);
         let of = |kind: &str, uid: &str| {
-            let (_, store) = world.graph.iter().find(|(it, _)| it.kind == kind).unwrap();
+            let (_, store) = world.graph.all().iter().find(|(it, _)| it.kind == kind).cloned().unwrap();
             store.by_index(BY_UID, uid).remove(0)
         };
         let pod = of("Pod", "p1");
         let woken = |old: Option<&Dependent>, new: Option<&Dependent>| {
-            woken(&world.graph, old, new).iter().map(Key::to_string).collect::<Vec<_>>().join(" ")
+            woken(&world.graph.all(), old, new).iter().map(Key::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(woken(None, Some(&pod)), "p1 r1");
         assert_eq!(woken(Some(&pod), Some(&pod)), "", "its status changed");

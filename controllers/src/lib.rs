@@ -25,6 +25,7 @@ pub mod endpoints;
 
 pub mod event_expiry;
 pub mod garbage_collector;
+pub mod graph;
 pub mod namespace;
 pub mod pod_gc;
 

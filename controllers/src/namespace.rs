@@ -43,7 +43,8 @@ impl Controller for Namespaces {
         }
         let told = namespace.status.conditions.iter().any(|it| it.type_ == "NamespaceContentRemaining");
         let left = Left::of(key.name(), world);
-        let collections = world.graph.iter().map(|(resource, _)| *resource).chain([EVENTS, LEASES]);
+        let kinds = world.graph.all();
+        let collections = kinds.iter().map(|(resource, _)| *resource).chain([EVENTS, LEASES]);
         let collections: Vec<String> = collections.filter(|it| it.namespaced).map(|it| it.path(key.name())).collect();
         if !told || !left.kinds.is_empty() {
             // The first time everything is deleted, seen or not: a store may lag, and events and leases are in none.
@@ -79,7 +80,7 @@ struct Left {
 impl Left {
     fn of(namespace: &str, world: &World) -> Left {
         let mut left = Left { kinds: BTreeMap::new(), finalizers: BTreeMap::new() };
-        for (resource, store) in world.graph.iter().filter(|(resource, _)| resource.namespaced) {
+        for (resource, store) in world.graph.all().iter().filter(|(resource, _)| resource.namespaced) {
             for object in store.list_in(namespace) {
                 *left.kinds.entry(*resource).or_default() += 1;
                 object.finalizers().iter().for_each(|it| *left.finalizers.entry(it.clone()).or_default() += 1);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     fn put(world: &World, kind: &str, name: &str, finalizers: &[&str]) {
-        let (_, store) = world.graph.iter().find(|(it, _)| it.kind == kind).unwrap();
+        let (_, store) = world.graph.all().iter().find(|(it, _)| it.kind == kind).cloned().unwrap();
         let metadata = json!({ "namespace": "a", "name": name, "uid": name, "finalizers": finalizers });
         store.apply(serde_json::from_value(json!({ "metadata": metadata })).unwrap());
     }
@@ -187,7 +188,7 @@ mod tests {
         let world = World::default();
         let first = plan(&world, json!([]));
         let deletions = first.steps.iter().filter(|it| matches!(it.action, Action::DeleteAll { .. })).count();
-        let namespaced = world.graph.iter().filter(|(it, _)| it.namespaced).count();
+        let namespaced = world.graph.all().iter().filter(|(it, _)| it.namespaced).count();
         assert_eq!(deletions, namespaced + 2, "events and leases, too");
         put(&world, "Pod", "web", &["example.com/a"]);
         put(&world, "Pod", "db", &[]);

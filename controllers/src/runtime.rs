@@ -76,6 +76,11 @@ impl Wires {
         self.on(store, move |change| change.old.iter().chain(&change.new).flat_map(|it| keys(it)).collect());
     }
 
+    /// Whether nobody is woken any more.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Wakes `key`.
     pub fn wake(&self, key: Key) {
         self.queue.add(key);

@@ -3,9 +3,11 @@
 //! A pod template is kept as its JSON text: controllers copy it, hash it and compare it, and never look inside.
 
 mod certificate_request;
+mod definition;
 mod policy;
 
 pub use certificate_request::RequestView;
+pub use definition::DefinitionView;
 pub use policy::{BudgetView, ClusterRoleView};
 
 use std::collections::BTreeMap;
@@ -411,6 +413,9 @@ pub const LEASES: Resource = namespaced("coordination.k8s.io", "Lease", "leases"
 pub const ENDPOINT_SLICES: Resource = namespaced("discovery.k8s.io", "EndpointSlice", "endpointslices");
 /// Node, of the core group.
 pub const NODES: Resource = of_cluster("", "Node", "nodes");
+/// CustomResourceDefinition, of apiextensions.k8s.io.
+pub const DEFINITIONS: Resource =
+    of_cluster("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions");
 /// PodDisruptionBudget, of policy.
 pub const BUDGETS: Resource = namespaced("policy", "PodDisruptionBudget", "poddisruptionbudgets");
 /// ClusterRole, of rbac.authorization.k8s.io.

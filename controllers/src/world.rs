@@ -3,6 +3,7 @@
 //! Stores lag behind the server, each by its own little; a decision that rests on something stale is refused by its
 //! preconditions, and made again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kube::Resource as _;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::garbage_collector::Dependent;
+use crate::graph::{self, Graph};
 use crate::node_lifecycle::hearing::Hearing;
 use crate::view::*;
 
@@ -55,7 +57,9 @@ pub struct World {
     pub budgets: Store<BudgetView>,
     pub cluster_roles: Store<ClusterRoleView>,
     /// The metadata of every object that can own or be owned, for the garbage collector.
-    pub graph: Arc<[(Resource, Store<Dependent>)]>,
+    pub graph: Graph,
+    /// The definitions that custom kinds of the graph come from.
+    pub definitions: Store<DefinitionView>,
 }
 
 impl Default for World {
@@ -78,7 +82,8 @@ impl Default for World {
             requests: Store::new(),
             budgets: Store::new(),
             cluster_roles: Store::new(),
-            graph: crate::garbage_collector::kinds().into_iter().map(|it| (it, graph_store())).collect(),
+            graph: Graph::of(crate::garbage_collector::kinds()),
+            definitions: Store::new(),
         };
         world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
@@ -89,13 +94,6 @@ impl Default for World {
         });
         world
     }
-}
-
-fn graph_store() -> Store<Dependent> {
-    let store = Store::new();
-    store.add_index(BY_OWNER, |it: &Dependent| it.owners().iter().map(|it| it.uid.to_string()).collect());
-    store.add_index(BY_UID, |it: &Dependent| vec![it.uid().to_owned()]);
-    store
 }
 
 impl World {
@@ -134,11 +132,38 @@ impl World {
         tokens.fields = Some("type=kubernetes.io/service-account-token".to_owned());
         start(client, tokens, &self.tokens, shutdown);
         start(client, Source::path("/api/v1/events"), &self.events, shutdown);
-        for (resource, store) in self.graph.iter() {
+        for (resource, store) in self.graph.all().iter() {
             if !self.is_whole(*resource) {
                 start(client, Source::path(resource.path("")).metadata(), store, shutdown);
             }
         }
+        self.follow_definitions(client.clone(), shutdown.clone());
+        all(client, &self.definitions, shutdown);
+    }
+
+    /// Has the graph show the objects of custom kinds for as long as those are served.
+    fn follow_definitions(&self, client: kube::Client, shutdown: CancellationToken) {
+        let (graph, running) = (self.graph.clone(), Mutex::new(HashMap::<Key, (Resource, CancellationToken)>::new()));
+        self.definitions.listen(move |change| {
+            let wanted = change.new.as_deref().and_then(graph::served);
+            let mut running = running.lock();
+            if running.get(&change.key).map(|(resource, _)| *resource) == wanted {
+                return true;
+            }
+            if let Some((resource, stop)) = running.remove(&change.key) {
+                stop.cancel();
+                graph.remove(resource);
+            }
+            if let Some(resource) = wanted
+                && let Some(store) = graph.add(resource)
+            {
+                let stop = shutdown.child_token();
+                let source = Source::path(resource.path("")).metadata();
+                Informer::of(client.clone(), source).into_store(store).start(stop.clone());
+                running.insert(change.key.clone(), (resource, stop));
+            }
+            true
+        });
     }
 
     /// Whether the objects of a kind are watched as a whole. Their metadata need not be watched, too.
@@ -148,7 +173,7 @@ impl World {
 
     /// Has the garbage collector's graph show what the other stores show.
     fn mirror(&self) {
-        for (resource, store) in self.graph.iter() {
+        for (resource, store) in self.graph.all().iter() {
             if let Some(kept) = self.kept(*resource) {
                 kept.mirror(store.clone());
             }
@@ -203,8 +228,11 @@ impl World {
         self.requests.synced().await;
         self.budgets.synced().await;
         self.cluster_roles.synced().await;
-        for (resource, store) in self.graph.iter() {
-            if !self.is_whole(*resource) {
+        self.definitions.synced().await;
+        // Not those of custom kinds, one of which might never come; every write that rests on an absence asks the server first.
+        let built_in = crate::garbage_collector::kinds();
+        for (resource, store) in self.graph.all().iter() {
+            if !self.is_whole(*resource) && built_in.contains(resource) {
                 store.synced().await;
             }
         }
@@ -233,6 +261,7 @@ impl World {
             CSRS => &self.requests,
             BUDGETS => &self.budgets,
             CLUSTER_ROLES => &self.cluster_roles,
+            DEFINITIONS => &self.definitions,
             _ => return None,
         })
     }

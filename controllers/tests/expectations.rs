@@ -76,7 +76,8 @@ fn empty_world() -> World {
     show(&world.requests);
     show(&world.budgets);
     show(&world.cluster_roles);
-    world.graph.iter().for_each(|(_, store)| show(store));
+    show(&world.definitions);
+    world.graph.all().iter().for_each(|(_, store)| show(store));
     world
 }
 

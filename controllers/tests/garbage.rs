@@ -56,7 +56,7 @@ impl Model {
                 "resourceVersion": it.revision.to_string(), "ownerReferences": owners });
             serde_json::from_value(json!({ "metadata": meta })).unwrap()
         });
-        let (_, store) = world.graph.iter().find(|(it, _)| it.kind == KINDS[kind].0).unwrap();
+        let (_, store) = world.graph.all().iter().find(|(it, _)| it.kind == KINDS[kind].0).cloned().unwrap();
         store.replace(objects.collect(), &self.revision.to_string());
     }
 

@@ -4,6 +4,7 @@
 //! roles or `bind` on the role. Kubernetes does this in the storage of the four kinds; the words are the same. Source:
 //! `pkg/registry/rbac/*/policybased` and `pkg/registry/rbac/validation`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use orlop_api::status;
 use serde_json::Value;
 
 use super::forbidden;
+use crate::authenticate::service_account::listed;
 use crate::authorize::Policy;
 use crate::authorize::rbac::{self, Rule, resource_matches, url_matches};
 use crate::stage::{Admission, Attributes, Authorizer, Decision, Operation, Plugin, Subject};
@@ -105,27 +107,39 @@ impl Plugin for Escalation {
             Err(why) => return Err(forbidden(write, &why)),
         };
         let held = self.policy.rules_of(write.identity, write.namespace);
-        let missing: Vec<String> = given
-            .iter()
-            .flat_map(single)
-            .filter(|it| !held.iter().any(|rule| covers(rule, it)))
-            .map(|it| text(&it))
-            .collect();
+        let lacking: Vec<Rule> =
+            given.iter().flat_map(single).filter(|it| !held.iter().any(|rule| covers(rule, it))).collect();
+        let missing: BTreeSet<String> = compacted(lacking).iter().map(text).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let shown = &missing[..missing.len().min(LISTED_MAX)];
+        let shown: Vec<&str> = missing.iter().map(String::as_str).take(LISTED_MAX).collect();
         let who = write.identity;
         Err(forbidden(
             write,
             &format!(
-                "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
+                "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
                 who.user,
-                who.groups,
+                listed(&who.groups),
                 shown.join("\n")
             ),
         ))
     }
+}
+
+/// The same rules, those that differ only in their verb made one.
+fn compacted(rules: Vec<Rule>) -> Vec<Rule> {
+    let mut out: Vec<Rule> = Vec::new();
+    for rule in rules {
+        let alike = |it: &&mut Rule| Rule { verbs: rule.verbs.clone(), ..(**it).clone() } == rule;
+        match out.iter_mut().find(alike) {
+            Some(it) => {
+                it.verbs.extend(rule.verbs.iter().filter(|verb| !it.verbs.contains(verb)).cloned().collect::<Vec<_>>())
+            }
+            None => out.push(rule),
+        }
+    }
+    out
 }
 
 /// What an aggregated role could come to hold.
@@ -190,14 +204,14 @@ fn covers(held: &Rule, single: &Rule) -> bool {
 fn text(rule: &Rule) -> String {
     let mut parts = Vec::new();
     for (name, values) in [
-        ("NonResourceURLs", &rule.non_resource_urls),
         ("APIGroups", &rule.api_groups),
         ("Resources", &rule.resources),
+        ("NonResourceURLs", &rule.non_resource_urls),
         ("ResourceNames", &rule.resource_names),
         ("Verbs", &rule.verbs),
     ] {
         if !values.is_empty() {
-            parts.push(format!("{name}:{values:?}"));
+            parts.push(format!("{name}:{}", listed(values)));
         }
     }
     format!("{{{}}}", parts.join(", "))

@@ -44,6 +44,8 @@ impl Cluster {
             "controllers" => {
                 let mut it = Command::new(tool::ours("orlop-controllers")?);
                 it.args(["--cluster-cidr", &self.cidr]).arg("--root-ca-file").arg(data.join("pki/ca.crt"));
+                it.arg("--cluster-signing-cert-file").arg(data.join("pki/ca.crt"));
+                it.arg("--cluster-signing-key-file").arg(data.join("pki/ca.key"));
                 it
             }
             "agent" => {
