@@ -214,12 +214,20 @@ mod tests {
             }
             "ServiceCIDR" => json!({"spec": {"cidrs": ["10.0.0.0/24"]}}),
             "VolumeAttributesClass" => json!({"driverName": "example.com", "parameters": {"iops": "9"}}),
+            "CustomResourceDefinition" => json!({"spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"plural": "as", "kind": "A"}, "versions": [{"name": "v1",
+                "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
             "PriorityClass" => json!({"value": 1000}),
             "RuntimeClass" => json!({"handler": "a"}),
             "RoleBinding" | "ClusterRoleBinding" => json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}),
             _ => json!({}),
         };
-        it["metadata"] = json!({"name": if kind.kind == "IPAddress" { "10.0.0.9" } else { "a" }});
+        let name = match kind.kind {
+            "IPAddress" => "10.0.0.9",
+            "CustomResourceDefinition" => "as.example.com",
+            _ => "a",
+        };
+        it["metadata"] = json!({ "name": name });
         it
     }
 
