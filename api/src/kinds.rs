@@ -59,6 +59,12 @@ mod runtime_class;
 
 pub mod custom_resource_definition;
 
+mod mutating_webhook_configuration;
+pub mod validating_admission_policy;
+mod validating_admission_policy_binding;
+mod validating_webhook_configuration;
+pub mod webhook_rules;
+
 mod lease;
 
 mod endpoint_slice;
@@ -74,8 +80,8 @@ mod role;
 mod role_binding;
 
 use k8s_openapi::api::{
-    apps, autoscaling, batch, certificates, coordination, core, discovery, events, flowcontrol, networking,
-    node as node_api, policy, rbac as rbac_api, scheduling, storage,
+    admissionregistration as admission, apps, autoscaling, batch, certificates, coordination, core, discovery, events,
+    flowcontrol, networking, node as node_api, policy, rbac as rbac_api, scheduling, storage,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
@@ -102,6 +108,10 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<core::v1::Secret>(),
     Kind::of::<core::v1::Service>(),
     Kind::of::<core::v1::ServiceAccount>(),
+    Kind::of::<admission::v1::MutatingWebhookConfiguration>(),
+    Kind::of::<admission::v1::ValidatingAdmissionPolicy>(),
+    Kind::of::<admission::v1::ValidatingAdmissionPolicyBinding>(),
+    Kind::of::<admission::v1::ValidatingWebhookConfiguration>(),
     Kind::of::<apps::v1::ControllerRevision>(),
     Kind::of::<apps::v1::DaemonSet>(),
     Kind::of::<apps::v1::Deployment>(),
@@ -193,6 +203,11 @@ mod tests {
             }),
             "CertificateSigningRequest" => json!({"spec": {
                 "request": STANDARD.encode(crate::csr::tests::NODE), "signerName": "example.com/a", "usages": ["client auth"]}}),
+            "ValidatingAdmissionPolicy" => json!({"spec": {
+                "matchConstraints": {"resourceRules": [
+                    {"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]},
+                "validations": [{"expression": "true"}]}}),
+            "ValidatingAdmissionPolicyBinding" => json!({"spec": {"policyName": "a", "validationActions": ["Deny"]}}),
             "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
             "Ingress" => json!({"spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}}),
             "IngressClass" => json!({"spec": {"controller": "example.com/a"}}),

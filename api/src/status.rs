@@ -99,6 +99,8 @@ pub struct Status {
     pub reason: Reason,
     pub message: String,
     pub details: Option<Box<Details>>,
+    /// Code and reason where somebody else has chosen them: a webhook.
+    given: Option<Box<(u16, String)>>,
 }
 
 /// The result of anything a client may ask for.
@@ -112,17 +114,23 @@ pub fn qualified(group: &str, resource: &str) -> String {
 impl Status {
     /// A failure without details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Status { reason, message: message.into(), details: None }
+        Status { reason, message: message.into(), details: None, given: None }
     }
 
     /// The HTTP status code.
     pub fn code(&self) -> u16 {
-        self.reason.code()
+        self.given.as_ref().map_or(self.reason.code(), |it| it.0)
+    }
+
+    /// The same failure with a code and a reason that somebody else has chosen.
+    pub fn with_code(mut self, code: u16, reason: impl Into<String>) -> Self {
+        self.given = Some(Box::new((code, reason.into())));
+        self
     }
 
     fn about(reason: Reason, group: &str, resource: &str, name: &str, message: String) -> Self {
         let details = Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() };
-        Status { reason, message, details: Some(Box::new(details)) }
+        Status { reason, message, details: Some(Box::new(details)), given: None }
     }
 
     /// `pods "web" not found`.
@@ -241,7 +249,14 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code(),
         });
-        if let (Reason::Unknown, Some(fields)) = (self.reason, out.as_object_mut()) {
+        let nameless = match &self.given {
+            Some(given) => {
+                out["reason"] = given.1.as_str().into();
+                given.1.is_empty()
+            }
+            None => self.reason == Reason::Unknown,
+        };
+        if let (true, Some(fields)) = (nameless, out.as_object_mut()) {
             fields.remove("reason");
         }
         if let Some(details) = &self.details {

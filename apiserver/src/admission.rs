@@ -26,6 +26,10 @@ pub mod certificates;
 pub mod default_ingress_class;
 pub mod escalation;
 
+pub mod expressions;
+pub mod selection;
+pub mod webhooks;
+
 pub mod resource_quota;
 
 use std::sync::Arc;
@@ -117,6 +121,8 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, option
         Arc::new(certificates::SubjectRestriction),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
+        Arc::new(webhooks::Mutating(webhooks::Webhooks::new(sight, policy, true))),
+        Arc::new(webhooks::Validating(webhooks::Webhooks::new(sight, policy, false))),
         Arc::new(resource_quota::ResourceQuota::new(sight, ledger)),
     ];
     all.into_iter().filter(|it| !options.disabled.iter().any(|name| name == it.name())).collect()

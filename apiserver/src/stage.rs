@@ -164,6 +164,16 @@ pub struct Notes {
     warnings: Mutex<Vec<String>>,
     annotations: Mutex<BTreeMap<String, String>>,
     charge: Mutex<Option<Charge>>,
+    rerun: Mutex<Rerun>,
+}
+
+/// What is remembered of mutating webhooks, so that plugins can run once more after a change.
+#[derive(Debug, Default)]
+struct Rerun {
+    wanted: bool,
+    running: bool,
+    /// What each webhook left of the object.
+    left: BTreeMap<String, serde_json::Value>,
 }
 
 impl Notes {
@@ -175,6 +185,34 @@ impl Notes {
     /// Notes something for the audit record, under a key that nobody else uses.
     pub fn annotate(&self, key: impl Into<String>, text: impl Into<String>) {
         self.annotations.lock().insert(key.into(), text.into());
+    }
+
+    /// Asks for another run of the plugins, since the object was changed by somebody outside.
+    pub fn run_again(&self) {
+        self.rerun.lock().wanted = true;
+    }
+
+    /// Whether this is that other run.
+    pub fn runs_again(&self) -> bool {
+        self.rerun.lock().running
+    }
+
+    /// Remembers what a webhook left of the object.
+    pub fn leave(&self, webhook: &str, object: serde_json::Value) {
+        self.rerun.lock().left.insert(webhook.to_owned(), object);
+    }
+
+    /// What a webhook left of the object.
+    pub fn left_by(&self, webhook: &str) -> Option<serde_json::Value> {
+        self.rerun.lock().left.get(webhook).cloned()
+    }
+
+    /// Begins the other run, if one is wanted and this is the first.
+    fn begin_again(&self) -> bool {
+        let mut rerun = self.rerun.lock();
+        let begins = rerun.wanted && !rerun.running;
+        rerun.running |= begins;
+        begins
     }
 
     /// Keeps what was charged to quotas until the write is done.
@@ -430,8 +468,13 @@ pub async fn approve(
     let given = if about.name.is_empty() { draft.name().to_owned() } else { String::new() };
     let name = if about.name.is_empty() { given.as_str() } else { about.name };
     let about = Admission { name, ..about };
-    for plugin in plugins.iter().filter(|it| it.admits(&about)) {
-        plugin.admit(&about, Some(&mut draft)).await?;
+    loop {
+        for plugin in plugins.iter().filter(|it| it.admits(&about)) {
+            plugin.admit(&about, Some(&mut draft)).await?;
+        }
+        if !about.notes.begin_again() {
+            break;
+        }
     }
     let mut admitted = draft.finish()?;
     // By now also a generated name is known.
