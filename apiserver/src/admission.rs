@@ -27,6 +27,7 @@ pub mod default_ingress_class;
 pub mod escalation;
 
 pub mod expressions;
+pub mod policies;
 pub mod selection;
 pub mod webhooks;
 
@@ -122,6 +123,7 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, option
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
         Arc::new(webhooks::Mutating(webhooks::Webhooks::new(sight, policy, true))),
+        Arc::new(policies::Policies::new(sight, policy)),
         Arc::new(webhooks::Validating(webhooks::Webhooks::new(sight, policy, false))),
         Arc::new(resource_quota::ResourceQuota::new(sight, ledger)),
     ];

@@ -47,6 +47,11 @@ pub trait Objects: Send + Sync {
     fn table(&self, _kind: &'static Kind) -> Option<Arc<Table>> {
         None
     }
+
+    /// The kind that objects name so, if it is served.
+    fn kind(&self, _group: &str, _version: &str, _kind: &str) -> Option<&'static Kind> {
+        None
+    }
 }
 
 /// Why a file of tokens cannot be used.

@@ -102,6 +102,10 @@ impl Objects for Cache {
     fn table(&self, kind: &'static Kind) -> Option<Arc<Table>> {
         Some(Cache::table(self, kind))
     }
+
+    fn kind(&self, group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
+        self.registry().kinds().of(group, version, kind)
+    }
 }
 
 impl Server {
