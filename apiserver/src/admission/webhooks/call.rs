@@ -300,7 +300,9 @@ fn in_words(error: &std::io::Error) -> String {
     let inner = error.get_ref().and_then(|it| it.downcast_ref::<Error>());
     let what = match inner {
         Some(Error::InvalidCertificate(why)) => match why {
-            CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "x509: certificate signed by unknown authority".to_owned()
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "x509: certificate has expired or is not yet valid".to_owned()
             }
