@@ -100,7 +100,7 @@ pub struct Status {
     pub message: String,
     pub details: Option<Box<Details>>,
     /// Code and reason where somebody else has chosen them: a webhook.
-    given: Option<Box<(u16, String)>>,
+    pub given: Option<Box<(u16, String)>>,
 }
 
 /// The result of anything a client may ask for.
