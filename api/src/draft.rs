@@ -323,7 +323,10 @@ impl<'a> Draft<'a> {
             return Err(Status::invalid(kind.group, kind.kind, &name, &errors));
         }
         let mut warnings = std::mem::take(&mut self.warnings);
-        warnings.extend(new.warned());
+        // Of what a subresource leaves alone the writer has been told.
+        if self.part == Part::Main {
+            warnings.extend(new.warned());
+        }
         let releasable = meta.deletion_timestamp.is_some()
             && meta.finalizers.as_ref().is_none_or(Vec::is_empty)
             && meta.deletion_grace_period_seconds.unwrap_or(0) == 0

@@ -7,7 +7,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::{defaults, validation};
+use crate::kinds::pod_spec::{defaults, validation, warnings};
 use crate::kinds::workload;
 use crate::selector::label;
 use crate::table::{Cell, Column};
@@ -69,6 +69,10 @@ impl Strategy for DaemonSet {
         if let Some(before) = before {
             checks::immutable(&spec.selector, &before.selector, path.child("selector"), errors);
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::defaults;
+use crate::kinds::pod_spec::{defaults, warnings};
 use crate::kinds::workload;
 use crate::table::Column;
 
@@ -98,6 +98,10 @@ impl Strategy for Deployment {
         if let Some(before) = before {
             checks::immutable(&spec.selector, &before.selector, path.child("selector"), errors);
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
     }
 }
 

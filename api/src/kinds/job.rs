@@ -15,6 +15,7 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::checks;
+use crate::kinds::pod_spec::warnings;
 use crate::kinds::workload;
 use crate::name;
 use crate::selector::label;
@@ -97,6 +98,10 @@ impl Strategy for Job {
             }
             (Some(_), None) => {}
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
     }
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodStatus};
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::pod_spec::defaults::{self, GRACE_PERIOD_SECONDS};
-use crate::kinds::pod_spec::{resources, validation};
+use crate::kinds::pod_spec::{resources, validation, warnings};
 use crate::table::Column;
 
 impl Strategy for Pod {
@@ -131,16 +131,7 @@ impl Strategy for Pod {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Some(spec) = &self.spec
-            && spec.termination_grace_period_seconds.is_some_and(|it| it < 0)
-        {
-            warnings.push(
-                "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
-                    .to_owned(),
-            );
-        }
-        warnings
+        self.spec.as_ref().map(|it| warnings::of_pod(it, Some(&self.metadata), None)).unwrap_or_default()
     }
 }
 

@@ -14,3 +14,4 @@ pub mod resources;
 mod scheduling;
 mod security;
 mod volumes;
+pub mod warnings;

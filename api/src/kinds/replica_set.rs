@@ -6,7 +6,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::defaults;
+use crate::kinds::pod_spec::{defaults, warnings};
 use crate::kinds::workload;
 use crate::table::Column;
 
@@ -71,5 +71,9 @@ impl Strategy for ReplicaSet {
         if let Some(before) = before {
             checks::immutable(&spec.selector, &before.selector, path.child("selector"), errors);
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.spec.as_ref().and_then(|it| it.template.as_ref()).map(warnings::of_template).unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@ use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
 use crate::kinds::persistent_volume_claim;
-use crate::kinds::pod_spec::defaults;
+use crate::kinds::pod_spec::{defaults, warnings};
 use crate::kinds::workload;
 use crate::meta;
 use crate::name::NameRule;
@@ -87,6 +87,10 @@ impl Strategy for StatefulSet {
         if before.is_some_and(|before| !differs_only_in_what_may_change(spec, before)) {
             errors.forbidden("spec", IMMUTABLE);
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
     }
 }
 

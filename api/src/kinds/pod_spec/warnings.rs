@@ -1,0 +1,251 @@
+//! What in a pod's specification works, but not as its author may think: each is told to the client.
+//!
+//! Source: `k8s.io/kubernetes/pkg/api/pod/warnings.go`. A path is made only where there is something to tell.
+
+use k8s_openapi::api::core::v1::{Container, ContainerPort, NodeSelectorTerm, PodSpec, PodTemplateSpec, Volume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::field::Path;
+use crate::quantity::Quantity;
+
+const NODE_LABELS: &[(&str, &str)] = &[
+    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
+    ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
+    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
+    ),
+    ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
+];
+const ANNOTATIONS: &[(&str, &str)] = &[
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+];
+/// Amounts of these are counted in bytes.
+const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
+
+/// The warnings about a pod, or about a template at `at`.
+pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) -> Vec<String> {
+    let mut out = Vec::new();
+    let child = |name: &str| at.map_or_else(|| Path::new(name), |it| it.child(name));
+    let path = || child("spec");
+    of_labels(spec, path, &mut out);
+    let annotations = metadata.and_then(|it| it.annotations.as_ref());
+    for (key, message) in ANNOTATIONS {
+        if annotations.is_some_and(|it| it.contains_key(*key)) {
+            out.push(format!("{}: {message}", child("metadata").child("annotations").key(key)));
+        }
+    }
+    for (at, volume) in spec.volumes.iter().flatten().enumerate() {
+        of_volume(volume, || path().child("volumes").index(at), &mut out);
+    }
+    let aliases = spec.host_aliases.as_deref().unwrap_or_default();
+    for (at, alias) in aliases.iter().enumerate() {
+        if aliases[..at].iter().any(|it| it.ip == alias.ip) {
+            out.push(format!("{}: duplicate ip {:?}", path().child("hostAliases").index(at).child("ip"), alias.ip));
+        }
+    }
+    let secrets = spec.image_pull_secrets.as_deref().unwrap_or_default();
+    for (at, secret) in secrets.iter().enumerate() {
+        let path = || path().child("imagePullSecrets").index(at).child("name");
+        if secrets[..at].iter().any(|it| it.name == secret.name) {
+            out.push(format!("{}: duplicate name {:?}", path(), secret.name));
+        }
+        if secret.name.is_empty() {
+            out.push(format!("{}: invalid empty name \"\"", path()));
+        }
+    }
+    let lists = [("initContainers", spec.init_containers.as_deref()), ("containers", Some(&spec.containers[..]))];
+    let mut ports: Vec<(&'static str, usize, usize, &ContainerPort)> = Vec::new();
+    for (field, containers) in lists {
+        for (at, container) in containers.unwrap_or_default().iter().enumerate() {
+            of_container(container, || path().child(field).index(at), &mut out);
+            for (number, port) in container.ports.iter().flatten().enumerate() {
+                let place = |(field, at, number, _): &(&str, usize, usize, &ContainerPort)| {
+                    path().child(field).index(*at).child("ports").index(*number)
+                };
+                let this = (field, at, number, port);
+                for other in &ports {
+                    if let Some(how) = conflict(port, other.3) {
+                        out.push(format!("{}: {how} port definition with {}", place(&this), place(other)));
+                    }
+                }
+                ports.push(this);
+            }
+        }
+    }
+    if spec.termination_grace_period_seconds.is_some_and(|it| it < 0) {
+        let path = path().child("terminationGracePeriodSeconds");
+        out.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+    out
+}
+
+/// The warnings about a workload's template at `spec.template`.
+pub fn of_template(template: &PodTemplateSpec) -> Vec<String> {
+    let path = Path::new("spec").child("template");
+    template.spec.as_ref().map(|it| of_pod(it, template.metadata.as_ref(), Some(&path))).unwrap_or_default()
+}
+
+fn deprecated(label: &str) -> Option<&'static str> {
+    NODE_LABELS.iter().find(|(it, _)| *it == label).map(|(_, message)| *message)
+}
+
+fn of_labels(spec: &PodSpec, path: impl Fn() -> Path, out: &mut Vec<String>) {
+    for (key, _) in spec.node_selector.iter().flatten() {
+        if let Some(message) = deprecated(key) {
+            out.push(format!("{}: {message}", path().child("nodeSelector").key(key)));
+        }
+    }
+    if let Some(affinity) = spec.affinity.as_ref().and_then(|it| it.node_affinity.as_ref()) {
+        let path = || path().child("affinity").child("nodeAffinity");
+        let required = affinity.required_during_scheduling_ignored_during_execution.as_ref();
+        for (at, term) in required.map(|it| it.node_selector_terms.as_slice()).unwrap_or_default().iter().enumerate() {
+            let path = || path().child("requiredDuringSchedulingIgnoredDuringExecution");
+            of_term(term, || path().child("nodeSelectorTerms").index(at), out);
+        }
+        let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+        for (at, term) in preferred.enumerate() {
+            let path = || path().child("preferredDuringSchedulingIgnoredDuringExecution").index(at);
+            of_term(&term.preference, || path().child("preference"), out);
+        }
+    }
+    for (at, spread) in spec.topology_spread_constraints.iter().flatten().enumerate() {
+        let path = || path().child("topologySpreadConstraints").index(at);
+        if let Some(message) = deprecated(&spread.topology_key) {
+            out.push(format!("{}: {} is {message}", path().child("topologyKey"), spread.topology_key));
+        }
+        if spread.label_selector.is_none() {
+            let path = path().child("labelSelector");
+            out.push(format!("{path}: a null labelSelector results in matching no pod"));
+        }
+    }
+}
+
+fn of_term(term: &NodeSelectorTerm, path: impl Fn() -> Path, out: &mut Vec<String>) {
+    for (at, expression) in term.match_expressions.iter().flatten().enumerate() {
+        if let Some(message) = deprecated(&expression.key) {
+            let path = path().child("matchExpressions").index(at).child("key");
+            out.push(format!("{path}: {} is {message}", expression.key));
+        }
+    }
+}
+
+fn of_volume(it: &Volume, path: impl Fn() -> Path, out: &mut Vec<String>) {
+    for (field, is_set, message) in [
+        ("photonPersistentDisk", it.photon_persistent_disk.is_some(), "deprecated in v1.11, non-functional in v1.16+"),
+        ("gitRepo", it.git_repo.is_some(), "deprecated in v1.11"),
+        ("scaleIO", it.scale_io.is_some(), "deprecated in v1.16, non-functional in v1.22+"),
+        ("flocker", it.flocker.is_some(), "deprecated in v1.22, non-functional in v1.25+"),
+        ("storageOS", it.storageos.is_some(), "deprecated in v1.22, non-functional in v1.25+"),
+        ("quobyte", it.quobyte.is_some(), "deprecated in v1.22, non-functional in v1.25+"),
+        ("glusterfs", it.glusterfs.is_some(), "deprecated in v1.25, non-functional in v1.26+"),
+        ("cephfs", it.cephfs.is_some(), "deprecated in v1.28, non-functional in v1.31+"),
+        ("rbd", it.rbd.is_some(), "deprecated in v1.28, non-functional in v1.31+"),
+    ] {
+        if is_set {
+            out.push(format!("{}: {message}", path().child(field)));
+        }
+    }
+}
+
+fn of_container(it: &Container, path: impl Fn() -> Path, out: &mut Vec<String>) {
+    if let Some(resources) = &it.resources {
+        for name in BYTES {
+            for (field, list) in [("limits", &resources.limits), ("requests", &resources.requests)] {
+                let Some(text) = list.as_ref().and_then(|it| it.get(name)) else { continue };
+                if Quantity::of(text).is_ok_and(|it| it.milli_value_ceil() % 1000 != 0) {
+                    let path = path().child("resources").child(field).key(name);
+                    out.push(format!("{path}: fractional byte value {:?} is invalid, must be an integer", text.0));
+                }
+            }
+        }
+    }
+    let variables = it.env.as_deref().unwrap_or_default();
+    for (at, variable) in variables.iter().enumerate() {
+        if !variables[..at].iter().any(|it| it.name == variable.name) {
+            continue;
+        }
+        // One that builds on what was there before does not hide it.
+        let before = format!("$({})", variable.name);
+        let value = variable.value.as_deref().unwrap_or_default();
+        if variable.value_from.is_some() || value == before || !value.contains(&before) {
+            let path = path().child("env").index(at);
+            let name = &variable.name;
+            out.push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
+        }
+    }
+}
+
+/// How two ports get in each other's way.
+fn conflict(a: &ContainerPort, b: &ContainerPort) -> Option<&'static str> {
+    let ip = |it: &ContainerPort| it.host_ip.clone().unwrap_or_default();
+    let host = |it: &ContainerPort| it.host_port.unwrap_or(0);
+    if (a.container_port, &a.protocol) != (b.container_port, &b.protocol) {
+        return None;
+    }
+    match () {
+        () if host(a) == host(b) && ip(a) == ip(b) => Some("duplicate"),
+        () if host(a) == 0 || host(b) == 0 => Some("overlapping"),
+        () if host(a) == host(b) && ip(a).is_empty() != ip(b).is_empty() => Some("dangerously ambiguous"),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(spec: Value, expected: &[&str]) {
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        assert_eq!(of_pod(&spec, None, None), expected);
+    }
+
+    #[test]
+    fn what_is_deprecated_is_told() {
+        check(json!({"containers": [{"name": "a"}]}), &[]);
+        check(
+            json!({"containers": [], "nodeSelector": {"beta.kubernetes.io/os": "linux"}, "volumes": [{"name": "v", "gitRepo": {"repository": "r"}}],
+                "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]}),
+            &[
+                "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+                "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
+                "spec.volumes[0].gitRepo: deprecated in v1.11",
+            ],
+        );
+        let metadata =
+            serde_json::from_value(json!({"annotations": {"scheduler.alpha.kubernetes.io/critical-pod": ""}}));
+        let template = PodTemplateSpec { metadata: Some(metadata.unwrap()), spec: Some(PodSpec::default()) };
+        assert_eq!(
+            of_template(&template),
+            [
+                "spec.template.metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the \"priorityClassName\" field instead"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_hides_or_doubles_something_is_told() {
+        let port = json!({"containerPort": 80, "protocol": "TCP"});
+        check(
+            json!({"imagePullSecrets": [{"name": "s"}, {"name": "s"}], "terminationGracePeriodSeconds": -1, "containers": [
+                {"name": "a", "env": [{"name": "X", "value": "1"}, {"name": "X", "value": "$(X)2"}, {"name": "X", "value": "3"}], "ports": [port]},
+                {"name": "b", "resources": {"limits": {"memory": "1500m"}}, "ports": [port, {"containerPort": 80, "protocol": "TCP", "hostPort": 8080}]}]}),
+            &[
+                "spec.imagePullSecrets[1].name: duplicate name \"s\"",
+                "spec.containers[0].env[2]: hides previous definition of \"X\", which may be dropped when using apply",
+                "spec.containers[1].resources.limits[memory]: fractional byte value \"1500m\" is invalid, must be an integer",
+                "spec.containers[1].ports[0]: duplicate port definition with spec.containers[0].ports[0]",
+                "spec.containers[1].ports[1]: overlapping port definition with spec.containers[0].ports[0]",
+                "spec.containers[1].ports[1]: overlapping port definition with spec.containers[1].ports[0]",
+                "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
+            ],
+        );
+    }
+}
