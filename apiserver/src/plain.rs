@@ -21,6 +21,9 @@ use crate::request::accept::Form;
 /// How long a health check waits for the store.
 const STORE_CHECK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How long a document that is named by its fingerprint may be kept: the year that is the most that HTTP knows.
+const DOCUMENT_HOURS: i64 = 365 * 24;
+
 /// What the plain paths show.
 #[derive(Debug)]
 pub struct Plain {
@@ -66,7 +69,7 @@ impl Plain {
             ["openapi", "v3"] => Ok(document(request, kinds.documents.v3_index(), "application/json")),
             ["openapi", "v3", rest @ ..] => {
                 let found = kinds.documents.v3(&rest.join("/")).ok_or_else(Status::no_such_path)?;
-                Ok(document(request, &found, "application/json"))
+                Ok(pinned(request, &found, document(request, &found, "application/json")))
             }
             ["api"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, &kinds, true)),
             ["apis"] if request.accept.form == Form::AggregatedDiscovery => Ok(aggregated(request, &kinds, false)),
@@ -240,6 +243,30 @@ fn aggregated(request: &Request, kinds: &Kinds, core: bool) -> Response {
     };
     let (body, etag) = kinds.aggregated(core, request.accept.beta);
     cached(request, body, etag, content_type)
+}
+
+/// A document that was asked for by its fingerprint never changes; one that has another now is elsewhere. Source: `k8s.io/kube-openapi/pkg/handler3`.
+fn pinned(request: &Request, it: &openapi::Document, mut response: Response) -> Response {
+    let Some((_, hash)) = form_urlencoded::parse(request.query.as_bytes()).find(|(name, _)| name == "hash") else {
+        return response;
+    };
+    let headers = response.headers_mut();
+    if !hash.is_empty() && hash != it.etag {
+        let to = HeaderValue::from_str(&format!("{}?hash={}", request.path, it.etag));
+        let mut moved = present::with_type(StatusCode::MOVED_PERMANENTLY, "text/html; charset=utf-8", Bytes::new());
+        if let Ok(to) = to {
+            moved.headers_mut().insert(header::LOCATION, to);
+        }
+        return moved;
+    }
+    if !hash.is_empty() {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        let expires = orlop_client::clock::now() + jiff::SignedDuration::from_hours(DOCUMENT_HOURS);
+        if let Ok(expires) = HeaderValue::from_str(&expires.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
+            headers.insert(header::EXPIRES, expires);
+        }
+    }
+    response
 }
 
 fn cached(request: &Request, body: &Bytes, etag: &str, content_type: &'static str) -> Response {

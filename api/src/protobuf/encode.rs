@@ -61,9 +61,8 @@ fn nested(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>)) {
         out.copy_within(at + 1..at + 1 + length, at + 1 + more);
     }
     let mut left = length;
-    for place in at..=at + more {
-        let last = place == at + more;
-        out[place] = (left & 0x7f) as u8 | if last { 0 } else { 0x80 };
+    for (place, byte) in out[at..=at + more].iter_mut().enumerate() {
+        *byte = (left & 0x7f) as u8 | if place < more { 0x80 } else { 0 };
         left >>= 7;
     }
 }

@@ -93,7 +93,8 @@ impl Accept {
     /// `NotAcceptable`.
     pub fn check(&self, verb: Verb) -> Result<(), Status> {
         let streams = verb == Verb::Watch;
-        if !self.refused && !(streams && self.encoding == Encoding::Yaml) {
+        let impossible = self.refused || (streams && self.encoding == Encoding::Yaml);
+        if !impossible {
             return Ok(());
         }
         let there_is: &[&str] = match (streams, !self.no_protobuf) {

@@ -118,6 +118,32 @@ async fn people_get_it_indented() {
 }
 
 #[tokio::test]
+async fn documents_are_kept_by_their_fingerprints() {
+    let cluster = Cluster::start().await;
+    let index = cluster.get("/openapi/v3").await.json;
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = cluster.get(url).await;
+    assert_eq!(document.headers["cache-control"], "public, immutable");
+    assert!(document.headers["expires"].to_str().unwrap().ends_with(" GMT"));
+    let etag = document.headers["etag"].clone();
+    let known = Request::get(url).header("if-none-match", etag).body(Vec::new()).unwrap();
+    assert_eq!(cluster.send(known).await.code, 304);
+    let moved = cluster.get("/openapi/v3/apis/apps/v1?hash=OLD").await;
+    assert_eq!((moved.code.as_u16(), moved.headers["location"].to_str().unwrap()), (301, url));
+    let plain = cluster.get("/openapi/v3/apis/apps/v1").await;
+    assert_eq!(plain.headers["cache-control"], "no-cache, private");
+}
+
+#[tokio::test]
+async fn deprecated_kinds_warn() {
+    let cluster = Cluster::start().await;
+    let answer = cluster.get("/api/v1/endpoints").await;
+    let expected = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+    assert_eq!(answer.headers["warning"], expected);
+    assert!(!cluster.get(MAPS).await.headers.contains_key("warning"));
+}
+
+#[tokio::test]
 async fn answers_have_the_headers_of_kubernetes() {
     let cluster = Cluster::start().await;
     let answer = cluster.get(MAPS).await;

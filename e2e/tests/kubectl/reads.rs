@@ -46,6 +46,11 @@ pub fn reads(it: &Case) -> Result<()> {
         "NAME TYPE CLUSTER-IP EXTERNAL-IP PORT(S) AGE\nkubernetes ClusterIP 10.96.0.1 <none> 443/TCP *",
     )?;
     ensure!(it.run("get --raw /api/v1/namespaces/default")?.contains("\"kind\":\"Namespace\""), "--raw");
+    // Other versions' namespaces have the same label, so that only its row is known.
+    it.prints("get labels -l app=web", "KEY VALUE OBJECTS KINDS\napp web * *pods:*")?;
+    it.prints("get labels --field-selector key=app,value=none", "")?;
+    it.refused("delete labels --all", "", "*the server does not allow this method on the requested resource*")?;
+    it.refused("get --raw /api/v1/nodes/none/proxy/metrics", "", "*nodes \"none\" not found*")?;
     it.prints("get pods -n nowhere", "")?;
     watching(it)
 }

@@ -14,7 +14,7 @@ fn filled(schemas: &Map<String, Value>, of: &Value, depth: usize) -> Value {
         return match name.rsplit('.').next().unwrap_or_default() {
             "Quantity" => "250m".into(),
             "IntOrString" => {
-                if depth % 2 == 0 {
+                if depth.is_multiple_of(2) {
                     json!(8080)
                 } else {
                     json!("25%")
