@@ -22,8 +22,8 @@ use orlop_api::kind::Kind;
 use sha2::{Digest, Sha256};
 
 use crate::cache::Table;
-use crate::stage::{Authenticator, Identity, Peer};
-use service_account::{ISSUER, Issuer, Reviewed};
+use crate::stage::{Authenticator, Identity, Peer, Reviewed};
+use service_account::{ISSUER, Issuer};
 use static_token::StaticTokens;
 
 /// The longest token that is looked at: a service account's with long names has 2 KiB.

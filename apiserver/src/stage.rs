@@ -68,6 +68,9 @@ pub struct Peer {
     pub refused: Option<String>,
 }
 
+/// Whose a token is, and for which of the wanted audiences it is good.
+pub type Reviewed = (Arc<Identity>, Vec<String>);
+
 /// Finds out who asks.
 pub trait Authenticator: Send + Sync {
     /// The identity behind the credentials; none if there are none that this authenticator knows.
@@ -80,7 +83,7 @@ pub trait Authenticator: Send + Sync {
     ///
     /// # Errors
     /// Why it is no good, for whoever asks for the review.
-    fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(Arc<Identity>, Vec<String>)>, String>;
+    fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Reviewed>, String>;
 }
 
 /// What is asked for, as authorizers see it.

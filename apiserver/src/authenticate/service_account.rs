@@ -22,7 +22,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::{Found, Objects, digest};
 use crate::pki::Pair;
-use crate::stage::Identity;
+use crate::stage::{Identity, Reviewed};
 
 /// Who signs, as kubeadm's `--service-account-issuer`; also the audience of tokens for the API server.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -38,9 +38,6 @@ const DELETED_LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 
 /// The two coordinates of a point of P-256, in bytes.
 const POINT_BYTES: usize = 64;
-
-/// Whose a token is, and for which of the wanted audiences it is good.
-pub type Reviewed = (Arc<Identity>, Vec<String>);
 
 /// An object that a token names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -59,7 +59,7 @@ pub fn of_token(by: &dyn Authenticator, spec: Spec, answer: &mut Value) -> statu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::Peer;
+    use crate::stage::{Peer, Reviewed};
     use http::HeaderMap;
     use std::sync::Arc;
 
@@ -71,7 +71,7 @@ mod tests {
             Ok(None)
         }
 
-        fn review(&self, token: &str, audiences: &[String]) -> Result<Option<(Arc<Identity>, Vec<String>)>, String> {
+        fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Reviewed>, String> {
             let good_for = audiences.iter().filter(|it| *it == ISSUER || *it == "vault").cloned().collect();
             match token {
                 "good" => Ok(Some((Arc::new(Identity::new("ann", &["dev"])), good_for))),
