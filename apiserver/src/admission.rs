@@ -104,7 +104,7 @@ pub struct Options {
 
 /// All plugins, in their order.
 pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, options: &Options) -> Vec<Arc<dyn Plugin>> {
-    let all: Vec<Arc<dyn Plugin>> = vec![
+    let mut all: Vec<Arc<dyn Plugin>> = vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(sight.clone())),
         Arc::new(limit_ranger::LimitRanger::new(sight)),
         Arc::new(service_account::ServiceAccount::new(sight.clone())),
@@ -116,17 +116,14 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, option
         Arc::new(default_storage_class::DefaultStorageClass::new(sight)),
         Arc::new(claim_resize::ClaimResize::new(sight)),
         Arc::new(runtime_class::RuntimeClass::new(sight)),
-        Arc::new(certificates::Requester),
-        Arc::new(certificates::Approval::new(policy.clone())),
-        Arc::new(certificates::Signing::new(policy.clone())),
-        Arc::new(certificates::SubjectRestriction),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
-        Arc::new(webhooks::Mutating(webhooks::Webhooks::new(sight, policy, true))),
         Arc::new(policies::Policies::new(sight, policy)),
-        Arc::new(webhooks::Validating(webhooks::Webhooks::new(sight, policy, false))),
-        Arc::new(resource_quota::ResourceQuota::new(sight, ledger)),
     ];
+    all.extend(certificates::plugins(policy));
+    all.extend(webhooks::plugins(sight, policy));
+    // Last, so that only what nobody else refuses is charged.
+    all.push(Arc::new(resource_quota::ResourceQuota::new(sight, ledger)));
     all.into_iter().filter(|it| !options.disabled.iter().any(|name| name == it.name())).collect()
 }
 

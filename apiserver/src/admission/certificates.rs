@@ -56,6 +56,16 @@ fn signer<'a>(subject: &'a Subject<'_>) -> &'a str {
     old.map_or("", |it| it.spec.signer_name.as_str())
 }
 
+/// The plugins of this file, in their order.
+pub fn plugins(policy: &Arc<Policy>) -> [Arc<dyn Plugin>; 4] {
+    [
+        Arc::new(Requester),
+        Arc::new(Approval::new(policy.clone())),
+        Arc::new(Signing::new(policy.clone())),
+        Arc::new(SubjectRestriction),
+    ]
+}
+
 /// Writes down who asks, and when conditions came.
 pub struct Requester;
 

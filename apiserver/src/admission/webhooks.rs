@@ -243,6 +243,11 @@ impl Webhooks {
     }
 }
 
+/// Both sorts.
+pub fn plugins(sight: &Sight, policy: &Arc<Policy>) -> [Arc<dyn Plugin>; 2] {
+    [Arc::new(Mutating(Webhooks::new(sight, policy, true))), Arc::new(Validating(Webhooks::new(sight, policy, false)))]
+}
+
 fn decoded(json: Option<&[u8]>) -> Value {
     json.and_then(|it| serde_json::from_slice(it).ok()).unwrap_or_default()
 }
