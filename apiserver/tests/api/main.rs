@@ -17,6 +17,7 @@ mod policies;
 mod proxies;
 mod quota;
 mod recovery;
+mod rules;
 mod secrets;
 mod tokens;
 mod verbs;
