@@ -174,7 +174,13 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// Where the object holds what JSON cannot.
     pub fn record(&mut self, writer: &Writer<'_>) -> status::Result<()> {
-        let new = text(self.object.encode().map_err(Status::internal)?)?;
+        let mut json = self.object.encode().map_err(Status::internal)?;
+        // What is not kept is nobody's.
+        if self.kind.custom.is_none() && empty::holds_any(&json) {
+            let kept = empty::pruned(self.kind, serde_json::from_slice(&json).map_err(Status::internal)?);
+            json = serde_json::to_vec(&kept).map_err(Status::internal)?;
+        }
+        let new = text(json)?;
         let old = self.old_json.map(|_| Standing { bare: &self.old_bare, managed: self.old_managed });
         let subject = Subject::of(self.kind, self.part);
         self.managed = managed::update::record(&subject, old, &new, Sent::of(self.sent.as_deref()), writer);
@@ -301,6 +307,15 @@ impl<'a> Draft<'a> {
         match old {
             None => meta::prepare_create(new.metadata_mut(), kind, &self.context, expected_revision.as_deref())?,
             Some(old) => meta::prepare_update(new.metadata_mut(), old.metadata(), kind, &self.context)?,
+        }
+        // Who means another state hears of that first, and not of what would be wrong with the object.
+        let stands = old.and_then(|it| it.metadata().resource_version.as_deref());
+        if let (Some(expected), Some(stands)) = (expected_revision.as_deref(), stands)
+            && expected != stands
+            && expected.parse::<u64>().is_ok()
+        {
+            let name = new.metadata().name.as_deref().unwrap_or_default();
+            return Err(Status::modified(kind.group, kind.names.plural, name));
         }
         new.prepare_for(self.part, old);
         let rises = new.rises_over(old);

@@ -266,7 +266,8 @@ impl<'a> Writer<'a> {
             let admitted = approved.object();
             let unchanged = !admitted.releasable
                 && !self.core.store.is_stale(&key, Revision(old.revision))
-                && head::with_revision(&admitted.json, old.revision).is_ok_and(|it| it == old.json);
+                && head::with_revision(&admitted.json, old.revision)
+                    .is_ok_and(|it| it == old.json || (old.head.deleting && same(&it, &old.json)));
             if unchanged {
                 if !standing.fresh {
                     let now = self.look_up(&key).await?;
@@ -446,7 +447,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Refuses what can be no resource version, with the status that Kubernetes has for it.
+/// Refuses what can be no resource version, in Kubernetes' words. Kubernetes lets the failure of its parser through as a 500; here
+/// that code is kept for failures of the server, and what a client got wrong is a `BadRequest`.
 fn is_number(revision: &str) -> status::Result<()> {
     if revision.parse::<u64>().is_ok() {
         return Ok(());
@@ -454,7 +456,7 @@ fn is_number(revision: &str) -> status::Result<()> {
     let digits = revision.bytes().all(|it| it.is_ascii_digit());
     let why = if digits { "value out of range" } else { "invalid syntax" };
     let text = format!("strconv.ParseUint: parsing {revision:?}: {why}");
-    Err(Status::new(status::Reason::Unknown, text))
+    Err(Status::bad_request(text))
 }
 
 /// Whether the object brings its own name.
@@ -478,4 +480,11 @@ fn names_itself(body: &Body<'_>) -> bool {
         Body::Bytes(bytes) => serde_json::from_slice::<Shell<'_>>(bytes)
             .map_or(true, |it| it.metadata.name.is_some_and(|it| !it.is_empty())),
     }
+}
+
+/// Whether two texts are the same object. A mark of deletion is written without going through the object's type, so that what
+/// follows has its fields in another order.
+fn same(new: &[u8], old: &[u8]) -> bool {
+    let value = |it| serde_json::from_slice::<Value>(it).ok();
+    new.len() == old.len() && value(new) == value(old)
 }

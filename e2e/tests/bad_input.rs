@@ -120,9 +120,8 @@ fn versions_and_tokens_that_are_past_are_refused() -> Result<()> {
     check("an old version", &again, 409, "Conflict", message)?;
     let wrong = r#"{"metadata":{"name":"a","resourceVersion":"no"}}"#;
     let answer = server.ask("PUT", &format!("{CONFIG_MAPS}/a"), wrong)?;
-    // Kubernetes has no word for it: the failure of its parser comes as it is.
     let message = "strconv.ParseUint: parsing \"no\": invalid syntax";
-    check("a version that is none", &answer, 500, "", message)?;
+    check("a version that is none", &answer, 400, "BadRequest", message)?;
     let other = r#"{"preconditions":{"uid":"00000000-0000-0000-0000-000000000000"}}"#;
     let answer = server.ask("DELETE", &format!("{CONFIG_MAPS}/a"), other)?;
     check("another uid", &answer, 409, "Conflict", "*Precondition failed: UID in precondition: *")?;

@@ -101,7 +101,7 @@ impl<'b> Patch<'b> {
             Read::Merge(patch) | Read::Strategic(patch) => patch["metadata"].get("resourceVersion").is_some(),
             _ => old.is_some_and(|old| old["metadata"]["resourceVersion"] != value["metadata"]["resourceVersion"]),
         };
-        if let (false, Some(metadata)) = (named, value["metadata"].as_object_mut()) {
+        if let (false, Some(metadata)) = (named, value.get_mut("metadata").and_then(Value::as_object_mut)) {
             metadata.remove("resourceVersion");
         }
         Ok(value)

@@ -2,6 +2,7 @@
 
 use orlop_api::kind::{Body, Kind, Sub};
 use orlop_api::status::{self, Reason, Status};
+use serde::Deserialize;
 
 use super::content;
 use crate::cache::Object;
@@ -42,7 +43,37 @@ pub async fn update(
         Err(Status { reason: Reason::NotFound, .. }) if kind.create_on_update && sub.is_none() => {
             writer.create(object).await?
         }
+        // Kubernetes looks at the uid before it looks whether there is anything.
+        Err(Status { reason: Reason::NotFound, .. }) if !uid(&object).is_empty() => {
+            let key = kind.key(writer.namespace, writer.name);
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {}, UID in object meta: ",
+                uid(&object)
+            );
+            return Err(Status::conflict(kind.group, kind.names.plural, writer.name, &why));
+        }
         outcome => outcome?,
     };
     super::answer(request, kind, &written)
+}
+
+/// The uid that an object names; empty if none.
+fn uid(object: &Body<'_>) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Slim {
+        metadata: Metadata,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Metadata {
+        uid: Option<String>,
+    }
+    let slim: Slim = match object {
+        Body::Bytes(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
+        Body::Value(value) => Slim::deserialize(value).unwrap_or_default(),
+        // Only a patch makes one.
+        Body::Applied(_) => Slim::default(),
+    };
+    slim.metadata.uid.unwrap_or_default()
 }

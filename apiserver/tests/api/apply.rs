@@ -78,7 +78,7 @@ async fn every_writer_is_recorded() {
 #[tokio::test]
 async fn the_oldest_updates_become_one() {
     let cluster = Cluster::start().await;
-    cluster.post(&format!("{MAPS}?fieldManager=m0"), &map(&json!({}))).await;
+    cluster.post(&format!("{MAPS}?fieldManager=m0"), &map(&json!({"k0": "v"}))).await;
     let path = format!("{MAPS}/a");
     let mut last = None;
     for it in 1..=12 {

@@ -29,7 +29,8 @@ pub struct Cluster {
     pub server: Server,
     pub stop: CancellationToken,
     client: kube::Client,
-    _dir: tempfile::TempDir,
+    store: String,
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Drop for Cluster {
@@ -49,18 +50,48 @@ impl Cluster {
         Self::start_with(|config| config.listen = "127.0.0.1:0".parse().ok()).await
     }
 
-    async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let stop = CancellationToken::new();
-        let mut config = Config::new("memory", dir.path());
-        configure(&mut config);
-        let server = Server::start(config, stop.clone()).await.unwrap();
-        let client = server.client("kubernetes-admin", &["system:masters"]);
-        let cluster = Cluster { server, stop, client, _dir: dir };
+    async fn start_with(configure: impl Fn(&mut Config)) -> Self {
+        let cluster = Self::open_in("memory", tempfile::tempdir().unwrap(), configure).await;
         let room = serde_json::json!({ "metadata": { "name": "default" } });
         cluster.post("/api/v1/namespaces", &room).await;
         cluster.post("/api/v1/namespaces/default/serviceaccounts", &room).await;
         cluster
+    }
+
+    /// A server over this kind of store, with what it makes itself.
+    pub async fn open(store: &str) -> Self {
+        Self::open_in(store, tempfile::tempdir().unwrap(), |_| {}).await
+    }
+
+    async fn open_in(store: &str, dir: tempfile::TempDir, configure: impl Fn(&mut Config)) -> Self {
+        let stop = CancellationToken::new();
+        let start = async || {
+            let mut config = Config::new(store, dir.path());
+            configure(&mut config);
+            Server::start(config, stop.clone()).await
+        };
+        // A client's last task may hold the store of the server before for a moment.
+        let mut tries = 0;
+        let server = loop {
+            match start().await {
+                Ok(server) => break server,
+                Err(error) if tries == 500 => panic!("{error}"),
+                Err(_) => tries += 1,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        };
+        let client = server.client("kubernetes-admin", &["system:masters"]);
+        Cluster { server, stop, client, store: store.to_owned(), dir: Some(dir) }
+    }
+
+    /// Stops the server in good order and starts another over what it has left.
+    pub async fn restart(mut self) -> Self {
+        let dir = self.dir.take().unwrap();
+        self.stop.cancel();
+        self.server.stopped().await;
+        let store = std::mem::take(&mut self.store);
+        drop(self);
+        Self::open_in(&store, dir, |_| {}).await
     }
 
     /// Sends a request; the answer is read to its end.
