@@ -43,7 +43,7 @@ pub fn shown(amounts: &Amounts) -> String {
 pub fn add(into: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         match into.get_mut(name) {
-            Some(sum) => *sum = *sum + *amount,
+            Some(sum) => *sum += *amount,
             None => _ = into.insert(name.clone(), *amount),
         }
     }
@@ -109,7 +109,7 @@ pub fn of_pod_spec(spec: &PodSpec, overhead: bool) -> (Amounts, Amounts) {
         add(&mut requests, &fixed);
         for (name, amount) in &fixed {
             if let Some(limit) = limits.get_mut(name) {
-                *limit = *limit + *amount;
+                *limit += *amount;
             }
         }
     }

@@ -210,7 +210,7 @@ fn used(spec: &ResourceQuotaSpec, namespace: &str, cache: &Cache) -> Amounts {
             let Some(uses) = uses(kind, object, spec, now) else { continue };
             for (name, amount) in uses {
                 if let Some(sum) = used.get_mut(&name) {
-                    *sum = *sum + amount;
+                    *sum += amount;
                 }
             }
         }

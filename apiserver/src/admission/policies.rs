@@ -160,6 +160,9 @@ impl Validation {
     }
 }
 
+/// Of the policies and of the bindings.
+type Revisions = (u64, u64);
+
 /// See the file's header.
 pub struct Policies {
     sight: Sight,
@@ -167,7 +170,7 @@ pub struct Policies {
     policies: Lister,
     bindings: Lister,
     /// What was compiled last, and the revisions it was compiled at.
-    known: Mutex<((u64, u64), Arc<Vec<Policy>>)>,
+    known: Mutex<(Revisions, Arc<Vec<Policy>>)>,
 }
 
 impl Policies {

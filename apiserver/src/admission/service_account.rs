@@ -244,7 +244,7 @@ fn judge_secrets(spec: &PodSpec, account: &Account) -> Result<(), String> {
         }
     }
     for (word, container) in containers(spec) {
-        for (variable, secret) in secrets_of(container).filter(|(_, it)| !may(it)) {
+        if let Some((variable, secret)) = secrets_of(container).find(|(_, it)| !may(it)) {
             let of = match variable {
                 Some(variable) => format!("with envVar {variable} referencing secret.secretName"),
                 None => "with envFrom referencing secret.secretName".to_owned(),
