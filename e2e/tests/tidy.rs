@@ -102,6 +102,8 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/verbs.rs", "a namespace is addressed below itself"),
     ("apiserver/src/proxy/target.rs", "pods, services and nodes are what is proxied to"),
     ("apiserver/src/verbs/binding.rs", "pods are what is bound"),
+    ("apiserver/src/verbs/eviction.rs", "pods are what is evicted, and budgets what holds them"),
+    ("apiserver/src/admission/certificates.rs", "certificate requests are what its plugins are about"),
     ("apiserver/src/impersonate.rs", "accounts are whom one may act as"),
     ("apiserver/src/authorize.rs", "the node authorizer's graph is made of pods"),
     ("apiserver/src/authorize/node.rs", "what a node may touch is said by kind"),

@@ -4,11 +4,17 @@
 
 use jiff::Timestamp;
 
+/// The tag of: a whole number.
 pub const INTEGER: u8 = 0x02;
+/// The tag of: bits, behind a byte that counts the unused ones of the last.
 pub const BIT_STRING: u8 = 0x03;
+/// The tag of: bytes.
 pub const OCTET_STRING: u8 = 0x04;
+/// The tag of: nothing.
 pub const NULL: u8 = 0x05;
+/// The tag of: a name in the tree of object identifiers.
 pub const OBJECT_IDENTIFIER: u8 = 0x06;
+/// The tag of: values one after the other.
 pub const SEQUENCE: u8 = 0x30;
 /// `true`, whole.
 pub const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
