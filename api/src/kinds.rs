@@ -108,10 +108,6 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<core::v1::Secret>(),
     Kind::of::<core::v1::Service>(),
     Kind::of::<core::v1::ServiceAccount>(),
-    Kind::of::<admission::v1::MutatingWebhookConfiguration>(),
-    Kind::of::<admission::v1::ValidatingAdmissionPolicy>(),
-    Kind::of::<admission::v1::ValidatingAdmissionPolicyBinding>(),
-    Kind::of::<admission::v1::ValidatingWebhookConfiguration>(),
     Kind::of::<apps::v1::ControllerRevision>(),
     Kind::of::<apps::v1::DaemonSet>(),
     Kind::of::<apps::v1::Deployment>(),
@@ -146,6 +142,10 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<storage::v1::StorageClass>(),
     Kind::of::<storage::v1::VolumeAttachment>(),
     Kind::of::<storage::v1::VolumeAttributesClass>(),
+    Kind::of::<admission::v1::MutatingWebhookConfiguration>(),
+    Kind::of::<admission::v1::ValidatingAdmissionPolicy>(),
+    Kind::of::<admission::v1::ValidatingAdmissionPolicyBinding>(),
+    Kind::of::<admission::v1::ValidatingWebhookConfiguration>(),
     Kind::of::<apiextensions::v1::CustomResourceDefinition>(),
 ];
 
