@@ -166,6 +166,13 @@ pub async fn patch(
             Err(status) if status.reason == Reason::NotFound && patch.is_apply() && sub.is_none() => {}
             outcome => return super::answer(request, kind, &outcome?),
         }
+        if let Some(uid) =
+            patch.as_apply().and_then(|(config, ..)| config["metadata"]["uid"].as_str()).filter(|it| !it.is_empty())
+        {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(Status::conflict(kind.group, kind.names.plural, &request.name, &why));
+        }
         let applied = patch.applied(None)?;
         match writer.create(Body::Applied(applied)).await {
             // Somebody else was faster: it is there now, and can be changed.

@@ -212,6 +212,14 @@ async fn what_is_no_configuration_is_refused() {
         said(apply(&cluster, &path, "m", &other).await),
         (400, "invalid object type: /v1, Kind=Secret".to_owned())
     );
+    let mut other = map(&json!({}));
+    other["metadata"]["uid"] = "u-1".into();
+    let (code, text) = said(apply(&cluster, &path, "m", &other).await);
+    assert_eq!(code, 409);
+    assert!(
+        text.ends_with("uid mismatch: the provided object specified uid u-1, and no existing object was found"),
+        "{text}"
+    );
     let twice = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
         "spec": {"ports": [{"port": 80}, {"port": 80, "protocol": "TCP"}]}});
     let (code, text) = said(apply(&cluster, "/api/v1/namespaces/default/services/s", "m", &twice).await);
