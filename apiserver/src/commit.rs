@@ -19,7 +19,8 @@ use orlop_client::{clock, random};
 use orlop_store::{Commit, Entry, Expect, Revision, StoreError};
 use serde_json::Value;
 
-use crate::cache::{Object, object};
+use crate::cache::Object;
+use crate::convert;
 use crate::core::{Core, unavailable};
 use crate::request::Request;
 use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Managers, Notes, Operation};
@@ -216,11 +217,15 @@ impl<'a> Writer<'a> {
         let approved = stage::approve(&self.core.plugins, self.about(Operation::Create, None), write, by).await?;
         let name = approved.object().name.clone();
         let key: Arc<str> = self.kind.key(self.namespace, &name).into();
-        match self.commit(&key, Expect::Absent, &approved).await {
+        let stored = convert::to_stored(self.core, self.kind, &approved.object().json).await?.into_owned();
+        match self.commit(&key, Expect::Absent, &approved, stored).await {
             Ok(revision) => self.written(key, revision, approved, true),
             Err(StoreError::Mismatch { current }) => {
                 let mut status = Status::already_exists(self.kind.group, self.kind.names.plural, &name);
-                let standing = current.and_then(|entry| self.decoded(&entry).ok());
+                let standing = match current {
+                    Some(entry) => self.decoded(&entry).await.ok(),
+                    None => None,
+                };
                 if standing.is_some_and(|it| it.head.deleting) {
                     status.message.insert_str(0, "object is being deleted: ");
                 }
@@ -279,7 +284,8 @@ impl<'a> Writer<'a> {
                 return self.written(key, Revision(standing.object.revision), approved, false);
             }
             let pinned = admitted.expected_revision.is_some();
-            match self.commit(&key, Expect::At(Revision(old.revision)), &approved).await {
+            let stored = convert::to_stored(self.core, self.kind, &admitted.json).await?.into_owned();
+            match self.commit(&key, Expect::At(Revision(old.revision)), &approved, stored).await {
                 Ok(revision) => {
                     let released = approved.object().releasable;
                     if released && !self.dry_run {
@@ -292,7 +298,7 @@ impl<'a> Writer<'a> {
                     if pinned {
                         return Err(Status::modified(self.kind.group, self.kind.names.plural, self.name));
                     }
-                    standing = Standing { object: self.decoded(&entry)?, fresh: true };
+                    standing = Standing { object: self.decoded(&entry).await?, fresh: true };
                 }
                 Err(error) => return Err(unavailable(error)),
             }
@@ -376,7 +382,8 @@ impl<'a> Writer<'a> {
         if self.dry_run {
             return Ok(Revision(old.revision));
         }
-        let value = object::to_stored(self.kind, &json).into_owned();
+        let unavailable = |it: Status| StoreError::Unavailable { reason: it.message, unknown: false };
+        let value = convert::to_stored(self.core, self.kind, &json).await.map_err(unavailable)?.into_owned();
         let expect = Expect::At(Revision(old.revision));
         self.core.store.commit(Commit { key: old.key.clone(), expect, value: Some(value.into()) }).await
     }
@@ -394,11 +401,13 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// When its bytes cannot be read.
-    pub fn decoded(&self, entry: &Entry) -> status::Result<Arc<Object>> {
+    pub async fn decoded(&self, entry: &Entry) -> status::Result<Arc<Object>> {
         let stored_kind = self.core.cache.table(self.kind).kind();
-        Object::stored(stored_kind, entry.key.clone(), entry.modified.0, &entry.value)
-            .map(|it| Arc::new(it).served_as(self.kind))
-            .map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", self.kind.kind)))
+        let object = Object::stored(stored_kind, entry.key.clone(), entry.modified.0, &entry.value)
+            .map(Arc::new)
+            .map_err(|error| Status::internal(format!("the stored {} cannot be read: {error}", self.kind.kind)))?;
+        convert::ready(self.core, self.kind, std::iter::once(&object)).await?;
+        Ok(object.served_as(self.kind))
     }
 
     /// `pods "web" not found`.
@@ -407,7 +416,7 @@ impl<'a> Writer<'a> {
     }
 
     async fn standing(&self, key: &Arc<str>) -> status::Result<Standing> {
-        match self.core.cache.get(self.kind, self.namespace, self.name) {
+        match self.core.get(self.kind, self.namespace, self.name).await? {
             Some(object) => Ok(Standing { object, fresh: false }),
             None => self.look_up(key).await,
         }
@@ -416,10 +425,16 @@ impl<'a> Writer<'a> {
     async fn look_up(&self, key: &str) -> status::Result<Standing> {
         let (entry, _) = self.core.store.get(key).await.map_err(unavailable)?;
         let entry = entry.ok_or_else(|| self.not_found())?;
-        Ok(Standing { object: self.decoded(&entry)?, fresh: true })
+        Ok(Standing { object: self.decoded(&entry).await?, fresh: true })
     }
 
-    async fn commit(&self, key: &Arc<str>, expect: Expect, approved: &Approved) -> Result<Revision, StoreError> {
+    async fn commit(
+        &self,
+        key: &Arc<str>,
+        expect: Expect,
+        approved: &Approved,
+        stored: Vec<u8>,
+    ) -> Result<Revision, StoreError> {
         let admitted = approved.object();
         if self.dry_run {
             let (entry, _) = self.core.store.get(key).await?;
@@ -429,8 +444,7 @@ impl<'a> Writer<'a> {
                 (_, current) => Err(StoreError::Mismatch { current }),
             };
         }
-        let value = (!admitted.releasable || expect == Expect::Absent)
-            .then(|| Bytes::from(object::to_stored(self.kind, &admitted.json).into_owned()));
+        let value = (!admitted.releasable || expect == Expect::Absent).then(|| Bytes::from(stored));
         self.core.store.commit(Commit { key: key.clone(), expect, value }).await
     }
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use orlop_api::kind::Sub;
+use orlop_api::kind::{Kind, Sub};
 use orlop_api::status::{self, Reason, Status};
 use orlop_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Object};
+use crate::convert;
 use crate::labels::Labels;
 use crate::proxy::Proxies;
 use crate::service_addresses::ServiceAddresses;
@@ -42,6 +43,19 @@ impl Core {
     pub async fn catch_up(&self) -> status::Result<()> {
         let revision = self.store.revision().await.map_err(unavailable)?;
         self.cache.wait_for(revision.0).await
+    }
+
+    /// One object in the form of `kind`, as of the last batch; where a webhook has to make that form, it is asked.
+    ///
+    /// # Errors
+    /// What Kubernetes says of a webhook that fails.
+    pub async fn get(&self, kind: &'static Kind, namespace: &str, name: &str) -> status::Result<Option<Arc<Object>>> {
+        if !convert::is_asked(kind) {
+            return Ok(self.cache.get(kind, namespace, name));
+        }
+        let Some(found) = self.cache.table(kind).get(&kind.key(namespace, name)) else { return Ok(None) };
+        convert::ready(self, kind, std::iter::once(&found)).await?;
+        Ok(Some(found.served_as(kind)))
     }
 
     /// Who serves a subresource of a kind in its own way.

@@ -36,6 +36,7 @@ pub mod proxy;
 
 pub mod at_rest;
 pub mod commit;
+pub mod convert;
 pub mod core;
 pub mod quota;
 pub mod service_addresses;

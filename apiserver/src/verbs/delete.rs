@@ -102,7 +102,7 @@ pub async fn delete_one(writer: &Writer<'_>, options: &Options) -> status::Resul
                 object["metadata"]["resourceVersion"] = revision.to_string().into();
                 return Ok(Deleted { object, gone });
             }
-            Err(StoreError::Mismatch { current: Some(entry) }) => old = writer.decoded(&entry)?,
+            Err(StoreError::Mismatch { current: Some(entry) }) => old = writer.decoded(&entry).await?,
             Err(StoreError::Mismatch { current: None }) => return Err(writer.not_found()),
             Err(error) => return Err(unavailable(error)),
         }

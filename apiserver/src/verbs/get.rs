@@ -20,7 +20,7 @@ pub async fn get(core: &Core, it: &Authorized, kind: &'static Kind) -> status::R
         "0" => {}
         given => core.cache.wait_for(revision(given)?).await?,
     }
-    let found = core.cache.get(kind, request.object_namespace(), &request.name);
+    let found = core.get(kind, request.object_namespace(), &request.name).await?;
     let found = match found {
         Some(found) => found,
         // What cannot be read is in the store and not in the cache; to call it absent would be wrong.

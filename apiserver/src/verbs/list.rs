@@ -13,6 +13,7 @@ use orlop_store::{Revision, StoreError};
 
 use super::get::revision;
 use crate::cache::Object;
+use crate::convert;
 use crate::core::{Core, unavailable};
 use crate::present::Response;
 use crate::present::list::{self as present, Page};
@@ -47,6 +48,7 @@ pub async fn page(core: &Arc<Core>, request: &Request, kind: &'static Kind) -> s
         let Some(at) = token.revision() else {
             // An inconsistent continuation: what follows, as it is now.
             core.catch_up().await?;
+            ready(core, kind, &prefix).await?;
             return Ok(now(core, request, kind, &prefix, Some(&after)));
         };
         return at_revision(core, request, kind, &prefix, Some(&after), at).await;
@@ -61,7 +63,18 @@ pub async fn page(core: &Arc<Core>, request: &Request, kind: &'static Kind) -> s
         }
         (given, _) => core.cache.wait_for(revision(given)?).await?,
     }
+    ready(core, kind, &prefix).await?;
     Ok(now(core, request, kind, &prefix, None))
+}
+
+/// Has the forms made that only a webhook can make.
+async fn ready(core: &Core, kind: &'static Kind, prefix: &str) -> status::Result<()> {
+    if !convert::is_asked(kind) {
+        return Ok(());
+    }
+    let snapshot = core.cache.table(kind).snapshot();
+    let objects: Vec<Arc<Object>> = snapshot.range(prefix, None).cloned().collect();
+    convert::ready(core, kind, objects.iter()).await
 }
 
 /// What all keys of a kind's objects in a namespace begin with; of all namespaces if it is empty.
@@ -111,7 +124,9 @@ async fn at_revision(
 ) -> status::Result<Page> {
     let table = core.cache.table(kind);
     if let Some(snapshot) = table.kept(at) {
-        return Ok(cut(request, kind, prefix, snapshot.range(prefix, after), at));
+        let objects: Vec<Arc<Object>> = snapshot.range(prefix, after).cloned().collect();
+        convert::ready(core, kind, objects.iter()).await?;
+        return Ok(cut(request, kind, prefix, objects.iter(), at));
     }
     if kind.computed {
         // What is not stored has no history.
@@ -134,6 +149,7 @@ async fn at_revision(
             Err(error) => tracing::error!(key = %entry.key, %error, "a stored object cannot be read; it is not served"),
         }
     }
+    convert::ready(core, kind, objects.iter()).await?;
     Ok(cut(request, kind, prefix, objects.iter(), at))
 }
 

@@ -154,7 +154,7 @@ fn replicas_of(kind: &Kind) -> Vec<Box<str>> {
 pub async fn get(core: &Core, it: &Authorized, kind: &'static Kind) -> status::Result<Response> {
     let request = it.request();
     core.catch_up().await?;
-    let found = core.cache.get(kind, request.object_namespace(), &request.name);
+    let found = core.get(kind, request.object_namespace(), &request.name).await?;
     let found = found.ok_or_else(|| Status::not_found(kind.group, kind.names.plural, &request.name))?;
     let scale = scale_of(kind, &found.value())?.to_string();
     present::encoded(StatusCode::OK, scale.into(), &request.accept, request.options.pretty)

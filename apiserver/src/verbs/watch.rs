@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::get::revision;
 use super::list;
 use crate::cache::{Cache, Object, Table};
+use crate::convert;
 use crate::core::Core;
 use crate::present::body::BodyError;
 use crate::present::{self, Body, Response};
@@ -44,6 +45,9 @@ const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// How many bytes one piece of the body has before it is sent: four TLS records, some 45 events of 1.4 kB.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// How many events a webhook is asked about at once: all that a ring may hold.
+const EVENTS_READY: usize = 10_000;
 
 /// How many events are taken from the ring in one look.
 const LOOK_EVENTS: usize = 128;
@@ -75,6 +79,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     };
     let synthetic = options.send_initial_events.unwrap_or(false);
     let mut watcher = Watcher {
+        converts: convert::is_asked(kind).then(|| core.clone()),
         cache: core.cache.clone(),
         wake: table.subscribe(),
         place: 0,
@@ -108,7 +113,10 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     };
     match ready {
         Err(status) => watcher.refused = Some(status),
-        Ok(()) if synthetic => watcher.begin_with_state(options.bookmarks),
+        Ok(()) if synthetic => match watcher.ready_state().await {
+            Ok(()) => watcher.begin_with_state(options.bookmarks),
+            Err(status) => watcher.refused = Some(status),
+        },
         Ok(()) => watcher.begin_after(if asked == 0 { watcher.table.complete(core.cache.revision()) } else { asked }),
     }
     watcher.set_alarm();
@@ -131,6 +139,8 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
 
 /// One open watch.
 struct Watcher {
+    /// What a webhook is found by, where one makes the forms of the objects.
+    converts: Option<Arc<Core>>,
     cache: Arc<Cache>,
     table: Arc<Table>,
     wake: tokio::sync::watch::Receiver<u64>,
@@ -215,6 +225,11 @@ impl Watcher {
             // Marked as seen before the look, so that what comes after it wakes us again.
             self.wake.borrow_and_update();
             let complete = self.table.complete(self.cache.revision());
+            if let Err(status) = self.ready_events().await {
+                self.ending = true;
+                self.lines.error(&mut out, &status);
+                return Some(out.into());
+            }
             match self.tell_events(&mut out) {
                 Told::All => self.told = self.told.max(complete),
                 Told::Some => {}
@@ -247,6 +262,21 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    /// Has the forms made of what is there at the beginning, where a webhook has to make them.
+    async fn ready_state(&self) -> status::Result<()> {
+        let Some(core) = &self.converts else { return Ok(()) };
+        let objects: Vec<Arc<Object>> = self.table.snapshot().range(&self.prefix, None).cloned().collect();
+        convert::ready(core, self.kind, objects.iter()).await
+    }
+
+    /// The same, of what is told next.
+    async fn ready_events(&self) -> status::Result<()> {
+        let Some(core) = &self.converts else { return Ok(()) };
+        let events = self.table.events(self.place, EVENTS_READY).unwrap_or_default();
+        let objects: Vec<Arc<Object>> = events.iter().flat_map(|it| it.old.iter().chain(&it.new)).cloned().collect();
+        convert::ready(core, self.kind, objects.iter()).await
     }
 
     /// Tells of the objects that were there at the beginning; false once they all are told.
