@@ -393,3 +393,62 @@ async fn changes_of_a_definition_are_followed() {
     let list = cluster.get(&other).await.json;
     assert!(list["items"].as_array().unwrap().iter().all(|it| it["apiVersion"] == "stable.example.com/v2"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_converts_between_versions() {
+    let (cluster, hooks) = (Cluster::start().await, crate::webhooks::Hooks::start().await);
+    let mut definition = crontabs();
+    let versions = definition["spec"]["versions"].as_array_mut().unwrap();
+    let mut second = versions[0].clone();
+    second["name"] = "v2".into();
+    second["storage"] = false.into();
+    second.as_object_mut().unwrap().remove("selectableFields");
+    let fields = second["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].as_object_mut().unwrap();
+    let image = fields.remove("image").unwrap();
+    fields.insert("picture".to_owned(), image);
+    versions.push(second);
+    let through = |path: &str| json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": hooks.url(path)}});
+    definition["spec"]["conversion"] = through("convert");
+    define(&cluster, &definition).await;
+    let other = CRONTABS.replace("/v1/", "/v2/");
+    let mut watch = cluster.watch(&format!("{other}?watch=true")).await;
+    let mut first = crontab("a");
+    first["spec"]["image"] = "one".into();
+    assert_eq!(cluster.post(CRONTABS, &first).await.code, 201);
+    let read = cluster.get(&format!("{other}/a")).await;
+    assert_eq!(
+        (&read.json["apiVersion"], &read.json["spec"]["picture"]),
+        (&json!("stable.example.com/v2"), &json!("one")),
+        "{}",
+        read.text
+    );
+    let event = watch.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["spec"]["picture"]), (&json!("ADDED"), &json!("one")));
+    let mut second = crontab("b");
+    second["apiVersion"] = "stable.example.com/v2".into();
+    second["spec"]["picture"] = "two".into();
+    let created = cluster.post(&other, &second).await;
+    assert_eq!(created.code, 201, "{}", created.text);
+    assert_eq!(cluster.get(&format!("{CRONTABS}/b")).await.json["spec"]["image"], "two");
+    let list = cluster.get(&other).await.json;
+    let pictures: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|it| &it["spec"]["picture"]).collect();
+    assert_eq!(pictures, ["one", "two"]);
+    let patched = cluster
+        .patch(&format!("{other}/b"), "application/merge-patch+json", &json!({"spec": {"picture": "three"}}))
+        .await;
+    assert_eq!(patched.code, 200, "{}", patched.text);
+    assert_eq!(cluster.get(&format!("{CRONTABS}/b")).await.json["spec"]["image"], "three");
+    // One that fails or lies is told of in Kubernetes' words.
+    for (path, text) in [
+        ("convert-fail", "conversion webhook for stable.example.com/v1, Kind=CronTab failed: not today"),
+        ("convert-name", "returned invalid converted object at index 0: must have the same name: other != a"),
+    ] {
+        let place = format!("{DEFINITIONS}/crontabs.stable.example.com");
+        let change = json!({"spec": {"conversion": through(path)}});
+        assert_eq!(cluster.patch(&place, "application/merge-patch+json", &change).await.code, 200);
+        within_a_second("the other webhook", || async { cluster.get(&format!("{other}/a")).await.text.contains(text) })
+            .await;
+        assert_eq!(cluster.get(&other).await.code, 500);
+        assert_eq!(cluster.get(CRONTABS).await.code, 200, "the stored version needs nobody");
+    }
+}

@@ -20,7 +20,7 @@ use crate::support::{Answer, Cluster};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// The webhook's own server.
-struct Hooks {
+pub struct Hooks {
     port: u16,
     ca: String,
     connections: Arc<AtomicUsize>,
@@ -28,7 +28,7 @@ struct Hooks {
 }
 
 impl Hooks {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let ca_key = rcgen::KeyPair::generate().unwrap();
         let mut ca = rcgen::CertificateParams::default();
         ca.distinguished_name.push(rcgen::DnType::CommonName, "hooks");
@@ -72,16 +72,45 @@ impl Hooks {
         Hooks { port, ca: ca_pem, connections, calls }
     }
 
-    fn url(&self, path: &str) -> Value {
+    pub fn url(&self, path: &str) -> Value {
         let ca = base64::engine::general_purpose::STANDARD.encode(&self.ca);
         json!({"url": format!("https://127.0.0.1:{}/{path}", self.port), "caBundle": ca})
     }
+}
+
+/// Between two versions of which one calls `picture` what the other calls `image`.
+fn converted(path: &str, review: &Value) -> Value {
+    assert_eq!(
+        (&review["kind"], &review["apiVersion"]),
+        (&json!("ConversionReview"), &json!("apiextensions.k8s.io/v1"))
+    );
+    let wanted = review["request"]["desiredAPIVersion"].as_str().unwrap();
+    let (from, to) = if wanted.ends_with("/v2") { ("image", "picture") } else { ("picture", "image") };
+    let mut objects = review["request"]["objects"].clone();
+    for object in objects.as_array_mut().unwrap() {
+        object["apiVersion"] = wanted.into();
+        if let Some(value) = object["spec"].as_object_mut().unwrap().remove(from) {
+            object["spec"][to] = value;
+        }
+        if path == "/convert-name" {
+            object["metadata"]["name"] = "other".into();
+        }
+    }
+    let result = match path {
+        "/convert-fail" => json!({"status": "Failure", "message": "not today"}),
+        _ => json!({"status": "Success"}),
+    };
+    json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
+        "response": {"uid": review["request"]["uid"], "result": result, "convertedObjects": objects}})
 }
 
 async fn answer(request: http::Request<hyper::body::Incoming>) -> Result<http::Response<Full<Bytes>>, hyper::Error> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await?.to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap();
+    if path.starts_with("/convert") {
+        return Ok(http::Response::new(Full::new(Bytes::from(converted(&path, &review).to_string()))));
+    }
     assert_eq!((&review["kind"], &review["apiVersion"]), (&json!("AdmissionReview"), &json!("admission.k8s.io/v1")));
     let asked = &review["request"];
     let mut response = json!({"uid": asked["uid"], "allowed": true});
