@@ -5,10 +5,13 @@ use http::header::{HeaderValue, USER_AGENT};
 use kube::client::Body;
 use tower::BoxError;
 
-/// The names of Kubernetes' components, whose work ours do.
+/// The scheduler's name, Kubernetes' own, as its work is.
 pub const SCHEDULER: &str = "kube-scheduler";
+/// The controllers' name, likewise.
 pub const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+/// The node agent's.
 pub const KUBELET: &str = "kubelet";
+/// The API server's, for what it writes itself.
 pub const API_SERVER: &str = "kube-apiserver";
 /// The command line.
 pub const COMMAND: &str = "orlop";

@@ -146,7 +146,7 @@ fn versions_and_tokens_that_are_past_are_refused() -> Result<()> {
     let token = page.json["metadata"]["continue"].as_str().context("a page has a token")?;
     check("the next page", &server.ask("GET", &format!("{CONFIG_MAPS}?limit=1&continue={token}"), "")?, 200, "", "")?;
     let bad = server.ask("GET", &format!("{CONFIG_MAPS}?limit=1&continue=nonsense"), "")?;
-    check("a forged token", &bad, 400, "BadRequest", "continue key is not valid: *")?;
+    check("a forged token", &bad, 400, "BadRequest", "invalid continue token: continue key is not valid: *")?;
     let far = server.ask("GET", &format!("{CONFIG_MAPS}?resourceVersion=999999999"), "")?;
     check("a version to come", &far, 504, "Timeout", "Timeout: Too large resource version: 999999999, current: *")?;
     let bad = server.ask("GET", &format!("{CONFIG_MAPS}?labelSelector=a%3D%3D%3Db"), "")?;

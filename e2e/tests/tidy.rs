@@ -103,7 +103,6 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/proxy/target.rs", "pods, services and nodes are what is proxied to"),
     ("apiserver/src/verbs/binding.rs", "pods are what is bound"),
     ("apiserver/src/verbs/eviction.rs", "pods are what is evicted, and budgets what holds them"),
-    ("apiserver/src/admission/certificates.rs", "certificate requests are what its plugins are about"),
     ("apiserver/src/impersonate.rs", "accounts are whom one may act as"),
     ("apiserver/src/authorize.rs", "the node authorizer's graph is made of pods"),
     ("apiserver/src/authorize/node.rs", "what a node may touch is said by kind"),
@@ -133,6 +132,8 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/admission/webhooks.rs", "the configurations of webhooks"),
     ("apiserver/src/admission/webhooks/call.rs", "a webhook may be a service"),
     ("apiserver/src/quota.rs", "what quotas count differs by kind"),
+    ("apiserver/src/components.rs", "leases tell who lives"),
+    ("apiserver/src/registry.rs", "definitions make kinds"),
     ("apiserver/src/bootstrap.rs", "the first objects are made by kind"),
     ("apiserver/src/service_addresses.rs", "services are what gets addresses"),
     ("apiserver/src/verbs/fence.rs", "a fence is a lease"),
@@ -381,7 +382,8 @@ fn everything_is_listed_once() -> Result<()> {
             }
             members += 1;
             let times = list.lines().map(|it| usize::from(has_word(it, &format!("{module}::")))).sum::<usize>();
-            if times != 1 {
+            // A file may hold several that belong together: each has its line.
+            if times != source.production.matches(listing.mark).count() {
                 violations.push(format!("{} is listed {times} times in {file}", source.path));
             }
         }

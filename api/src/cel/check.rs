@@ -15,8 +15,9 @@ use crate::structural::pattern;
 /// How many mistakes of one expression are told.
 const COMPLAINTS_LIMIT: usize = 20;
 
-/// What making a list or a map costs, as in cel-go.
+/// What making a list costs, as in cel-go.
 pub const LIST_COST: u64 = 10;
+/// What making a map costs, as in cel-go.
 pub const MAP_COST: u64 = 30;
 
 /// What a macro costs beside its parts, as cel-go expands it: to decide whether to go on, per element; per element that counts; at the end.

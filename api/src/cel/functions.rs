@@ -72,17 +72,29 @@ impl T {
 /// One signature: the name, whether it is a method, the parameters, the result, what it does.
 pub type Signature = (&'static str, bool, &'static [T], T, Op);
 
+/// What `url` makes.
 pub const URL: &str = "kubernetes.URL";
+/// What `quantity` makes.
 pub const QUANTITY: &str = "kubernetes.Quantity";
+/// What `ip` makes.
 pub const IP: &str = "net.IP";
+/// What `cidr` makes.
 pub const CIDR: &str = "net.CIDR";
+/// What the functions of `format` make.
 pub const FORMAT: &str = "kubernetes.NamedFormat";
+/// What `semver` makes.
 pub const SEMVER: &str = "kubernetes.Semver";
+/// What `image` makes.
 pub const IMAGE: &str = "kubernetes.Image";
+/// What the variable `authorizer` is.
 pub const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
+/// What `authorizer.path` makes.
 pub const PATH_CHECK: &str = "kubernetes.authorization.PathCheck";
+/// What `authorizer.group` makes.
 pub const GROUP_CHECK: &str = "kubernetes.authorization.GroupCheck";
+/// What `resource` of a group makes.
 pub const RESOURCE_CHECK: &str = "kubernetes.authorization.ResourceCheck";
+/// What `check` of a path or resource gives.
 pub const DECISION: &str = "kubernetes.authorization.Decision";
 
 const U: T = T::Is(URL);

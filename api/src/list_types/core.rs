@@ -4,6 +4,7 @@ use super::{
     ATOMIC, ATOMIC_MAP, BY_NAME, BY_TYPE, GRANULAR, List, MERGED_SET, RETAINED_BY_NAME, Row, SET, map, merged_map, rule,
 };
 
+/// The types of the core group.
 pub const CORE: &[Row] = &[
     ("Capabilities", "add", ATOMIC),
     ("Capabilities", "drop", ATOMIC),

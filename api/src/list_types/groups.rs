@@ -4,6 +4,7 @@ use super::{
     ATOMIC, ATOMIC_MAP, BY_NAME, BY_TYPE, List, MERGED_SET, REPLACED, RETAINED, Row, SET, map, merged_map, rule,
 };
 
+/// The types of the group `admissionregistration.k8s.io`.
 pub const ADMISSION: &[Row] = &[
     ("MatchResources", "excludeResourceRules", ATOMIC),
     ("MatchResources", "resourceRules", ATOMIC),
@@ -33,6 +34,7 @@ pub const ADMISSION: &[Row] = &[
     ("ValidatingWebhookConfiguration", "webhooks", BY_NAME),
 ];
 
+/// The types of the group `apps`.
 pub const APPS: &[Row] = &[
     ("DaemonSetStatus", "conditions", BY_TYPE),
     ("DeploymentSpec", "strategy", RETAINED),
@@ -42,6 +44,7 @@ pub const APPS: &[Row] = &[
     ("StatefulSetStatus", "conditions", BY_TYPE),
 ];
 
+/// The types of the group `authentication.k8s.io`.
 pub const AUTHENTICATION: &[Row] = &[
     ("TokenRequestSpec", "audiences", ATOMIC),
     ("TokenReviewSpec", "audiences", ATOMIC),
@@ -49,6 +52,7 @@ pub const AUTHENTICATION: &[Row] = &[
     ("UserInfo", "groups", ATOMIC),
 ];
 
+/// The types of the group `authorization.k8s.io`.
 pub const AUTHORIZATION: &[Row] = &[
     ("FieldSelectorAttributes", "requirements", ATOMIC),
     ("LabelSelectorAttributes", "requirements", ATOMIC),
@@ -63,6 +67,7 @@ pub const AUTHORIZATION: &[Row] = &[
     ("SubjectRulesReviewStatus", "resourceRules", ATOMIC),
 ];
 
+/// The types of the group `autoscaling/v2`.
 pub const AUTOSCALING_V2: &[Row] = &[
     ("HPAScalingRules", "policies", ATOMIC),
     ("HorizontalPodAutoscalerSpec", "metrics", ATOMIC),
@@ -70,6 +75,7 @@ pub const AUTOSCALING_V2: &[Row] = &[
     ("HorizontalPodAutoscalerStatus", "currentMetrics", ATOMIC),
 ];
 
+/// The types of the group `batch`.
 pub const BATCH: &[Row] = &[
     ("CronJobStatus", "active", ATOMIC),
     ("JobStatus", "conditions", rule(Some(List::Atomic), "merge", "type")),
@@ -81,12 +87,14 @@ pub const BATCH: &[Row] = &[
     ("UncountedTerminatedPods", "succeeded", SET),
 ];
 
+/// The types of the group `certificates.k8s.io`.
 pub const CERTIFICATES: &[Row] = &[
     ("CertificateSigningRequestSpec", "groups", ATOMIC),
     ("CertificateSigningRequestSpec", "usages", ATOMIC),
     ("CertificateSigningRequestStatus", "conditions", map(&["type"])),
 ];
 
+/// The types of the group `discovery.k8s.io`.
 pub const DISCOVERY: &[Row] = &[
     ("Endpoint", "addresses", SET),
     ("EndpointHints", "forNodes", ATOMIC),
@@ -95,6 +103,7 @@ pub const DISCOVERY: &[Row] = &[
     ("EndpointSlice", "ports", ATOMIC),
 ];
 
+/// The types of the group `flowcontrol.apiserver.k8s.io`.
 pub const FLOWCONTROL: &[Row] = &[
     ("FlowSchemaSpec", "rules", ATOMIC),
     ("FlowSchemaStatus", "conditions", BY_TYPE),
@@ -110,6 +119,7 @@ pub const FLOWCONTROL: &[Row] = &[
     ("ResourcePolicyRule", "verbs", SET),
 ];
 
+/// The types of the group `networking.k8s.io`.
 pub const NETWORKING: &[Row] = &[
     ("HTTPIngressRuleValue", "paths", ATOMIC),
     ("IPBlock", "except", ATOMIC),
@@ -129,11 +139,14 @@ pub const NETWORKING: &[Row] = &[
     ("ServiceCIDRStatus", "conditions", BY_TYPE),
 ];
 
+/// The types of the group `node.k8s.io`.
 pub const NODE: &[Row] = &[("Scheduling", "nodeSelector", ATOMIC_MAP), ("Scheduling", "tolerations", ATOMIC)];
 
+/// The types of the group `policy`.
 pub const POLICY: &[Row] =
     &[("PodDisruptionBudgetSpec", "selector", REPLACED), ("PodDisruptionBudgetStatus", "conditions", BY_TYPE)];
 
+/// The types of the group `rbac.authorization.k8s.io`.
 pub const RBAC: &[Row] = &[
     ("AggregationRule", "clusterRoleSelectors", ATOMIC),
     ("ClusterRole", "rules", ATOMIC),
@@ -147,6 +160,7 @@ pub const RBAC: &[Row] = &[
     ("RoleBinding", "subjects", ATOMIC),
 ];
 
+/// The types of the group `storage.k8s.io`.
 pub const STORAGE: &[Row] = &[
     ("CSIDriverSpec", "tokenRequests", ATOMIC),
     ("CSIDriverSpec", "volumeLifecycleModes", SET),
@@ -156,6 +170,7 @@ pub const STORAGE: &[Row] = &[
     ("StorageClass", "mountOptions", ATOMIC),
 ];
 
+/// The types of the group `apiextensions.k8s.io`.
 pub const EXTENSIONS: &[Row] = &[
     ("CustomResourceDefinitionNames", "categories", ATOMIC),
     ("CustomResourceDefinitionNames", "shortNames", ATOMIC),
@@ -174,8 +189,10 @@ pub const EXTENSIONS: &[Row] = &[
     ("WebhookConversion", "conversionReviewVersions", ATOMIC),
 ];
 
+/// The types of the group `apiregistration.k8s.io`.
 pub const AGGREGATOR: &[Row] = &[("APIServiceStatus", "conditions", BY_TYPE)];
 
+/// The types of metadata, which all groups share.
 pub const META: &[Row] = &[
     ("APIGroup", "serverAddressByClientCIDRs", ATOMIC),
     ("APIGroup", "versions", ATOMIC),
