@@ -4,6 +4,7 @@
 //! field by field, as kubectl does for kinds it does not know.
 
 mod data;
+mod limits;
 mod network;
 mod node;
 mod pod;
@@ -69,7 +70,12 @@ pub async fn run(args: Args, session: &Session) -> Result<()> {
                 let secrets = beside(session, resources.named("secrets")?, object, String::new()).await?;
                 data::service_account(&mut page, object, &secrets);
             }
-            "Namespace" => data::namespace(&mut page, object),
+            "Namespace" => {
+                let quotas = within(session, resources.named("resourcequotas")?, object).await?;
+                let limits = within(session, resources.named("limitranges")?, object).await?;
+                data::namespace(&mut page, object);
+                limits::of_namespace(&mut page, &quotas, &limits);
+            }
             "Role" | "ClusterRole" => rights::role(&mut page, object),
             "RoleBinding" | "ClusterRoleBinding" => rights::binding(&mut page, object),
             _ => page.generic(object),
@@ -92,6 +98,13 @@ async fn beside(session: &Session, kinds: Vec<&Resource>, object: &Value, labels
     let url = Url::of(kind, namespace_of(object)).with("labelSelector", labels);
     let mut found = session.get(&url, JSON).await?;
     Ok(found["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
+}
+
+/// Objects of the first of these kinds in the namespace that `object` is; none where the server has no such kind.
+async fn within(session: &Session, kinds: Vec<&Resource>, object: &Value) -> Result<Option<Vec<Value>>> {
+    let Some(kind) = kinds.first() else { return Ok(None) };
+    let mut found = session.get(&Url::of(kind, Some(name_of(object))), JSON).await?;
+    Ok(Some(found["items"].as_array_mut().map(std::mem::take).unwrap_or_default()))
 }
 
 /// A page of `Name:  value` lines at some depth; values of one depth are aligned.
@@ -140,9 +153,8 @@ impl Page {
         self.table_always(depth, name, header, rows);
     }
 
-    /// A table whose columns are named also when it has no rows.
-    fn table_always(&mut self, depth: usize, name: &str, header: &[&str], rows: Vec<Vec<String>>) {
-        self.line(depth, format!("{name}:"));
+    /// The lines of a table, its columns underlined.
+    fn rows(&mut self, depth: usize, header: &[&str], rows: Vec<Vec<String>>) {
         let underline = header.iter().map(|it| "-".repeat(it.len())).collect();
         let mut table = Table::new(header);
         table.push(underline);
@@ -150,9 +162,15 @@ impl Page {
         let mut text = Vec::new();
         if table.print(&mut text, true).is_ok() {
             for line in String::from_utf8_lossy(&text).lines() {
-                self.line(depth + 1, line);
+                self.line(depth, line);
             }
         }
+    }
+
+    /// A table whose columns are named also when it has no rows.
+    fn table_always(&mut self, depth: usize, name: &str, header: &[&str], rows: Vec<Vec<String>>) {
+        self.line(depth, format!("{name}:"));
+        self.rows(depth + 1, header, rows);
     }
 
     /// Name, namespace, labels and annotations, as every page begins.
