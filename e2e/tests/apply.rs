@@ -90,11 +90,15 @@ fn migrates(it: &Case) -> Result<()> {
     let diff = it.kubectl.output(&it.arguments("diff --server-side -f -"), &web(1))?;
     ensure!(diff.code == 0, "nothing differs, but {diff:?}");
     it.prints("scale deploy web --replicas=2", "deployment.apps/web scaled")?;
-    has(it, "deploy web", "kubectl/Updatescale")?;
+    // This write names no manager: it is the program's file name, as the user agent has it.
+    let program = it.kubectl.program().file_name().and_then(|it| it.to_str()).unwrap_or("kubectl");
+    has(it, "deploy web", &format!("{program}/Updatescale"))?;
     it.refused(
         "apply --server-side -f -",
         &web(1),
-        "error: Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas\n...",
+        &format!(
+            "error: Apply failed with 1 conflict: conflict with \"{program}\" with subresource \"scale\" using apps/v1: .spec.replicas\n..."
+        ),
     )?;
     it.run("delete deploy web")?;
     Ok(())
