@@ -371,7 +371,7 @@ impl<'a> Set<'a> {
 }
 
 /// A key value's JSON text as a step of a set compares it.
-pub fn key_text(text: &Cow<'_, str>) -> Option<Cow<'static, str>> {
+pub fn key_text(text: &str) -> Option<Cow<'static, str>> {
     canonical(text).map(Cow::Owned)
 }
 

@@ -126,6 +126,7 @@ fn unescaped(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Writes a string's characters as they stand between its quotes.
+#[allow(clippy::ptr_arg)] // Whether it is borrowed says whether it needs escaping.
 pub fn escape(text: &Cow<'_, str>, out: &mut String) {
     match text {
         // It stood between quotes already.
