@@ -170,10 +170,12 @@ impl Server {
             endpoint: address.and_then(|it| Reach::endpoint(it, config.advertise_address)),
         };
         let own = agent::named(&server.client("system:apiserver", &["system:masters"]), agent::API_SERVER);
-        let mended = bootstrap::run(&own, &reach).await;
-        if let Err(error) = mended {
+        let mended = bootstrap::run(&own, &reach).await.map_err(StartError::from);
+        // The files, too: who finds the server ready starts the other parts with them.
+        let written = server.url().map_or(Ok(()), |url| server.pki.write_kubeconfigs(&url, now));
+        if let Err(error) = mended.and(written.map_err(StartError::from)) {
             background.cancel();
-            return Err(error.into());
+            return Err(error);
         }
         let serving = match listener {
             Some(listener) => {
@@ -207,9 +209,6 @@ impl Server {
             }
         });
         server.tasks.close();
-        if let Some(url) = server.url() {
-            server.pki.write_kubeconfigs(&url, now)?;
-        }
         Ok(server)
     }
 
