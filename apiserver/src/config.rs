@@ -45,7 +45,7 @@ pub struct Limits {
     pub writes: usize,
     /// Watches one user may have open: informers of all kinds for some hundred processes.
     pub watchers_per_user: usize,
-    /// Watches at once in all: a watcher costs some 4 KiB, so this is 40 MiB at the utmost.
+    /// Watches at once in all: a watcher costs some 4 KiB, so this is 80 MiB at the utmost; nodes of 5,000 with some watches each fit in.
     pub watchers: usize,
     /// The largest request body, as kube-apiserver's.
     pub body_bytes: usize,
@@ -65,7 +65,7 @@ impl Default for Limits {
             reads: 400,
             writes: 200,
             watchers_per_user: 5_000,
-            watchers: 10_000,
+            watchers: 20_000,
             body_bytes: 3 << 20,
             connections: 10_000,
             request_timeout: Duration::from_secs(60),

@@ -204,10 +204,6 @@ fn api(
         progress(&format!("watch fan-out: {}", subject.name));
         show(&fanout::run(subject, scale)?);
     }
-    if wanted(Part::Extensions) {
-        progress(&format!("applies and custom objects: {}", subject.name));
-        show(&extensions::run(subject, scale)?);
-    }
     if wanted(Part::List) {
         progress(&format!("list: {}", subject.name));
         show(&list::run(subject, scale)?);
@@ -216,7 +212,11 @@ fn api(
         }
         list::clean(subject)?;
     }
-    // After the memory was taken, for so many watches are no part of that load.
+    // After the memory was taken, for these are no part of that load.
+    if wanted(Part::Extensions) {
+        progress(&format!("applies and custom objects: {}", subject.name));
+        show(&extensions::run(subject, scale)?);
+    }
     if wanted(Part::Crowd) {
         progress(&format!("{} watches: {}", scale.many_watchers, subject.name));
         show(&crowd::run(subject, scale)?);

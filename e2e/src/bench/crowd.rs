@@ -234,10 +234,12 @@ impl Crowd<'_> {
                 let mut streams = Vec::new();
                 let mut connections = Vec::new();
                 for numbers in numbers.chunks(WATCHES_PER_CONNECTION) {
+                    // Each connection is another client's: servers bound the watches of one.
+                    let user = format!("crowd-{}", numbers[0]);
                     let mut connection = open(target).await?;
                     for number in numbers {
                         let path = format!("{}&resourceVersion={revision}", (self.watch)(*number));
-                        streams.push(watch(&mut connection, target, &path).await?);
+                        streams.push(watch(&mut connection, target, &user, &path).await?);
                     }
                     connections.push(connection);
                 }
@@ -305,10 +307,17 @@ async fn open(target: &Target) -> Result<SendRequest<Empty<Bytes>>> {
     Ok(sender)
 }
 
-async fn watch(connection: &mut SendRequest<Empty<Bytes>>, target: &Target, path: &str) -> Result<Incoming> {
+async fn watch(
+    connection: &mut SendRequest<Empty<Bytes>>,
+    target: &Target,
+    user: &str,
+    path: &str,
+) -> Result<Incoming> {
     connection.ready().await?;
     let mut request = http::Request::get(format!("https://{}{path}", target.authority)).body(Empty::new())?;
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request.headers_mut().insert("impersonate-user", HeaderValue::from_str(user)?);
+    request.headers_mut().insert("impersonate-group", HeaderValue::from_static("system:masters"));
     if let Some(it) = &target.authorization {
         request.headers_mut().insert(AUTHORIZATION, it.clone());
     }
