@@ -19,6 +19,7 @@ pub mod disruption;
 
 pub mod deployment;
 pub mod replica_set;
+pub mod replication_controller;
 
 pub mod endpoint_slice;
 pub mod endpoints;
@@ -49,6 +50,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
     let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(deployment::Deployments),
         Arc::new(replica_set::ReplicaSets),
+        Arc::new(replication_controller::ReplicationControllers),
         Arc::new(endpoint_slice::EndpointSlices),
         Arc::new(endpoints::EndpointsOfServices),
         Arc::new(namespace::Namespaces),

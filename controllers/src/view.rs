@@ -5,10 +5,12 @@
 mod certificate_request;
 mod definition;
 mod policy;
+mod replication_controller;
 
 pub use certificate_request::RequestView;
 pub use definition::DefinitionView;
 pub use policy::{BudgetView, ClusterRoleView};
+pub use replication_controller::ReplicationControllerView;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -407,6 +409,8 @@ pub const SERVICE_ACCOUNTS: Resource = namespaced("", "ServiceAccount", "service
 pub const DEPLOYMENTS: Resource = namespaced("apps", "Deployment", "deployments");
 /// ReplicaSet, of apps.
 pub const REPLICA_SETS: Resource = namespaced("apps", "ReplicaSet", "replicasets");
+/// ReplicationController, of the core group.
+pub const REPLICATION_CONTROLLERS: Resource = namespaced("", "ReplicationController", "replicationcontrollers");
 /// Lease, of coordination.k8s.io.
 pub const LEASES: Resource = namespaced("coordination.k8s.io", "Lease", "leases");
 /// EndpointSlice, of discovery.k8s.io.

@@ -18,7 +18,7 @@ use crate::graph::{self, Graph};
 use crate::node_lifecycle::hearing::Hearing;
 use crate::view::*;
 
-/// Pods and replica sets by the uid of what controls them.
+/// Pods, replica sets and replication controllers by the uid of what controls them.
 pub const BY_CONTROLLER: &str = "controller";
 /// Objects of the garbage collector's graph by the uids of their owners.
 pub const BY_OWNER: &str = "owner";
@@ -40,6 +40,7 @@ pub const ROOT_CA: &str = "kube-root-ca.crt";
 pub struct World {
     pub deployments: Store<DeploymentView>,
     pub replica_sets: Store<ReplicaSetView>,
+    pub replication_controllers: Store<ReplicationControllerView>,
     pub pods: Store<PodView>,
     pub nodes: Store<NodeView>,
     pub leases: Store<LeaseView>,
@@ -67,6 +68,7 @@ impl Default for World {
         let world = World {
             deployments: Store::new(),
             replica_sets: Store::new(),
+            replication_controllers: Store::new(),
             pods: Store::new(),
             nodes: Store::new(),
             leases: Store::new(),
@@ -86,6 +88,7 @@ impl Default for World {
             definitions: Store::new(),
         };
         world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
+        world.replication_controllers.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_NODE, |it: &PodView| vec![it.spec.node_name.clone()]);
         world.slices.add_index(BY_SERVICE, |it: &EndpointSliceView| {
@@ -113,6 +116,7 @@ impl World {
         self.hear();
         all(client, &self.deployments, shutdown);
         all(client, &self.replica_sets, shutdown);
+        all(client, &self.replication_controllers, shutdown);
         all(client, &self.pods, shutdown);
         all(client, &self.nodes, shutdown);
         all(client, &self.services, shutdown);
@@ -214,6 +218,7 @@ impl World {
     pub async fn synced(&self) {
         self.deployments.synced().await;
         self.replica_sets.synced().await;
+        self.replication_controllers.synced().await;
         self.pods.synced().await;
         self.nodes.synced().await;
         self.services.synced().await;
@@ -251,6 +256,7 @@ impl World {
         Some(match resource {
             DEPLOYMENTS => &self.deployments,
             REPLICA_SETS => &self.replica_sets,
+            REPLICATION_CONTROLLERS => &self.replication_controllers,
             PODS => &self.pods,
             NODES => &self.nodes,
             SERVICES => &self.services,

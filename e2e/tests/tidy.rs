@@ -45,6 +45,7 @@ const PURE: &[&str] = &[
     "controllers/src/plan.rs",
     "controllers/src/deployment",
     "controllers/src/replica_set",
+    "controllers/src/replication_controller.rs",
     "controllers/src/endpoint_slice",
     "controllers/src/endpoints.rs",
     "controllers/src/event_expiry.rs",
