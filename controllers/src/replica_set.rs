@@ -267,7 +267,7 @@ fn status(
             status: "True".to_owned(),
             last_transition_time: Some(Time(now)),
             reason: Some(if scale == Scale::Up { "FailedCreate" } else { "FailedDelete" }.to_owned()),
-            message: Some(error.to_owned()),
+            message: error.lines().next().map(str::to_owned),
         }),
         (None, _, Some(at)) => drop(conditions.remove(at)),
         _ => {}
