@@ -289,11 +289,13 @@ mod tests {
             let stored = serde_json::to_vec(&admit(kind, minimal(kind))).unwrap();
             let mut value: Value = serde_json::from_slice(&stored).unwrap();
             value["metadata"]["resourceVersion"] = "7".into();
+            // The old object is the cache's, and has its version.
+            let standing = serde_json::to_vec(&value).unwrap();
             for part in [Part::Main, Part::Status] {
                 let write = Write {
                     part,
                     new: Body::Value(value.clone()),
-                    old: Some(&stored),
+                    old: Some(&standing),
                     meta: context(kind),
                     strictness: Strictness::Strict,
                 };
