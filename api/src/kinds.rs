@@ -4,6 +4,7 @@ mod addresses;
 mod cells;
 mod checks;
 mod conditions;
+mod disk_rules;
 mod pod_spec;
 mod volume_rules;
 mod workload;
