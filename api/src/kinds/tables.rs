@@ -1,6 +1,7 @@
 //! The kinds in tables: what an almost empty object is filled with, what is wrong with broken ones, and the row of cells.
 
 mod classes;
+mod devices;
 mod drivers;
 mod flow;
 mod network;
