@@ -49,6 +49,7 @@ pub mod cache;
 pub mod labels;
 
 mod definitions;
+mod policy_types;
 
 pub mod reviews;
 

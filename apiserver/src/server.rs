@@ -36,6 +36,7 @@ use crate::labels::Labels;
 use crate::pipeline::Pipeline;
 use crate::pki::{Pki, PkiError};
 use crate::plain::Plain;
+use crate::policy_types;
 use crate::present::Response;
 use crate::proxy::Proxies;
 use crate::quota::Ledger;
@@ -170,7 +171,8 @@ impl Server {
         tasks.spawn(addresses.sweep(store, cache, background.clone()));
         let server = Server { pipeline: pipeline.clone(), pki: pki.clone(), address, tasks: tasks.clone() };
         let settling = server.client("system:apiserver", &["system:masters"]);
-        tasks.spawn(definitions::run(server.pipeline.core().clone(), settling, background.clone()));
+        tasks.spawn(definitions::run(server.pipeline.core().clone(), settling.clone(), background.clone()));
+        tasks.spawn(policy_types::run(server.pipeline.core().clone(), settling, background.clone()));
         // Before anything listens: whoever reaches the server finds the cluster's first objects there.
         let reach = Reach {
             service: service_address,

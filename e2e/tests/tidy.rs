@@ -130,6 +130,7 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/admission/selection.rs", "a namespace is selected by its own labels"),
     ("apiserver/src/admission/taint_nodes_by_condition.rs", "nodes are what is tainted"),
     ("apiserver/src/admission/webhooks.rs", "the configurations of webhooks"),
+    ("apiserver/src/policy_types.rs", "policies are what is checked"),
     ("apiserver/src/quota.rs", "what quotas count differs by kind"),
     ("apiserver/src/callout.rs", "a webhook may be a service"),
     ("apiserver/src/components.rs", "leases tell who lives"),

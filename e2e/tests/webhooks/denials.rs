@@ -94,7 +94,8 @@ pub fn attaching(it: &Play<'_>) -> Result<()> {
 pub fn fail_closed(it: &Play<'_>) -> Result<()> {
     let away = format!("https://127.0.0.1:{}/configmaps", tool::free_port()?);
     // No failure policy is given: the default is to fail.
-    let more = json!({"clientConfig": {"url": away}});
+    let unmarked = json!({"matchExpressions": [{"key": "marker", "operator": "DoesNotExist"}]});
+    let more = json!({"clientConfig": {"url": away}, "objectSelector": unmarked});
     it.configure(Sort::Validating, vec![it.hook("away", "/", rule(&["CREATE"], "", "v1", "configmaps"), more)])?;
     let answer = it.send("POST", &it.here("configmaps"), &map("foo", json!({})))?;
     refused(
