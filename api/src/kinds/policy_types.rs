@@ -17,20 +17,20 @@ const TYPED_VARIABLES_MAX: usize = 256;
 
 /// What expressions of a policy may use: the variables that every expression has, and those of the policy that stand before.
 #[derive(Clone, Debug)]
-pub struct Scope {
+pub struct Variables {
     base: Environment,
     known: Vec<(String, Type)>,
 }
 
-impl Scope {
+impl Variables {
     /// Before the first of the policy's variables.
     pub fn new(base: Environment) -> Self {
-        Scope { base, known: Vec::new() }
+        Variables { base, known: Vec::new() }
     }
 
     /// Behind all variables of a policy.
     pub fn of(base: Environment, spec: &ValidatingAdmissionPolicySpec) -> Environment {
-        let mut scope = Scope::new(base);
+        let mut scope = Variables::new(base);
         let variables = spec.variables.as_deref().unwrap_or_default();
         if variables.len() > TYPED_VARIABLES_MAX {
             return scope.base.with("variables", Type::Dyn);
@@ -100,7 +100,7 @@ fn environment(spec: &ValidatingAdmissionPolicySpec, of: &Type, params: Option<&
     if let Some(params) = params {
         base = base.with("params", params.clone());
     }
-    Scope::of(base, spec)
+    Variables::of(base, spec)
 }
 
 /// What is wrong with a policy's expressions, over the objects of each kind that it judges.

@@ -13,7 +13,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, list, str_of};
 use crate::kinds::checks;
-use crate::kinds::policy_types::Scope;
+use crate::kinds::policy_types::Variables;
 use crate::kinds::webhook_rules::{self as rules, Rule};
 use crate::name;
 use crate::table::{Cell, Column};
@@ -99,7 +99,7 @@ pub fn validate_match(it: &MatchResources, path: &Path, errors: &mut Errors) {
 
 /// The variables of a policy's expressions, and its own, of which each may use those before it.
 pub fn environment(spec: &ValidatingAdmissionPolicySpec) -> Environment {
-    Scope::of(rules::environment(spec.param_kind.is_some()), spec)
+    Variables::of(rules::environment(spec.param_kind.is_some()), spec)
 }
 
 fn validate_spec(spec: &ValidatingAdmissionPolicySpec, path: &Path, errors: &mut Errors) {
@@ -126,7 +126,7 @@ fn validate_spec(spec: &ValidatingAdmissionPolicySpec, path: &Path, errors: &mut
     rules::validate_conditions(conditions, spec.param_kind.is_some(), &path.child("matchConditions"), errors);
     let environment = environment(spec);
     let mut names = BTreeSet::new();
-    let mut scope = Scope::new(rules::environment(spec.param_kind.is_some()));
+    let mut scope = Variables::new(rules::environment(spec.param_kind.is_some()));
     for (at, it) in spec.variables.iter().flatten().enumerate() {
         let path = path.child("variables").index(at);
         if it.name.is_empty() {

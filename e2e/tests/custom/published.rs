@@ -59,8 +59,13 @@ fn explains(it: &Play<'_>, what: &str, words: &[&str]) -> Result<()> {
     expect_words(&it.case.run(&format!("explain {what}"))?, words)
 }
 
+/// A plural name that no other scenario has: kubectl remembers for a while what it has discovered.
+fn plural(it: &Play<'_>) -> String {
+    format!("{}-foos", it.case.namespace)
+}
+
 fn one(it: &Play<'_>, schema: &Value) -> Result<Value> {
-    let of = definition("foos", "Foo", &it.group, json!([version("v1", true, schema)]));
+    let of = definition(&plural(it), "Foo", &it.group, json!([version("v1", true, schema)]));
     define(it.server, &of)?;
     Ok(of)
 }
@@ -93,20 +98,20 @@ pub fn with_a_schema(it: &Play<'_>) -> Result<()> {
         it.case.refused(&format!("{verb} -f -"), &other, why)?;
     }
     let spec = ["DESCRIPTION:", "Foo CRD for Testing", "apiVersion", "spec", "Specification of Foo"];
-    explains(it, "foos", &spec)?;
+    explains(it, &plural(it), &spec)?;
     explains(
         it,
-        "foos.metadata",
+        &format!("{}.metadata", plural(it)),
         &["Standard object's metadata", "creationTimestamp", "CreationTimestamp is a timestamp"],
     )?;
-    explains(it, "foos.spec", &["Specification of Foo", "List of Bars and their specs"])?;
+    explains(it, &format!("{}.spec", plural(it)), &["Specification of Foo", "List of Bars and their specs"])?;
     explains(
         it,
-        "foos.spec.bars",
+        &format!("{}.spec.bars", plural(it)),
         &["List of Bars and their specs", "bazs", "List of Bazs", "name", "Name of Bar", "-required-"],
     )?;
-    explains(it, "foos.spec.bars --recursive", &["feeling", "bazs"])?;
-    it.case.refused("explain foos.spec.bars2", "", "error: field \"bars2\" does not exist")?;
+    explains(it, &format!("{}.spec.bars --recursive", plural(it)), &["feeling", "bazs"])?;
+    it.case.refused(&format!("explain {}.spec.bars2", plural(it)), "", "error: field \"bars2\" does not exist")?;
     undefine(it.server, &of)
 }
 
@@ -117,7 +122,7 @@ pub fn without_a_schema(it: &Play<'_>) -> Result<()> {
     same(&second["x-kubernetes-preserve-unknown-fields"], &json!(true))?;
     same(&third["x-kubernetes-preserve-unknown-fields"], &json!(true))?;
     anything_goes(it, "a: {b: [c]}\n")?;
-    explains(it, "foos", &["DESCRIPTION:", "<empty>"])?;
+    explains(it, &plural(it), &["DESCRIPTION:", "<empty>"])?;
     undefine(it.server, &of)
 }
 
@@ -139,7 +144,7 @@ pub fn open_at_the_root(it: &Play<'_>) -> Result<()> {
     let [_, third] = published(it, &it.group, "v1", "Foo", true)?;
     same(&third["properties"]["spec"], &schema["properties"]["spec"])?;
     anything_goes(it, "b: [{'c': 'd'}]\nspec: {bars: [{name: x}]}\n")?;
-    explains(it, "foos", &["DESCRIPTION:", "Foo CRD for Testing"])?;
+    explains(it, &plural(it), &["DESCRIPTION:", "Foo CRD for Testing"])?;
     undefine(it.server, &of)
 }
 
@@ -153,9 +158,9 @@ pub fn open_in_an_embedded_object(it: &Play<'_>) -> Result<()> {
         "properties": {"spec": open, "status": status}});
     let of = one(it, &schema)?;
     published(it, &it.group, "v1", "Foo", true)?;
-    anything_goes(it, "spec: {apiVersion: v1, kind: Some, metadata: {name: n}, a: null, b: [{'c': d}]}\n")?;
-    explains(it, "foos", &["preserve-unknown-properties in nested field for Testing", "Specification of Waldo"])?;
-    explains(it, "foos.spec", &["Specification of Waldo", "dummy", "Dummy property."])?;
+    anything_goes(it, "spec: {apiVersion: v1, kind: Some, metadata: {name: some}, a: null, b: [{'c': d}]}\n")?;
+    explains(it, &plural(it), &["preserve-unknown-properties in nested field for Testing", "Specification of Waldo"])?;
+    explains(it, &format!("{}.spec", plural(it)), &["Specification of Waldo", "dummy", "Dummy property."])?;
     undefine(it.server, &of)
 }
 
@@ -178,7 +183,7 @@ pub fn of_several_groups(it: &Play<'_>) -> Result<()> {
 /// Versions of one definition, and of two in the same group.
 pub fn of_several_versions(it: &Play<'_>) -> Result<()> {
     let versions = json!([version("v2", true, &foo()), version("v3", false, &foo())]);
-    let several = definition("multis", "Multi", &it.group, versions);
+    let several = definition(&format!("{}-multis", it.case.namespace), "Multi", &it.group, versions);
     let other = definition("others", "Other", &it.group, json!([version("v4", true, &foo())]));
     for of in [&several, &other] {
         define(it.server, of)?;
@@ -188,7 +193,11 @@ pub fn of_several_versions(it: &Play<'_>) -> Result<()> {
     }
     let [second, third] = schemas(it, &it.group, "v4", "Multi")?;
     ensure!(second.is_null() && third.is_null(), "it has no such version");
-    explains(it, &format!("multis --api-version={}/v3", it.group), &["VERSION:", "v3", "Foo CRD for Testing"])?;
+    explains(
+        it,
+        &format!("{}-multis --api-version={}/v3", it.case.namespace, it.group),
+        &["VERSION:", "v3", "Foo CRD for Testing"],
+    )?;
     undefine(it.server, &several)?;
     undefine(it.server, &other)
 }
@@ -214,7 +223,7 @@ pub fn of_several_kinds(it: &Play<'_>) -> Result<()> {
 /// A version that gets another name is described under that, and not under the old one.
 pub fn a_version_is_renamed(it: &Play<'_>) -> Result<()> {
     let versions = json!([version("v2", true, &foo()), version("v3", false, &foo())]);
-    let of = definition("multis", "Multi", &it.group, versions);
+    let of = definition(&format!("{}-multis", it.case.namespace), "Multi", &it.group, versions);
     define(it.server, &of)?;
     published(it, &it.group, "v3", "Multi", true)?;
     let patch = json!([{"op": "test", "path": "/spec/versions/1/name", "value": "v3"},
@@ -230,7 +239,7 @@ pub fn a_version_is_renamed(it: &Play<'_>) -> Result<()> {
 /// A version that is not served any more is not described either; the other stays as it was.
 pub fn a_version_is_not_served_any_more(it: &Play<'_>) -> Result<()> {
     let versions = json!([version("v1", true, &foo()), version("v2", false, &foo())]);
-    let of = definition("multis", "Multi", &it.group, versions);
+    let of = definition(&format!("{}-multis", it.case.namespace), "Multi", &it.group, versions);
     define(it.server, &of)?;
     let before = published(it, &it.group, "v1", "Multi", true)?;
     published(it, &it.group, "v2", "Multi", true)?;

@@ -76,7 +76,7 @@ pub fn unknown_fields_with_a_schema(it: &Play<'_>) -> Result<()> {
     let of = defined(it, &schema(false, json!({})))?;
     let text = manifest(it, "", "unknownField: unknown\n", "  foo: foo1\n");
     let applied = it.patch(&place(it, &of, "Strict"), "apply-patch+yaml", &text)?;
-    refused(&applied, 500, ".unknownField: field not declared in schema")?;
+    refused(&applied, 400, ".unknownField: field not declared in schema")?;
     let here = objects(&of, "v1beta1", &it.case.namespace);
     let mut sent = json!({"apiVersion": format!("{}/v1beta1", it.group), "kind": "Noxu", "metadata": {"name": "sent"},
         "unknownField": 1, "spec": {"foo": "a", "unknown": 2}});
@@ -107,7 +107,7 @@ pub fn unknown_metadata(it: &Play<'_>) -> Result<()> {
     let spec = "  template:\n    apiVersion: foo/v1\n    kind: Sub\n    metadata:\n      unknownSubMeta: unknown\n      name: subobject\n  foo: foo1\n";
     let text = manifest(it, "  unknownMeta: unknown\n", "", spec);
     let applied = it.patch(&place(it, &of, "Strict"), "apply-patch+yaml", &text)?;
-    expect(&applied, 500)?;
+    expect(&applied, 400)?;
     let told = [
         ".spec.template.metadata.unknownSubMeta: field not declared in schema",
         ".metadata.unknownMeta: field not declared in schema",
@@ -127,7 +127,23 @@ pub fn duplicates(it: &Play<'_>) -> Result<()> {
     let of = defined(it, &schema(true, json!({})))?;
     let text = manifest(it, "", "", "  unknown: uk1\n  foo: foo1\n  foo: foo2\n");
     let applied = it.patch(&place(it, &of, "Strict"), "apply-patch+yaml", &text)?;
-    refused(&applied, 400, "line 8: key \"foo\" already set in map")?;
+    let told = "line 8: key \"foo\" already set in map";
+    refused(
+        &applied,
+        400,
+        &format!("error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  {told}"),
+    )?;
+    let applied = it.patch(&place(it, &of, "Warn"), "apply-patch+yaml", &text)?;
+    expect(&applied, 201)?;
+    ensure!(
+        applied.warnings.iter().any(|it| it.contains("line 8: key \\\"foo\\\" already set in map")),
+        "{:?}",
+        applied.warnings
+    );
+    ensure!(applied.json["spec"]["foo"] == "foo2", "the last one counts: {}", applied.text);
+    let applied = it.patch(&place(it, &of, "Ignore"), "apply-patch+yaml", &text)?;
+    expect(&applied, 200)?;
+    ensure!(applied.warnings.is_empty(), "{:?}", applied.warnings);
     let here = objects(&of, "v1beta1", &it.case.namespace);
     let sent = format!(
         "{{\"apiVersion\":\"{}/v1beta1\",\"kind\":\"Noxu\",\"metadata\":{{\"name\":\"sent\"}},\"spec\":{{\"foo\":\"1\",\"foo\":\"2\",\"unknown\":3,\"unknown\":4}}}}",

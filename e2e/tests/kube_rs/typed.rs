@@ -105,9 +105,8 @@ pub async fn objects(paints: &Api<Paint>) -> Result<()> {
     ensure!(changed.metadata.generation == Some(2), "{changed:?}");
     let (status, message) = code(paints.replace("a", &PostParams::default(), &made).await)?;
     ensure!(status == 409, "{message}");
-    let merged =
-        paints.patch("a", &PatchParams::default(), &Patch::Merge(json!({"spec": {"note": null, "replicas": 3}})));
-    let merged = merged.await?;
+    let patch = Patch::Merge(json!({"spec": {"note": null, "replicas": 3}}));
+    let merged = paints.patch("a", &PatchParams::default(), &patch).await?;
     ensure!((merged.spec.note.as_deref(), merged.spec.replicas) == (None, 3), "{merged:?}");
     let (status, _) =
         code(paints.patch("a", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 10}}))).await)?;
