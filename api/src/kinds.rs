@@ -68,6 +68,7 @@ mod runtime_class;
 pub mod custom_resource_definition;
 
 mod mutating_webhook_configuration;
+pub mod policy_types;
 pub mod validating_admission_policy;
 mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
