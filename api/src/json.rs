@@ -54,10 +54,8 @@ pub fn decode<T: DeserializeOwned>(
     bytes: &[u8],
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
-    let (decoded, mut problems) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
-    if strictness != Strictness::Ignore {
-        problems.extend(duplicates(bytes));
-    }
+    let (decoded, unknown) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
+    let problems = if strictness == Strictness::Ignore { Vec::new() } else { problems(bytes, &unknown) };
     Ok((decoded, judged(kind, problems, strictness)?))
 }
 
@@ -73,9 +71,9 @@ pub fn decode_value<T: DeserializeOwned>(
     // By its text: a decoder that reads values would be compiled for every kind once more, and that program text weighs more than the
     // microseconds that this takes.
     let bytes = serde_json::to_vec(&value).map_err(Status::internal)?;
-    let (decoded, problems) =
+    let (decoded, unknown) =
         tracked(&bytes).map_err(|error| undecodable(kind, types::complaint(kind, &value), &error))?;
-    Ok((decoded, judged(kind, problems, strictness)?))
+    Ok((decoded, judged(kind, unknown.iter().map(|it| unknown_field(it)).collect(), strictness)?))
 }
 
 /// Decodes a text of which no type is known.
@@ -86,7 +84,7 @@ pub(crate) fn value(kind: &Kind, bytes: &[u8]) -> status::Result<Value> {
     serde_json::from_slice(bytes).map_err(|error| undecodable_text(kind, bytes, &error))
 }
 
-/// Decodes a text; the second part are its unknown fields. There is one decoder for all kinds: a closure of this generic function's own
+/// Decodes a text; the second part are the paths of its unknown fields, each once. There is one decoder for all kinds: a closure of this generic function's own
 /// would be another type for each of them, and all the types below would be compiled for each.
 fn tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>), serde_json::Error> {
     let mut problems = Vec::new();
@@ -133,10 +131,15 @@ fn undecodable(kind: &Kind, found: Option<String>, error: &serde_json::Error) ->
     ))
 }
 
-fn unknown(problems: &mut Vec<String>, path: &str) {
-    if problems.len() < NAMED_FIELDS_LIMIT {
-        problems.push(format!("unknown field \"{}\"", kubernetes_path(path)));
+fn unknown(paths: &mut Vec<String>, path: &str) {
+    let path = kubernetes_path(path);
+    if paths.len() < NAMED_FIELDS_LIMIT && !paths.contains(&path) {
+        paths.push(path);
     }
+}
+
+fn unknown_field(path: &str) -> String {
+    format!("unknown field \"{path}\"")
 }
 
 /// `spec.containers.0.foo`, as serde_ignored writes paths, in Kubernetes' form: `spec.containers[0].foo`.
@@ -157,17 +160,24 @@ fn kubernetes_path(path: &str) -> String {
 
 /// The fields that stand twice in one object of a JSON text, in the order of their second appearance. Text that is not JSON has none.
 pub fn duplicates(json: &[u8]) -> Vec<String> {
+    problems(json, &[])
+}
+
+/// Beside those that stand twice, the fields of which it is known that they are unknown, all in the order of the text. What is unknown is
+/// told once, and nothing of what stands in it.
+fn problems(json: &[u8], unknown: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     let mut decoder = serde_json::Deserializer::from_slice(json);
     let mut path = String::new();
     // A text that breaks off was reported by the typed decoder already.
-    let _ = Duplicates { path: &mut path, found: &mut found }.deserialize(&mut decoder);
+    let _ = Duplicates { path: &mut path, found: &mut found, unknown }.deserialize(&mut decoder);
     found
 }
 
 struct Duplicates<'a> {
     path: &'a mut String,
     found: &'a mut Vec<String>,
+    unknown: &'a [String],
 }
 
 impl<'de> DeserializeSeed<'de> for Duplicates<'_> {
@@ -192,10 +202,19 @@ impl<'de> Visitor<'de> for Duplicates<'_> {
                 self.path.push('.');
             }
             self.path.push_str(&name);
-            if !seen.insert(name) && self.found.len() < NAMED_FIELDS_LIMIT {
-                self.found.push(format!("duplicate field \"{}\"", self.path));
+            let is_twice = !seen.insert(name);
+            let is_unknown = !self.unknown.is_empty() && self.unknown.contains(self.path);
+            if is_unknown {
+                if !is_twice {
+                    self.found.push(unknown_field(self.path));
+                }
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                if is_twice && self.found.len() < NAMED_FIELDS_LIMIT {
+                    self.found.push(format!("duplicate field \"{}\"", self.path));
+                }
+                map.next_value_seed(Duplicates { path: self.path, found: self.found, unknown: self.unknown })?;
             }
-            map.next_value_seed(Duplicates { path: self.path, found: self.found })?;
             self.path.truncate(length);
         }
         Ok(())
@@ -206,7 +225,8 @@ impl<'de> Visitor<'de> for Duplicates<'_> {
         let mut index = 0;
         loop {
             self.path.push_str(&format!("[{index}]"));
-            let next = list.next_element_seed(Duplicates { path: self.path, found: self.found })?;
+            let next =
+                list.next_element_seed(Duplicates { path: self.path, found: self.found, unknown: self.unknown })?;
             self.path.truncate(length);
             if next.is_none() {
                 return Ok(());
@@ -285,5 +305,14 @@ mod tests {
                 "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"metadata.nam\", duplicate field \"data.k\"",
             ),
         );
+        // In the order of the text; what is unknown is no more than that.
+        let json = r#"{"data":{"k":"1","k":"2"},"x":{"a":1,"a":2},"x":1,"metadata":{"name":"a","nam":"b","name":"c"}}"#;
+        let expected = [
+            "duplicate field \"data.k\"",
+            "unknown field \"x\"",
+            "unknown field \"metadata.nam\"",
+            "duplicate field \"metadata.name\"",
+        ];
+        check(json, Strictness::Warn, Ok(&expected));
     }
 }

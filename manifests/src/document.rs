@@ -5,13 +5,16 @@
 //! bounded, so that a small hostile text cannot grow. Knows nothing of kinds: what an object means is for others to say.
 
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 mod node;
+mod twice;
 mod words;
 
 use node::Node;
+use twice::Twice;
 
 /// The largest stream that is read: a request body's 3 MiB (the API server's limit for one object) would do for one object; a
 /// file may hold many, so ten times that.
@@ -81,6 +84,34 @@ pub fn read_one(source: &str, bytes: &[u8]) -> Result<Value, ReadError> {
     }
 }
 
+/// As [`read_one`], but of keys that stand twice the last wins; the second part says which: `line 3: key "a" already set in map`.
+///
+/// # Errors
+/// As [`read_one`], for everything else.
+pub fn read_one_with_duplicates(source: &str, bytes: &[u8]) -> Result<(Value, Vec<String>), ReadError> {
+    let refusal = match read_one(source, bytes) {
+        Ok(value) => return Ok((value, Vec::new())),
+        Err(refusal) => refusal,
+    };
+    let text = text_of(source, bytes)?;
+    let documents: Vec<(usize, &str)> = split(text).into_iter().filter(|(_, part)| !is_empty(part)).collect();
+    let [(line, only)] = documents[..] else { return Err(refusal) };
+    let mut found = Vec::new();
+    let looked = serde_saphyr::with_deserializer_from_str_with_options(only, options(false, LAST_WINS), |decoder| {
+        Twice { found: &mut found, before: line - 1 }.deserialize(decoder)
+    });
+    if looked.is_err() || found.is_empty() {
+        return Err(refusal);
+    }
+    match yaml(only, LAST_WINS) {
+        Ok(value @ Value::Object(_)) => Ok((value, found)),
+        _ => Err(refusal),
+    }
+}
+
+/// Of keys that stand twice, the last counts.
+const LAST_WINS: DuplicateKeyPolicy = DuplicateKeyPolicy::LastWins;
+
 fn text_of<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, ReadError> {
     if bytes.len() > STREAM_LIMIT_BYTES {
         return Err(ReadError::TooLarge { origin: source.to_owned(), size_bytes: bytes.len() });
@@ -117,13 +148,10 @@ fn json_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
 fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     let mut out = Vec::new();
     for (line, part) in split(text) {
-        if part.lines().all(|it| {
-            let it = it.trim();
-            it.is_empty() || it.starts_with('#') || it == "---" || it == "..." || it.starts_with("--- #")
-        }) {
+        if is_empty(part) {
             continue;
         }
-        let value = yaml(part).map_err(|error| {
+        let value = yaml(part, DuplicateKeyPolicy::Error).map_err(|error| {
             let within = error.location().map_or(1, |it| (it.line() as usize).max(1));
             let what = error.without_snippet().to_string();
             ReadError::Malformed { origin: source.to_owned(), line: line + within - 1, what }
@@ -135,16 +163,28 @@ fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     Ok(out)
 }
 
-fn yaml(part: &str) -> Result<Value, serde_saphyr::Error> {
-    let value = parsed(part, false)?;
+/// Whether a part of a stream holds no document.
+fn is_empty(part: &str) -> bool {
+    part.lines().all(|it| {
+        let it = it.trim();
+        it.is_empty() || it.starts_with('#') || it == "---" || it == "..." || it.starts_with("--- #")
+    })
+}
+
+fn yaml(part: &str, duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+    let parsed = |strict_booleans| {
+        let options = options(strict_booleans, duplicates);
+        serde_saphyr::from_str_with_options::<Node>(part, options).map(|it| it.0)
+    };
+    let value = parsed(false)?;
     if !words::occur_in(part) {
         return Ok(value);
     }
-    parsed(part, true).map(|strict| words::restored(value, strict))
+    parsed(true).map(|strict| words::restored(value, strict))
 }
 
-fn parsed(part: &str, strict_booleans: bool) -> Result<Value, serde_saphyr::Error> {
-    let options = serde_saphyr::options! {
+fn options(strict_booleans: bool, duplicates: DuplicateKeyPolicy) -> serde_saphyr::Options {
+    serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_LIMIT,
             flow_nesting_limit: DEPTH_LIMIT,
@@ -153,12 +193,11 @@ fn parsed(part: &str, strict_booleans: bool) -> Result<Value, serde_saphyr::Erro
             max_documents: 1,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIAS_NODES_LIMIT },
-        duplicate_keys: DuplicateKeyPolicy::Error,
+        duplicate_keys: duplicates,
         legacy_octal_numbers: true,
         strict_booleans: strict_booleans,
         with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options::<Node>(part, options).map(|it| it.0)
+    }
 }
 
 /// The documents of a stream with the lines they begin on. A marker line stays with the document that it opens, so that what follows
@@ -222,6 +261,26 @@ mod tests {
         let got: Vec<(usize, Value)> =
             read("f.yaml", text.as_bytes()).unwrap().into_iter().map(|it| (it.line, it.value)).collect();
         assert_eq!(got, expected, "{text}");
+    }
+
+    #[test]
+    fn keys_that_stand_twice_are_told_with_their_lines() {
+        let text = "a: 1\nb:\n  c: 1\n  # twice\n  c: 2\nl:\n- {k: 1, k: 2}\n- x\na: on\n";
+        assert!(read_one("f", text.as_bytes()).is_err());
+        let (value, twice) = read_one_with_duplicates("f", text.as_bytes()).unwrap();
+        assert_eq!(value, json!({"a": true, "b": {"c": 2}, "l": [{"k": 2}, "x"]}));
+        let told = ["line 5: key \"c\"", "line 7: key \"k\"", "line 9: key \"a\""];
+        assert_eq!(twice, told.map(|it| format!("{it} already set in map")));
+        let json = "{\n\"a\": 1,\n\"a\": {\"b\": 2}\n}";
+        let (value, twice) = read_one_with_duplicates("f", json.as_bytes()).unwrap();
+        assert_eq!((value, twice.concat().as_str()), (json!({"a": {"b": 2}}), "line 3: key \"a\" already set in map"));
+        assert_eq!(read_one_with_duplicates("f", b"a: 1").unwrap(), (json!({"a": 1}), vec![]));
+        for broken in ["a: [", "a: 1\na: [", "- a: 1\n  a: 2", "a: 1\na: 2\n---\nb: 1"] {
+            assert_eq!(
+                read_one_with_duplicates("f", broken.as_bytes()),
+                read_one("f", broken.as_bytes()).map(|it| (it, vec![]))
+            );
+        }
     }
 
     fn check_error(text: &[u8], expected: &str) {
