@@ -1,19 +1,23 @@
-//! Decoding of request bodies: from JSON to a kind's type, with Kubernetes' field validation (KEP-2885).
+//! Decoding of request bodies: from JSON to a kind's type, with Kubernetes' field validation (KEP-2885); and the way back.
 //!
 //! Unknown fields come from the typed decoder itself; duplicate fields, which serde resolves in silence, from a pass over the text. Both
 //! are errors, warnings or nothing, as the client's `fieldValidation` asks. Nesting is bounded by serde_json's limit of 128.
 
-use std::collections::HashSet;
-use std::fmt;
+use std::io;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::ser::{CompactFormatter, Formatter};
 
 use crate::kind::Kind;
 use crate::status::{self, Status};
 
+mod duplicates;
 pub mod syntax;
 mod types;
+
+pub use duplicates::duplicates;
 
 /// What becomes of unknown and duplicate fields: `fieldValidation`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +47,7 @@ impl Strictness {
 }
 
 /// How many unknown or duplicate fields are named before the rest is only counted.
-const NAMED_FIELDS_LIMIT: usize = 50;
+pub(crate) const NAMED_FIELDS_LIMIT: usize = 50;
 
 /// Decodes the bytes of a request; the second part are warnings.
 ///
@@ -55,7 +59,7 @@ pub fn decode<T: DeserializeOwned>(
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
     let (decoded, unknown) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
-    let problems = if strictness == Strictness::Ignore { Vec::new() } else { problems(bytes, &unknown) };
+    let problems = if strictness == Strictness::Ignore { Vec::new() } else { duplicates::problems(bytes, &unknown) };
     Ok((decoded, judged(kind, problems, strictness)?))
 }
 
@@ -99,6 +103,33 @@ type Notes<'a> = Box<dyn FnMut(serde_ignored::Path<'_>) + 'a>;
 
 fn note_in(problems: &mut Vec<String>) -> Notes<'_> {
     Box::new(|path| unknown(problems, &path.to_string()))
+}
+
+/// Encodes an object as Go does: numbers without a fraction, which only schemas of definitions have, without `.0`.
+///
+/// # Errors
+/// When the object has a map whose keys are no texts, which none of ours has.
+pub fn encoded(object: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(ENCODED_BYTES);
+    object.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Numbers))?;
+    Ok(out)
+}
+
+/// How many bytes an encoded object is expected to have: as many as `serde_json::to_vec` begins with.
+const ENCODED_BYTES: usize = 128;
+
+/// From here on Go writes exponents.
+const PLAIN_MAX: f64 = 1e15;
+
+struct Numbers;
+
+impl Formatter for Numbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        if value.fract() == 0.0 && value.abs() < PLAIN_MAX {
+            return self.write_i64(writer, value as i64);
+        }
+        CompactFormatter.write_f64(writer, value)
+    }
 }
 
 /// What becomes of the unknown and duplicate fields that were found: warnings, or a refusal.
@@ -158,106 +189,6 @@ fn kubernetes_path(path: &str) -> String {
     out
 }
 
-/// The fields that stand twice in one object of a JSON text, in the order of their second appearance. Text that is not JSON has none.
-pub fn duplicates(json: &[u8]) -> Vec<String> {
-    problems(json, &[])
-}
-
-/// Beside those that stand twice, the fields of which it is known that they are unknown, all in the order of the text. What is unknown is
-/// told once, and nothing of what stands in it.
-fn problems(json: &[u8], unknown: &[String]) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut decoder = serde_json::Deserializer::from_slice(json);
-    let mut path = String::new();
-    // A text that breaks off was reported by the typed decoder already.
-    let _ = Duplicates { path: &mut path, found: &mut found, unknown }.deserialize(&mut decoder);
-    found
-}
-
-struct Duplicates<'a> {
-    path: &'a mut String,
-    found: &'a mut Vec<String>,
-    unknown: &'a [String],
-}
-
-impl<'de> DeserializeSeed<'de> for Duplicates<'_> {
-    type Value = ();
-    fn deserialize<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
-        decoder.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Duplicates<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen: HashSet<String> = HashSet::new();
-        let length = self.path.len();
-        while let Some(name) = map.next_key::<String>()? {
-            if !self.path.is_empty() {
-                self.path.push('.');
-            }
-            self.path.push_str(&name);
-            let is_twice = !seen.insert(name);
-            let is_unknown = !self.unknown.is_empty() && self.unknown.contains(self.path);
-            if is_unknown {
-                if !is_twice {
-                    self.found.push(unknown_field(self.path));
-                }
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                if is_twice && self.found.len() < NAMED_FIELDS_LIMIT {
-                    self.found.push(format!("duplicate field \"{}\"", self.path));
-                }
-                map.next_value_seed(Duplicates { path: self.path, found: self.found, unknown: self.unknown })?;
-            }
-            self.path.truncate(length);
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let length = self.path.len();
-        let mut index = 0;
-        loop {
-            self.path.push_str(&format!("[{index}]"));
-            let next =
-                list.next_element_seed(Duplicates { path: self.path, found: self.found, unknown: self.unknown })?;
-            self.path.truncate(length);
-            if next.is_none() {
-                return Ok(());
-            }
-            index += 1;
-        }
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_newtype_struct<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
-        serde::Deserialize::deserialize(decoder).map(|_: IgnoredAny| ())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,5 +245,13 @@ mod tests {
             "duplicate field \"metadata.name\"",
         ];
         check(json, Strictness::Warn, Ok(&expected));
+    }
+
+    #[test]
+    fn whole_numbers_have_no_fraction() {
+        let json = |it: f64| String::from_utf8(encoded(&vec![it]).unwrap()).unwrap();
+        for (number, expected) in [(1.0, "[1]"), (-3.0, "[-3]"), (0.5, "[0.5]"), (1e300, "[1e300]")] {
+            assert_eq!(json(number), expected);
+        }
     }
 }

@@ -68,7 +68,7 @@ pub fn apply(
     if known.is_empty() && old.is_some() {
         let first = Writer { manager: BEFORE_FIRST_APPLY, ..*writer };
         let changes = compare(types, root, tree::empty(), &live, subject.ignored);
-        update::settle(subject, &mut known, &changes, &first);
+        update::settle(subject, &mut known, changes, &first);
     }
     let job = Job { subject, live: &live, config: &config_tree, writer, known: &known };
     let (merged, known) = match job.run(force) {
@@ -170,7 +170,7 @@ impl<'a> Job<'_, 'a> {
             _ if unchanged => None,
             _ => Some(Cow::Borrowed(self.writer.now)),
         };
-        let stripped = mine.set().outside_identity();
+        let stripped = mine.set().into_owned().outside_identity();
         mine.put(stripped);
         others.push(mine);
         others.retain(|it| !it.is_empty());
