@@ -86,7 +86,7 @@ impl<T: Strategy + Send + Sync> Object for T {
     }
 
     fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
+        crate::json::encoded(self)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -460,6 +460,14 @@ impl Kind {
         (self.decode)(self, new, strictness)
     }
 
+    /// The unknown fields of an object, as warnings name them.
+    ///
+    /// # Errors
+    /// `BadRequest` where the value is no object of this kind.
+    pub fn unknown_fields(&self, object: &Value) -> status::Result<Vec<String>> {
+        self.decode(Body::Value(object.clone()), Strictness::Warn).map(|(_, unknown)| unknown)
+    }
+
     /// Decodes what the server has encoded.
     ///
     /// # Errors

@@ -114,7 +114,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     };
     match ready {
         Err(status) => watcher.refused = Some(status),
-        Ok(()) if synthetic => match watcher.ready_state().await {
+        Ok(()) if synthetic => match watcher.ready_state(core).await {
             Ok(()) => watcher.begin_with_state(options.bookmarks),
             Err(status) => watcher.refused = Some(status),
         },
@@ -266,7 +266,13 @@ impl Watcher {
     }
 
     /// Has the forms made of what is there at the beginning, where a webhook has to make them.
-    async fn ready_state(&self) -> status::Result<()> {
+    async fn ready_state(&self, core: &Core) -> status::Result<()> {
+        // A state without what cannot be read would not be the state.
+        let mut unreadable = self.table.unreadable(&self.prefix, None, None);
+        while let Some(key) = unreadable {
+            list::readable(core, self.kind, &key).await?;
+            unreadable = self.table.unreadable(&self.prefix, Some(&key), None);
+        }
         let Some(core) = &self.converts else { return Ok(()) };
         let objects: Vec<Arc<Object>> = self.table.snapshot().range(&self.prefix, None).cloned().collect();
         convert::ready(core, self.kind, objects.iter()).await
