@@ -314,7 +314,8 @@ mod tests {
     #[test]
     fn every_built_in_object_has_its_place() {
         let reach = Reach { endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)), ..reach(6443) };
-        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach), &tracking()]) {
+        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach), &tracking()])
+        {
             let path = collection(object);
             let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
             let (group, version) = if parts[0] == "api" { ("", parts[1]) } else { (parts[1], parts[2]) };

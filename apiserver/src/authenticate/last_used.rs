@@ -71,7 +71,14 @@ impl LastUsed {
     ///
     /// # Errors
     /// When it is marked as invalid: the text is Kubernetes'.
-    pub fn note(&self, namespace: &str, name: &str, account: &str, secret: &Found, now: Timestamp) -> Result<(), String> {
+    pub fn note(
+        &self,
+        namespace: &str,
+        name: &str,
+        account: &str,
+        secret: &Found,
+        now: Timestamp,
+    ) -> Result<(), String> {
         let it: Slim = serde_json::from_slice(&secret.json).unwrap_or_default();
         if it.kind != TYPE {
             return Ok(());
@@ -120,7 +127,8 @@ pub async fn write_down(mut uses: mpsc::Receiver<Use>, client: kube::Client, shu
         // Another Secret of the name is not meant.
         let patch = json!({ "metadata": { "uid": it.uid, "labels": { LAST_USED: it.day } } });
         let request = Request::builder().method(Method::PATCH).uri(&path);
-        let request = request.header(header::CONTENT_TYPE, "application/merge-patch+json").body(patch.to_string().into_bytes());
+        let request =
+            request.header(header::CONTENT_TYPE, "application/merge-patch+json").body(patch.to_string().into_bytes());
         let written = match request {
             Ok(request) => client.request_text(request).await.map(drop),
             Err(error) => Err(kube::Error::HttpError(error)),
@@ -155,6 +163,9 @@ mod tests {
         check(&secret(TYPE, json!({})), "2026-01-02T00:00:00Z", Some("2026-01-02"));
         let invalid = secret(TYPE, json!({ INVALID_SINCE: "2026-01-01" }));
         let why = used.note("a", "token", "bot", &invalid, "2026-01-02T00:00:00Z".parse().unwrap()).unwrap_err();
-        assert!(why.starts_with("the token in secret a/token for service account a/bot has been marked invalid."), "{why}");
+        assert!(
+            why.starts_with("the token in secret a/token for service account a/bot has been marked invalid."),
+            "{why}"
+        );
     }
 }

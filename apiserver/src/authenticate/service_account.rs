@@ -86,11 +86,6 @@ pub struct Issuer {
     validation: Validation,
     /// The point on the curve that is the public key: `x` and `y`, 32 bytes each.
     point: Vec<u8>,
-    /// Tells `used` of the Secrets whose tokens come with requests.
-    pub fn telling(self, used: LastUsed) -> Self {
-        Issuer { used: Some(used), ..self }
-    }
-
     /// Whether pods' tokens for the API server get a longer life than they ask for.
     extends: bool,
     /// Told of the Secrets whose tokens are used, if anybody wants to know.
@@ -169,6 +164,11 @@ impl Issuer {
     /// Leaves pods' tokens as short as they ask (`--service-account-extend-token-expiration=false`).
     pub fn extending(self, extends: bool) -> Self {
         Issuer { extends, ..self }
+    }
+
+    /// Tells `used` of the Secrets whose tokens come with requests.
+    pub fn telling(self, used: LastUsed) -> Self {
+        Issuer { used: Some(used), ..self }
     }
 
     /// Whether pods' tokens for the API server get a longer life than they ask for.
