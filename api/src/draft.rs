@@ -32,7 +32,7 @@ pub trait Object: Any + Send + Sync {
     /// See [`Strategy::generation_rises`]; compared with itself where there is no old object, which tells whether there is a generation.
     fn rises_over(&self, old: Option<&dyn Object>) -> Option<bool>;
     /// See [`Strategy::validate`].
-    fn check(&self, part: Part, old: Option<&dyn Object>, errors: &mut Errors);
+    fn check(&mut self, part: Part, old: Option<&dyn Object>, errors: &mut Errors);
     /// See [`Strategy::warnings`].
     fn warned(&self) -> Vec<String>;
     /// See [`Strategy::held`].
@@ -69,7 +69,7 @@ impl<T: Strategy + Send + Sync> Object for T {
         self.generation_rises(typed(old).unwrap_or(self))
     }
 
-    fn check(&self, part: Part, old: Option<&dyn Object>, errors: &mut Errors) {
+    fn check(&mut self, part: Part, old: Option<&dyn Object>, errors: &mut Errors) {
         self.validate(part, typed(old), errors);
     }
 

@@ -43,6 +43,7 @@ use orlop_store::Store;
 
 use crate::authenticate::{Found, Objects};
 use crate::authorize::Policy;
+use crate::callout::Caller;
 use crate::quota::Ledger;
 use crate::registry;
 use crate::stage::{Admission, Plugin};
@@ -104,7 +105,13 @@ pub struct Options {
 }
 
 /// All plugins, in their order.
-pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, options: &Options) -> Vec<Arc<dyn Plugin>> {
+pub fn plugins(
+    sight: &Sight,
+    policy: &Arc<Policy>,
+    ledger: &Arc<Ledger>,
+    caller: &Arc<Caller>,
+    options: &Options,
+) -> Vec<Arc<dyn Plugin>> {
     let mut all: Vec<Arc<dyn Plugin>> = vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(sight.clone())),
         Arc::new(limit_ranger::LimitRanger::new(sight)),
@@ -120,10 +127,10 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, option
         Arc::new(runtime_class::RuntimeClass::new(sight)),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
-        Arc::new(policies::Policies::new(sight, policy)),
+        Arc::new(policies::Policies::new(sight, policy, caller)),
     ];
     all.extend(certificates::plugins(policy));
-    all.extend(webhooks::plugins(sight, policy));
+    all.extend(webhooks::plugins(sight, policy, caller));
     // Last, so that only what nobody else refuses is charged.
     all.push(Arc::new(resource_quota::ResourceQuota::new(sight, ledger)));
     all.into_iter().filter(|it| !options.disabled.iter().any(|name| name == it.name())).collect()

@@ -9,9 +9,11 @@ use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 mod node;
+mod twice;
 mod words;
 
 use node::Node;
+use twice::Twice;
 
 /// The largest stream that is read: a request body's 3 MiB (the API server's limit for one object) would do for one object; a
 /// file may hold many, so ten times that.
@@ -81,6 +83,29 @@ pub fn read_one(source: &str, bytes: &[u8]) -> Result<Value, ReadError> {
     }
 }
 
+/// The same, of a text in which keys may stand twice: the last one counts, and what is said of the others is given beside the value, in the words
+/// of Kubernetes' reader: `line 8: key "a" already set in map`.
+///
+/// # Errors
+/// As [`read_one`], but for keys that stand twice.
+pub fn read_one_with_repeats(source: &str, bytes: &[u8]) -> Result<(Value, Vec<String>), ReadError> {
+    let refusal = match read_one(source, bytes) {
+        Ok(value) => return Ok((value, Vec::new())),
+        Err(refusal) => refusal,
+    };
+    let text = text_of(source, bytes)?;
+    let mut parts = split(text);
+    parts.retain(|(_, part)| !is_blank(part));
+    let [(line, part)] = parts[..] else { return Err(refusal) };
+    // A mistake of another sort is one here, too.
+    let options = options(false, DuplicateKeyPolicy::LastWins);
+    let Ok(Twice(found)) = serde_saphyr::from_str_with_options::<Twice>(part, options) else { return Err(refusal) };
+    let value = yaml(part, DuplicateKeyPolicy::LastWins).map_err(|_| refusal)?;
+    let value = object(source, line, value)?.value;
+    let told = found.into_iter().map(|(at, key)| format!("line {}: key {key:?} already set in map", line + at - 1));
+    Ok((value, told.collect()))
+}
+
 fn text_of<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, ReadError> {
     if bytes.len() > STREAM_LIMIT_BYTES {
         return Err(ReadError::TooLarge { origin: source.to_owned(), size_bytes: bytes.len() });
@@ -117,13 +142,10 @@ fn json_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
 fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     let mut out = Vec::new();
     for (line, part) in split(text) {
-        if part.lines().all(|it| {
-            let it = it.trim();
-            it.is_empty() || it.starts_with('#') || it == "---" || it == "..." || it.starts_with("--- #")
-        }) {
+        if is_blank(part) {
             continue;
         }
-        let value = yaml(part).map_err(|error| {
+        let value = yaml(part, DuplicateKeyPolicy::Error).map_err(|error| {
             let within = error.location().map_or(1, |it| (it.line() as usize).max(1));
             let what = error.without_snippet().to_string();
             ReadError::Malformed { origin: source.to_owned(), line: line + within - 1, what }
@@ -135,16 +157,27 @@ fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     Ok(out)
 }
 
-fn yaml(part: &str) -> Result<Value, serde_saphyr::Error> {
-    let value = parsed(part, false)?;
+/// Whether a part of a stream holds nothing but comments and markers.
+fn is_blank(part: &str) -> bool {
+    part.lines().all(|it| {
+        let it = it.trim();
+        it.is_empty() || it.starts_with('#') || it == "---" || it == "..." || it.starts_with("--- #")
+    })
+}
+
+fn yaml(part: &str, repeats: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+    let parsed = |strict_booleans: bool| {
+        serde_saphyr::from_str_with_options::<Node>(part, options(strict_booleans, repeats)).map(|it| it.0)
+    };
+    let value = parsed(false)?;
     if !words::occur_in(part) {
         return Ok(value);
     }
-    parsed(part, true).map(|strict| words::restored(value, strict))
+    parsed(true).map(|strict| words::restored(value, strict))
 }
 
-fn parsed(part: &str, strict_booleans: bool) -> Result<Value, serde_saphyr::Error> {
-    let options = serde_saphyr::options! {
+fn options(strict_booleans: bool, repeats: DuplicateKeyPolicy) -> serde_saphyr::options::Options {
+    serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_LIMIT,
             flow_nesting_limit: DEPTH_LIMIT,
@@ -153,12 +186,11 @@ fn parsed(part: &str, strict_booleans: bool) -> Result<Value, serde_saphyr::Erro
             max_documents: 1,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIAS_NODES_LIMIT },
-        duplicate_keys: DuplicateKeyPolicy::Error,
+        duplicate_keys: repeats,
         legacy_octal_numbers: true,
         strict_booleans: strict_booleans,
         with_snippet: false,
-    };
-    serde_saphyr::from_str_with_options::<Node>(part, options).map(|it| it.0)
+    }
 }
 
 /// The documents of a stream with the lines they begin on. A marker line stays with the document that it opens, so that what follows
@@ -346,5 +378,17 @@ mod tests {
             let found = read("x", value.to_string().as_bytes()).unwrap();
             proptest::prop_assert_eq!(&found[0].value, &value);
         }
+    }
+
+    #[test]
+    fn what_stands_twice_is_told_and_the_last_counts() {
+        let read = |text: &str| read_one_with_repeats("b", text.as_bytes());
+        let text = "# a comment\na: 1\nb: {c: 1, c: 2}\na: 2\nd:\n- x: 1\n  y: 2\n  x: 3\n";
+        let (value, told) = read(text).unwrap();
+        assert_eq!(value, serde_json::json!({"a": 2, "b": {"c": 2}, "d": [{"x": 3, "y": 2}]}));
+        let expected = [(3, "c"), (4, "a"), (8, "x")];
+        assert_eq!(told, expected.map(|(line, key)| format!("line {line}: key {key:?} already set in map")));
+        assert_eq!(read("a: 1\n").unwrap(), (serde_json::json!({"a": 1}), Vec::new()));
+        assert!(read("a: 1\na: [\n").is_err());
     }
 }

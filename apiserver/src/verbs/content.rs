@@ -8,6 +8,7 @@ use orlop_api::kind::{Body, Kind};
 use orlop_api::kinds::KINDS;
 use orlop_api::protobuf;
 use orlop_api::status::{self, Details, Reason, Status};
+use orlop_manifests::document::ReadError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -149,8 +150,23 @@ fn decoded(kind: &str, api_version: &str, body: &[u8]) -> status::Result<Value> 
 /// # Errors
 /// `BadRequest` with the parser's own words.
 pub fn yaml(body: &[u8]) -> status::Result<Value> {
-    let value = orlop_manifests::document::read_one("the request's body", body)
-        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+    shallow(orlop_manifests::document::read_one("the request's body", body))
+}
+
+/// The same, of a body in which keys may stand twice; what is to be said of those is given beside it.
+///
+/// # Errors
+/// As [`yaml`].
+pub fn yaml_with_repeats(body: &[u8]) -> status::Result<(Value, Vec<String>)> {
+    let (value, repeats) = match orlop_manifests::document::read_one_with_repeats("the request's body", body) {
+        Ok((value, repeats)) => (Ok(value), repeats),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    Ok((shallow(value)?, repeats))
+}
+
+fn shallow(read: Result<Value, ReadError>) -> status::Result<Value> {
+    let value = read.map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
     if deeper_than(&value, DEPTH_MAX) {
         return Err(Status::bad_request("error converting YAML to JSON: nesting is too deep"));
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::content;
 use crate::cache::Object;
-use crate::commit::{Change, Recorder, Writer};
+use crate::commit::{Change, Recorder, Writer, Written};
 use crate::core::Core;
 use crate::present::Response;
 use crate::request::Request;
@@ -28,6 +28,8 @@ pub struct Patch<'b> {
     patch: Read<'b>,
     /// Whether the patch itself is about managed fields.
     shows_managers: bool,
+    /// What is to be said of keys that stand twice in an applied configuration.
+    repeats: Vec<String>,
 }
 
 enum Read<'b> {
@@ -48,6 +50,7 @@ impl<'b> Patch<'b> {
             serde_json::from_slice::<Value>(body)
                 .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
         };
+        let mut repeats = Vec::new();
         let patch = match PatchType::parse(given)? {
             PatchType::Json => Read::Json(body),
             PatchType::Merge => Read::Merge(value()?),
@@ -60,7 +63,9 @@ impl<'b> Patch<'b> {
                     errors.required("fieldManager", "is required for apply patch");
                     return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
                 }
-                let (config, by) = (content::yaml(body)?, Recorder::of(request, sub));
+                let (config, by) = (content::yaml_with_repeats(body)?, Recorder::of(request, sub));
+                let (config, twice) = config;
+                repeats = twice;
                 Read::Apply { config, by, force: request.options.force.unwrap_or(false) }
             }
         };
@@ -71,7 +76,7 @@ impl<'b> Patch<'b> {
         }
         const NAME: &[u8] = b"managedFields";
         let shows_managers = body.windows(NAME.len()).any(|it| it == NAME);
-        Ok(Patch { kind, sub, patch, shows_managers })
+        Ok(Patch { kind, sub, patch, shows_managers, repeats })
     }
 
     /// Whether it is a server-side apply, which creates what is not there.
@@ -161,10 +166,21 @@ pub async fn patch(
         // Unknown fields of an applied configuration are errors already; those of the live object are nobody's fault.
         writer.strictness = Strictness::Ignore;
     }
+    if request.options.strictness == Strictness::Strict && !patch.repeats.is_empty() {
+        let told = patch.repeats.join("\n  ");
+        let text = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors";
+        return Err(Status::bad_request(format!("{text}:\n  {told}")));
+    }
+    let answer = |mut written: Written| {
+        if request.options.strictness == Strictness::Warn {
+            written.warnings.extend(patch.repeats.iter().cloned());
+        }
+        super::answer(request, kind, &written)
+    };
     for _ in 0..CREATE_RETRIES_MAX {
         match writer.update(stage::part_of(sub), &patch).await {
             Err(status) if status.reason == Reason::NotFound && patch.is_apply() && sub.is_none() => {}
-            outcome => return super::answer(request, kind, &outcome?),
+            outcome => return answer(outcome?),
         }
         if let Some(uid) =
             patch.as_apply().and_then(|(config, ..)| config["metadata"]["uid"].as_str()).filter(|it| !it.is_empty())
@@ -177,7 +193,7 @@ pub async fn patch(
         match writer.create(Body::Applied(applied)).await {
             // Somebody else was faster: it is there now, and can be changed.
             Err(status) if status.reason == Reason::AlreadyExists => {}
-            outcome => return super::answer(request, kind, &outcome?),
+            outcome => return answer(outcome?),
         }
     }
     Err(Status::modified(kind.group, kind.names.plural, &request.name))
