@@ -80,7 +80,7 @@ pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapEr
         builtin::objects()?.into_iter().partition(|it| it["kind"] == "Namespace");
     // Namespaces first: what lives in them is refused before they are there.
     ensure(client, namespaces).await?;
-    ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach)]).collect()).await
+    ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach), tracking()]).collect()).await
 }
 
 /// The `kubernetes` Service and what stands behind it.
@@ -119,6 +119,15 @@ fn range(reach: &Reach) -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
         "spec": {"cidrs": [reach.services.trunc().to_string()]}, "status": {"conditions": [ready]},
+    })
+}
+
+/// Since when the labels of Secrets tell which tokens were used. Source: `pkg/controlplane/controller/legacytokentracking`.
+fn tracking() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"},
+        "data": {"since": clock::now().strftime("%Y-%m-%d").to_string()},
     })
 }
 
@@ -271,6 +280,12 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
                 first["targetPort"] = port;
             }
         }
+        "ConfigMap" => {
+            let since = stands["data"]["since"].as_str().unwrap_or_default();
+            if since.parse::<jiff::civil::Date>().is_err() {
+                out["data"] = wanted["data"].clone();
+            }
+        }
         // Whoever called it otherwise, or lets it go, has reasons that this server does not know.
         "ServiceCIDR" if stands["spec"] == wanted["spec"] && stands["metadata"]["deletionTimestamp"].is_null() => {
             let known =
@@ -333,7 +348,8 @@ mod tests {
     #[test]
     fn every_built_in_object_has_its_place() {
         let reach = Reach { endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)), ..reach(6443) };
-        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach)]) {
+        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach), &tracking()])
+        {
             let path = collection(object);
             let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
             let (group, version) = if parts[0] == "api" { ("", parts[1]) } else { (parts[1], parts[2]) };
@@ -363,6 +379,12 @@ mod tests {
         stands["spec"]["cidrs"] = json!(["10.0.0.0/8"]);
         stands["status"] = json!({});
         assert_eq!(mended(&stands, &wanted), None, "another range is not this server's to call ready");
+
+        let mut stands = tracking();
+        stands["data"]["since"] = "2020-02-02".into();
+        assert_eq!(mended(&stands, &tracking()), None);
+        stands["data"]["since"] = "long ago".into();
+        assert_eq!(mended(&stands, &tracking()).unwrap()["data"], tracking()["data"]);
     }
 
     #[test]

@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "controllers/src/attributes_class_protection.rs",
     "controllers/src/service_cidr.rs",
     "controllers/src/token_cleaner.rs",
+    "controllers/src/legacy_token_cleaner.rs",
     "controllers/src/bootstrap_signer.rs",
     "controllers/src/endpoint_slice",
     "controllers/src/endpoints.rs",
