@@ -318,6 +318,8 @@ impl<'a> Draft<'a> {
             return Err(Status::modified(kind.group, kind.names.plural, name));
         }
         new.prepare_for(self.part, old);
+        // Some kinds keep the old metadata where a subresource is written: what is stored has no version.
+        new.metadata_mut().resource_version = None;
         let rises = new.rises_over(old);
         new.metadata_mut().generation = match old {
             None => rises.map(|_| 1),

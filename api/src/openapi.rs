@@ -21,6 +21,7 @@ mod custom;
 mod operations;
 mod proto;
 pub(crate) mod schema;
+pub mod types;
 mod v2;
 mod v3;
 

@@ -23,6 +23,11 @@ impl PatchType {
     /// All of them, as OpenAPI and the error for others list them.
     pub const ALL: [PatchType; 4] = [PatchType::Json, PatchType::Merge, PatchType::Strategic, PatchType::Apply];
 
+    /// All types, with or without the strategic merge.
+    pub fn all(strategic: bool) -> impl Iterator<Item = PatchType> {
+        Self::ALL.into_iter().filter(move |it| strategic || *it != PatchType::Strategic)
+    }
+
     /// Its media type. Apply patches may be JSON too, which is YAML.
     pub const fn media_type(self) -> &'static str {
         match self {

@@ -21,6 +21,7 @@ pub mod priority;
 pub mod claim_resize;
 pub mod default_storage_class;
 pub mod runtime_class;
+pub mod storage_object_in_use_protection;
 
 pub mod certificates;
 pub mod default_ingress_class;
@@ -42,6 +43,7 @@ use orlop_store::Store;
 
 use crate::authenticate::{Found, Objects};
 use crate::authorize::Policy;
+use crate::callout::Caller;
 use crate::quota::Ledger;
 use crate::registry;
 use crate::stage::{Admission, Plugin};
@@ -103,7 +105,13 @@ pub struct Options {
 }
 
 /// All plugins, in their order.
-pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, options: &Options) -> Vec<Arc<dyn Plugin>> {
+pub fn plugins(
+    sight: &Sight,
+    policy: &Arc<Policy>,
+    ledger: &Arc<Ledger>,
+    caller: &Arc<Caller>,
+    options: &Options,
+) -> Vec<Arc<dyn Plugin>> {
     let mut all: Vec<Arc<dyn Plugin>> = vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(sight.clone())),
         Arc::new(limit_ranger::LimitRanger::new(sight)),
@@ -114,14 +122,15 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, option
         Arc::new(priority::Priority::new(sight)),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds(options.patience)),
         Arc::new(default_storage_class::DefaultStorageClass::new(sight)),
+        Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(claim_resize::ClaimResize::new(sight)),
         Arc::new(runtime_class::RuntimeClass::new(sight)),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
-        Arc::new(policies::Policies::new(sight, policy)),
+        Arc::new(policies::Policies::new(sight, policy, caller)),
     ];
     all.extend(certificates::plugins(policy));
-    all.extend(webhooks::plugins(sight, policy));
+    all.extend(webhooks::plugins(sight, policy, caller));
     // Last, so that only what nobody else refuses is charged.
     all.push(Arc::new(resource_quota::ResourceQuota::new(sight, ledger)));
     all.into_iter().filter(|it| !options.disabled.iter().any(|name| name == it.name())).collect()

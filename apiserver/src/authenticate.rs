@@ -52,6 +52,11 @@ pub trait Objects: Send + Sync {
     fn kind(&self, _group: &str, _version: &str, _kind: &str) -> Option<&'static Kind> {
         None
     }
+
+    /// The other kinds whose objects are those of this kind in another form.
+    fn equivalents(&self, _kind: &'static Kind) -> Vec<&'static Kind> {
+        Vec::new()
+    }
 }
 
 /// Why a file of tokens cannot be used.

@@ -157,6 +157,7 @@ impl<'a> Writer<'a> {
             name: self.name,
             dry_run: self.dry_run,
             old: old.map(|it| &*it.json),
+            aside: None,
             request: Some(self.who.request()),
             notes: Notes::default(),
         }

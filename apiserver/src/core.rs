@@ -8,6 +8,7 @@ use orlop_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Object};
+use crate::callout::Caller;
 use crate::convert;
 use crate::labels::Labels;
 use crate::proxy::Proxies;
@@ -23,6 +24,8 @@ pub struct Core {
     pub addresses: ServiceAddresses,
     pub labels: Arc<Labels>,
     pub proxies: Proxies,
+    /// Calls the webhooks that convert custom objects.
+    pub caller: Arc<Caller>,
     /// A stop was asked for: the server says that it is not ready.
     pub stopping: CancellationToken,
     /// The server drains: watches end.

@@ -31,10 +31,12 @@ pub mod verbs;
 pub mod websocket;
 
 pub mod admission;
+pub mod aside;
 pub mod connect;
 pub mod proxy;
 
 pub mod at_rest;
+pub mod callout;
 pub mod commit;
 pub mod convert;
 pub mod core;
@@ -47,6 +49,7 @@ pub mod cache;
 pub mod labels;
 
 mod definitions;
+mod policy_types;
 
 pub mod reviews;
 

@@ -17,6 +17,7 @@ use orlop_api::kind::Sub;
 use orlop_api::status::{self, Details, Reason, Status};
 use tokio::time::Instant;
 
+use crate::aside;
 use crate::config::Limits;
 use crate::core::Core;
 use crate::fairness::{self, Fairness, Seat};
@@ -114,6 +115,7 @@ impl Inner {
         if let Some(kind) = request.kind.filter(|it| request.subresource == Sub::Proxy.segment() && it.has(Sub::Proxy))
         {
             tracing::debug!(?kind, name = %request.name, "a request is proxied");
+            aside::admit_connection(&self.core, it, kind).await?;
             return Ok(keep_seat(self.core.proxies.serve(it, streamed(body)).await?, seat));
         }
         let serve = async {

@@ -80,6 +80,12 @@ impl Kinds {
         self.all.iter().find(|it| it.kind == kind && it.group == group && it.version == version).copied()
     }
 
+    /// The other kinds whose objects are the same ones in another form: the other versions of a custom kind, the events of the other group.
+    pub fn equivalents(&self, kind: &'static Kind) -> Vec<&'static Kind> {
+        let same = |it: &&&'static Kind| it.stored_as == kind.stored_as && !std::ptr::eq(**it, kind);
+        self.all.iter().filter(same).copied().collect()
+    }
+
     /// `/api` (`core`) or `/apis` in one document of `apidiscovery.k8s.io` `v2`, or `v2beta1`, and its fingerprint.
     pub fn aggregated(&self, core: bool, beta: bool) -> &(Bytes, String) {
         self.aggregated[usize::from(core) * 2 + usize::from(beta)].get_or_init(|| {

@@ -26,6 +26,7 @@ use crate::authenticate::{Credentials, Found, Objects, TokenFileError};
 use crate::authorize::Policy;
 use crate::bootstrap::{self, BootstrapError, Reach};
 use crate::cache::{Cache, Object, Observer, Table};
+use crate::callout::Caller;
 use crate::config::Config;
 use crate::connect;
 use crate::core::Core;
@@ -35,6 +36,7 @@ use crate::labels::Labels;
 use crate::pipeline::Pipeline;
 use crate::pki::{Pki, PkiError};
 use crate::plain::Plain;
+use crate::policy_types;
 use crate::present::Response;
 use crate::proxy::Proxies;
 use crate::quota::Ledger;
@@ -106,6 +108,10 @@ impl Objects for Cache {
     fn kind(&self, group: &str, version: &str, kind: &str) -> Option<&'static Kind> {
         self.registry().kinds().of(group, version, kind)
     }
+
+    fn equivalents(&self, kind: &'static Kind) -> Vec<&'static Kind> {
+        self.registry().kinds().equivalents(kind)
+    }
 }
 
 impl Server {
@@ -141,14 +147,16 @@ impl Server {
         let sight = Sight { objects: objects.clone(), store: store.clone() };
         let addresses = ServiceAddresses::new(config.service_cidr);
         let draining = CancellationToken::new();
+        let caller = Arc::new(Caller::new(&sight));
         let core = Arc::new(Core {
             store: store.clone(),
             cache: cache.clone(),
-            plugins: admission::plugins(&sight, &policy, &ledger, &config.admission),
+            plugins: admission::plugins(&sight, &policy, &ledger, &caller, &config.admission),
             connectors: connect::connectors(&pki, &issuer, &sight)?,
             addresses: addresses.clone(),
             labels: Labels::new(cache.clone()),
             proxies: Proxies::new(pki.ca(), &pki.kubelet_client, sight.clone(), draining.clone())?,
+            caller,
             stopping: shutdown.clone(),
             draining: draining.clone(),
         });
@@ -163,10 +171,12 @@ impl Server {
         tasks.spawn(addresses.sweep(store, cache, background.clone()));
         let server = Server { pipeline: pipeline.clone(), pki: pki.clone(), address, tasks: tasks.clone() };
         let settling = server.client("system:apiserver", &["system:masters"]);
-        tasks.spawn(definitions::run(server.pipeline.core().clone(), settling, background.clone()));
+        tasks.spawn(definitions::run(server.pipeline.core().clone(), settling.clone(), background.clone()));
+        tasks.spawn(policy_types::run(server.pipeline.core().clone(), settling, background.clone()));
         // Before anything listens: whoever reaches the server finds the cluster's first objects there.
         let reach = Reach {
             service: service_address,
+            services: config.service_cidr,
             endpoint: address.and_then(|it| Reach::endpoint(it, config.advertise_address)),
         };
         let own = agent::named(&server.client("system:apiserver", &["system:masters"]), agent::API_SERVER);

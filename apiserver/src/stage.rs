@@ -16,6 +16,7 @@ use orlop_api::kind::{Admitted, Kind, Part, Sub, Write};
 use orlop_api::status::{self, Reason, Status};
 use parking_lot::Mutex;
 
+use crate::aside::Aside;
 use crate::authorize::rbac::Rule;
 use crate::quota::Charge;
 use crate::request::Request;
@@ -140,6 +141,8 @@ pub enum Operation {
     Create,
     Update,
     Delete,
+    /// A connection to what runs in the cluster; nothing is written.
+    Connect,
 }
 
 /// What admission plugins know of a write.
@@ -155,10 +158,19 @@ pub struct Admission<'a> {
     pub dry_run: bool,
     /// The object as it stands, as clients read it; none for a creation.
     pub old: Option<&'a [u8]>,
+    /// What the request is about, where that is no form of the stored object.
+    pub aside: Option<&'a Aside>,
     /// What was asked for, with its options; none where the server itself writes.
     pub request: Option<&'a Request>,
     /// What plugins have to say besides yes and no.
     pub notes: Notes,
+}
+
+impl Admission<'_> {
+    /// The subresource's name; empty for the resource itself.
+    pub fn subresource(&self) -> &'static str {
+        self.aside.map_or_else(|| self.sub.map_or("", Sub::segment), |it| it.subresource)
+    }
 }
 
 /// What plugins have to say of a write that they let pass.
@@ -245,6 +257,11 @@ pub struct Subject<'a> {
 pub trait Plugin: Send + Sync {
     /// As Kubernetes names it: `NamespaceLifecycle`.
     fn name(&self) -> &'static str;
+
+    /// Whether it is asked about what is no form of a stored object, too ([`Aside`]): nobody is who does not say so.
+    fn sees_asides(&self) -> bool {
+        false
+    }
 
     /// Whether [`Plugin::admit`] wants to see such writes.
     fn admits(&self, _write: &Admission<'_>) -> bool {
@@ -505,6 +522,27 @@ pub async fn approve_deletion(plugins: &[Arc<dyn Plugin>], about: Admission<'_>)
     }
     about.notes.record(about.operation, about.kind, about.namespace, about.name);
     Ok(ApprovedDeletion { warnings: about.notes.warnings.into_inner() })
+}
+
+/// Runs over what is no form of a stored object those plugins that look at such things. What they have changed stands in the aside; what
+/// they have to say to the client is given.
+///
+/// # Errors
+/// The first refusal.
+pub async fn approve_aside(plugins: &[Arc<dyn Plugin>], about: Admission<'_>) -> status::Result<Vec<String>> {
+    loop {
+        for plugin in plugins.iter().filter(|it| it.sees_asides() && it.admits(&about)) {
+            plugin.admit(&about, None).await?;
+        }
+        if !about.notes.begin_again() {
+            break;
+        }
+    }
+    for plugin in plugins.iter().filter(|it| it.sees_asides() && it.validates(&about)) {
+        plugin.validate(&about, Subject::default()).await?;
+    }
+    about.notes.record(about.operation, about.kind, about.namespace, about.name);
+    Ok(about.notes.warnings.into_inner())
 }
 
 /// The part of an object that a subresource owns.

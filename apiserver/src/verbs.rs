@@ -26,6 +26,7 @@ use orlop_api::discovery;
 use orlop_api::kind::{Kind, Sub};
 use orlop_api::status::{self, Status};
 
+use crate::aside;
 use crate::commit::Written;
 use crate::components;
 use crate::core::Core;
@@ -56,6 +57,8 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
     if !kind.namespaced() && !request.namespace.is_empty() && request.resource != "namespaces" {
         return Err(Status::no_such_path());
     }
+    // Before it is known whether anybody serves it: who refuses connections is heard first.
+    aside::admit_connection(core, it, kind).await?;
     let sub = match request.subresource.as_str() {
         "" => None,
         segment => Some(registry::subresource(kind, segment).ok_or_else(Status::no_such_path)?),

@@ -17,6 +17,9 @@ pub mod image;
 pub mod kubectl;
 pub mod scene;
 pub mod server;
+
+pub mod definition;
+pub mod hooks;
 pub mod traces;
 
 pub mod case;

@@ -1,4 +1,10 @@
-//! kube-rs: a reflector and a `Controller` converge while objects are created at full speed and the server is killed again and again.
+//! kube-rs: a reflector and a `Controller` converge while objects are created at full speed and the server is killed again and again; and a kind
+//! derived from a Rust type is served, controlled and judged by programs written with it.
+
+#[path = "kube_rs/admission.rs"]
+mod admission;
+#[path = "kube_rs/typed.rs"]
+mod typed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -162,4 +168,20 @@ async fn compare(
         );
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_derived_kind_is_served_controlled_and_judged() -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("orlop-kube-rs-").tempdir()?;
+    let mut server = Server::start(&folder.path().join("data"), "memory")?;
+    let client = client(&server).await?;
+    let played = async {
+        let paints = typed::define(&client).await.context("the definition")?;
+        typed::objects(&paints).await.context("objects")?;
+        typed::applied(&paints).await.context("server-side apply")?;
+        typed::controlled(&client, &paints).await.context("the controller")?;
+        admission::judged(&client, &paints).await.context("the webhook")
+    };
+    let outcome: Result<()> = played.await;
+    outcome.with_context(|| server.child().tail())
 }

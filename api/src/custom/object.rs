@@ -166,7 +166,6 @@ impl Object for CustomObject {
                     None => self.value.remove("status"),
                 };
                 self.metadata.clone_from(&old.metadata);
-                self.metadata.resource_version = None;
             }
             _ if self.served.version().status => self.keep("status", old),
             _ => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchResources, TypeChecking, ValidatingAdmissionPolicy, ValidatingAdmissionPolicySpec,
+    MatchResources, ValidatingAdmissionPolicy, ValidatingAdmissionPolicySpec,
 };
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, list, str_of};
 use crate::kinds::checks;
+use crate::kinds::policy_types::Variables;
 use crate::kinds::webhook_rules::{self as rules, Rule};
 use crate::name;
 use crate::table::{Cell, Column};
@@ -53,19 +54,6 @@ impl Strategy for ValidatingAdmissionPolicy {
             (Part::Status, Some(old)) => self.spec.clone_from(&old.spec),
             (_, Some(old)) => self.status.clone_from(&old.status),
             (_, None) => self.status = None,
-        }
-        if part == Part::Main
-            && self
-                .status
-                .as_ref()
-                .is_none_or(|it| old.is_none_or(|old| old.spec != self.spec) || it.type_checking.is_none())
-        {
-            // Expressions see objects of any shape, so that there is nothing in them which a schema would forbid.
-            let status = self.status.get_or_insert_default();
-            status.type_checking = Some(TypeChecking::default());
-            let generation = old.and_then(|it| it.metadata.generation).unwrap_or(0);
-            let rises = old.is_none_or(|it| it.spec != self.spec);
-            status.observed_generation = Some(generation + i64::from(rises));
         }
     }
 
@@ -109,9 +97,9 @@ pub fn validate_match(it: &MatchResources, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// The variables of a policy's expressions. What its own variables are is known when they are evaluated.
+/// The variables of a policy's expressions, and its own, of which each may use those before it.
 pub fn environment(spec: &ValidatingAdmissionPolicySpec) -> Environment {
-    rules::environment(spec.param_kind.is_some()).with("variables", Type::Dyn)
+    Variables::of(rules::environment(spec.param_kind.is_some()), spec)
 }
 
 fn validate_spec(spec: &ValidatingAdmissionPolicySpec, path: &Path, errors: &mut Errors) {
@@ -138,6 +126,7 @@ fn validate_spec(spec: &ValidatingAdmissionPolicySpec, path: &Path, errors: &mut
     rules::validate_conditions(conditions, spec.param_kind.is_some(), &path.child("matchConditions"), errors);
     let environment = environment(spec);
     let mut names = BTreeSet::new();
+    let mut scope = Variables::new(rules::environment(spec.param_kind.is_some()));
     for (at, it) in spec.variables.iter().flatten().enumerate() {
         let path = path.child("variables").index(at);
         if it.name.is_empty() {
@@ -147,7 +136,8 @@ fn validate_spec(spec: &ValidatingAdmissionPolicySpec, path: &Path, errors: &mut
         } else if !names.insert(it.name.as_str()) {
             errors.duplicate(path.child("name"), &it.name);
         }
-        rules::validate_expression(&it.expression, &environment, &[], &path.child("expression"), errors);
+        rules::validate_expression(&it.expression, &scope.environment(), &[], &path.child("expression"), errors);
+        scope.add(&it.name, &it.expression);
     }
     let validations = spec.validations.as_deref().unwrap_or_default();
     let annotations = spec.audit_annotations.as_deref().unwrap_or_default();

@@ -97,8 +97,10 @@ pub enum Body {
     None,
     /// An object of this schema.
     Object(String),
-    /// A patch of any kind.
-    Patch,
+    /// A patch: of any type, or of any but the strategic merge, which custom kinds do not take. kubectl looks here for which it may send.
+    Patch {
+        strategic: bool,
+    },
 }
 
 /// One operation.
@@ -170,7 +172,7 @@ pub fn of(kind: &Kind) -> Vec<Operation> {
         build.operation(&collection, "post", "post", "create", writing(), object.clone(), own.clone()),
         build.operation(&item, "get", "get", "read", vec![], Body::None, own.clone()),
         build.operation(&item, "put", "put", "replace", writing(), object.clone(), own.clone()),
-        build.operation(&item, "patch", "patch", "patch", patching(), Body::Patch, own.clone()),
+        build.operation(&item, "patch", "patch", "patch", patching(), build.patch(), own.clone()),
         build.operation(&item, "delete", "delete", "delete", deleting(), delete_options.clone(), status.clone()),
     ];
     if discovery::verbs(kind).contains(&"deletecollection") {
@@ -246,6 +248,11 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// The body of a patch of the kind's objects.
+    fn patch(&self) -> Body {
+        Body::Patch { strategic: self.kind.custom.is_none() }
+    }
+
     #[allow(clippy::too_many_arguments)]
     fn operation(
         &self,
@@ -306,7 +313,7 @@ impl Builder<'_> {
             let mut operation = match *verb {
                 "create" => self.operation(&path, "post", "post", "create", writing(), object, answer),
                 "update" => self.operation(&path, "put", "put", "replace", writing(), object, answer),
-                "patch" => self.operation(&path, "patch", "patch", "patch", patching(), Body::Patch, answer),
+                "patch" => self.operation(&path, "patch", "patch", "patch", patching(), self.patch(), answer),
                 _ => self.operation(&path, "get", "get", "read", logs, Body::None, answer),
             };
             operation.id.push_str(&capital(sub.segment()));

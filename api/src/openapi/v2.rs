@@ -59,8 +59,8 @@ fn written(operation: &Operation) -> Value {
     let body = match &operation.body {
         Body::None => None,
         Body::Object(schema) => Some(schema.as_str()),
-        Body::Patch => {
-            consumes = PatchType::ALL.into_iter().map(PatchType::media_type).collect();
+        Body::Patch { strategic } => {
+            consumes = PatchType::all(*strategic).map(PatchType::media_type).collect();
             Some(PATCH)
         }
     };

@@ -78,8 +78,8 @@ fn written(operation: &Operation) -> Value {
             out["requestBody"] =
                 json!({"required": operation.method != "delete", "content": content(schema, MEDIA_TYPES)});
         }
-        Body::Patch => {
-            let media_types = PatchType::ALL.into_iter().map(PatchType::media_type);
+        Body::Patch { strategic } => {
+            let media_types = PatchType::all(*strategic).map(PatchType::media_type);
             out["requestBody"] = json!({"required": true, "content": content(PATCH, media_types)});
         }
     }

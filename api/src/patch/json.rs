@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use json_patch::jsonptr::Pointer;
 use json_patch::{Patch, PatchOperation};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -89,6 +90,13 @@ pub fn apply(object: &Value, patch: &[u8]) -> status::Result<Value> {
                 )));
             }
         }
+        if let PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && is_absent(&out, &test.path)
+        {
+            // Where there is nothing, there is null: in this way kube-rs asks whether it adds the first finalizer.
+            continue;
+        }
         json_patch::patch(&mut out, std::slice::from_ref(operation)).map_err(|error| {
             let verb = match operation {
                 PatchOperation::Add(_) => "add",
@@ -106,6 +114,12 @@ pub fn apply(object: &Value, patch: &[u8]) -> status::Result<Value> {
         })?;
     }
     Ok(out)
+}
+
+/// Whether an object is there that lacks the field of a path.
+fn is_absent(object: &Value, path: &Pointer) -> bool {
+    let Some((parent, field)) = path.split_back() else { return false };
+    parent.resolve(object).is_ok_and(|it| it.as_object().is_some_and(|it| !it.contains_key(&*field.decoded())))
 }
 
 /// Kubernetes' generic answer; the cause says more.
@@ -146,6 +160,11 @@ mod tests {
             json!([{"op": "test", "path": "/a", "value": 2}]),
             Err((422, "testing value /a failed")),
         );
+        // A field that is not there is null, but not within what is not there.
+        let first = json!([{"op": "test", "path": "/a/b", "value": null}, {"op": "add", "path": "/a/b", "value": 1}]);
+        check(json!({"a": {}}), first.clone(), Ok(json!({"a": {"b": 1}})));
+        check(json!({"a": {"b": 2}}), first.clone(), Err((422, "testing value /a/b failed")));
+        check(json!({}), first, Err((422, "testing value /a/b failed")));
         check(json!({}), json!([{"op": "remove", "path": "/a"}]), Err((422, "remove operation does not apply")));
         check(json!({}), json!({"op": "remove"}), Err((400, "error decoding patch")));
         check(json!({}), json!([{"op": "grow", "path": "/a"}]), Err((400, "error decoding patch")));

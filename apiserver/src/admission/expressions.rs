@@ -1,6 +1,6 @@
 //! What expressions of admission see: the object, the request, the namespace, and the authorizer.
 //!
-//! In: a write. Out: the values by their names, made once a write and only if there is an expression to evaluate; and what match
+//! In: a write, and the kind in whose form it is shown. Out: the values by their names, made once a write and only if there is an expression to evaluate; and what match
 //! conditions say. Values borrow from what is made here, so that nothing of it is held across a wait.
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use orlop_api::cel::authorizer::{Authority, Authorizer as Asked, Decision as Ans
 use orlop_api::cel::types::Type;
 use orlop_api::cel::{Bindings, Budget, MATCH_CONDITIONS_COST_BUDGET, Program, Val};
 use orlop_api::draft::Draft;
+use orlop_api::kind::Kind;
 use orlop_api::kinds::webhook_rules;
 use orlop_api::status::{self, Status};
 use serde_json::{Value, json};
@@ -17,12 +18,53 @@ use serde_json::{Value, json};
 use super::selection::operation;
 use super::{Sight, is};
 use crate::authorize::Policy;
+use crate::callout::Caller;
+use crate::convert;
 use crate::stage::{Admission, Attributes, Authorizer, Decision, Identity, Operation};
+
+/// A write in the form of the kind that a rule has named.
+#[derive(Debug)]
+pub struct Shown {
+    pub kind: &'static Kind,
+    /// Null where there is none.
+    pub object: Value,
+    pub old: Value,
+}
+
+impl Shown {
+    /// A write in the form of a kind. The bytes are the object as it would be stored, the draft is it before.
+    ///
+    /// # Errors
+    /// When something cannot be read, or not be converted.
+    pub async fn of(
+        caller: &Caller,
+        write: &Admission<'_>,
+        kind: &'static Kind,
+        draft: Option<&Draft<'_>>,
+        json: Option<&[u8]>,
+    ) -> status::Result<Self> {
+        let object = match (write.aside, json, draft) {
+            (Some(aside), _, _) => aside.object.lock().clone(),
+            (None, Some(json), _) => serde_json::from_slice(json).map_err(Status::internal)?,
+            (None, None, Some(draft)) => draft.value()?,
+            (None, None, None) => Value::Null,
+        };
+        let old = match write.old {
+            Some(json) => serde_json::from_slice(json).map_err(Status::internal)?,
+            None => Value::Null,
+        };
+        let internal = |error: Status| Status::internal(error.message);
+        Ok(Shown {
+            kind,
+            object: convert::between(caller, write.kind, kind, object).await.map_err(internal)?,
+            old: convert::between(caller, write.kind, kind, old).await.map_err(internal)?,
+        })
+    }
+}
 
 /// The values that expressions see.
 pub struct Seen {
-    pub object: Value,
-    pub old: Value,
+    pub shown: Shown,
     pub request: Value,
     pub namespace: Value,
     question: Question,
@@ -33,43 +75,29 @@ impl Seen {
     ///
     /// # Errors
     /// When something cannot be read.
-    pub async fn of(
-        sight: &Sight,
-        write: &Admission<'_>,
-        draft: Option<&Draft<'_>>,
-        json: Option<&[u8]>,
-    ) -> status::Result<Self> {
-        let object = match (json, draft) {
-            (Some(json), _) => serde_json::from_slice(json).map_err(Status::internal)?,
-            (None, Some(draft)) => draft.value()?,
-            (None, None) => Value::Null,
-        };
-        let old = match write.old {
-            Some(json) => serde_json::from_slice(json).map_err(Status::internal)?,
-            None => Value::Null,
-        };
+    pub async fn of(sight: &Sight, write: &Admission<'_>, shown: Shown) -> status::Result<Self> {
         let mut namespace = Value::Null;
         if !write.namespace.is_empty() && !is(write.kind, "", "Namespace") {
             let found = sight.find("Namespace", "", write.namespace).await?;
             namespace = found.and_then(|it| serde_json::from_slice(&it.json).ok()).unwrap_or_default();
         }
-        let kind = write.kind;
+        let kind = shown.kind;
         let question = Question {
             group: kind.group.to_owned(),
             resource: kind.names.plural.to_owned(),
-            subresource: write.sub.map_or("", |it| it.segment()).to_owned(),
+            subresource: write.subresource().to_owned(),
             namespace: write.namespace.to_owned(),
             name: write.name.to_owned(),
             ..Question::default()
         };
-        Ok(Seen { request: request(write), object, old, namespace, question })
+        Ok(Seen { request: request(write, kind), shown, namespace, question })
     }
 
     /// The variables; `params` only where a policy has them.
     pub fn bind<'a>(&'a self, asked: &'a dyn Asked, params: Option<&'a Value>) -> Bindings<'a> {
         let mut all = vec![
-            ("object", Val::of(&self.object, None)),
-            ("oldObject", Val::of(&self.old, None)),
+            ("object", Val::of(&self.shown.object, None)),
+            ("oldObject", Val::of(&self.shown.old, None)),
             ("request", Val::of(&self.request, None)),
             ("namespaceObject", Val::of(&self.namespace, None)),
             ("authorizer", Val::Authority(Authority::new(asked))),
@@ -82,11 +110,13 @@ impl Seen {
     }
 }
 
-/// The request, as webhooks and expressions see it, without the objects.
-pub fn request(write: &Admission<'_>) -> Value {
-    let kind = write.kind;
-    let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
-    let gvr = json!({"group": kind.group, "version": kind.version, "resource": kind.names.plural});
+/// The request in the form of a kind, as webhooks and expressions see it, without the objects.
+pub fn request(write: &Admission<'_>, shown: &Kind) -> Value {
+    let of = |kind: &Kind| match write.aside {
+        Some(it) => json!({"group": it.group, "version": it.version, "kind": it.kind}),
+        None => json!({"group": kind.group, "version": kind.version, "kind": kind.kind}),
+    };
+    let at = |kind: &Kind| json!({"group": kind.group, "version": kind.version, "resource": kind.names.plural});
     let who = write.identity;
     let mut user = json!({"username": who.user, "groups": who.groups});
     if !who.uid.is_empty() {
@@ -96,12 +126,12 @@ pub fn request(write: &Admission<'_>) -> Value {
         user["extra"] = json!(who.extra);
     }
     let mut out = json!({
-        "kind": gvk, "resource": gvr, "requestKind": gvk, "requestResource": gvr,
+        "kind": of(shown), "resource": at(shown), "requestKind": of(write.kind), "requestResource": at(write.kind),
         "operation": operation(write.operation), "userInfo": user, "dryRun": write.dry_run,
     });
-    if let Some(sub) = write.sub {
-        out["subResource"] = sub.segment().into();
-        out["requestSubResource"] = sub.segment().into();
+    if !write.subresource().is_empty() {
+        out["subResource"] = write.subresource().into();
+        out["requestSubResource"] = write.subresource().into();
     }
     for (field, value) in [("name", write.name), ("namespace", write.namespace)] {
         if !value.is_empty() {
@@ -115,6 +145,7 @@ pub fn request(write: &Admission<'_>) -> Value {
 fn options(write: &Admission<'_>) -> Value {
     let Some(request) = write.request else { return Value::Null };
     let kind = match (write.operation, request.verb) {
+        (Operation::Connect, _) => return Value::Null,
         (_, crate::request::Verb::Patch) => "PatchOptions",
         (Operation::Create, _) => "CreateOptions",
         (Operation::Update, _) => "UpdateOptions",

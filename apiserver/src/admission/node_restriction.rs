@@ -119,6 +119,8 @@ fn judge_node(node: &str, write: &Admission<'_>, new: &Value, old: &Value) -> Re
             }
             judge_labels(node, &labels(new), &labels(old))
         }
+        // Nothing is written.
+        Operation::Connect => Ok(()),
     }
 }
 

@@ -21,11 +21,12 @@ use orlop_api::status::{self, Cause, Status};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::expressions::{Asking, Conditions, Met, Seen};
+use super::expressions::{Asking, Conditions, Met, Seen, Shown};
 use super::lister::Lister;
 use super::selection::{self, Selection};
 use super::{Sight, forbidden};
 use crate::authorize::Policy as Authority;
+use crate::callout::Caller;
 use crate::stage::{Admission, Plugin, Subject};
 
 const FAILURES: &str = "validation.policy.admission.k8s.io/validation_failure";
@@ -167,6 +168,8 @@ type Revisions = (u64, u64);
 pub struct Policies {
     sight: Sight,
     authority: Arc<Authority>,
+    /// Converts custom objects to the version that a rule names.
+    caller: Arc<Caller>,
     policies: Lister,
     bindings: Lister,
     /// What was compiled last, and the revisions it was compiled at.
@@ -175,10 +178,11 @@ pub struct Policies {
 
 impl Policies {
     /// Looks policies up there.
-    pub fn new(sight: &Sight, authority: &Arc<Authority>) -> Self {
+    pub fn new(sight: &Sight, authority: &Arc<Authority>, caller: &Arc<Caller>) -> Self {
         Policies {
             sight: sight.clone(),
             authority: authority.clone(),
+            caller: caller.clone(),
             policies: Lister::new(sight, selection::GROUP, "ValidatingAdmissionPolicy"),
             bindings: Lister::new(sight, selection::GROUP, "ValidatingAdmissionPolicyBinding"),
             known: Mutex::default(),
@@ -350,28 +354,36 @@ impl Plugin for Policies {
             && !self.policies.is_empty()
     }
 
+    fn sees_asides(&self) -> bool {
+        true
+    }
+
     async fn validate(&self, write: &Admission<'_>, subject: Subject<'_>) -> status::Result<()> {
-        let mut seen: Option<Seen> = None;
+        let equivalents = selection::equivalents(&self.sight, write);
+        // In the form of each kind that is asked for: hardly ever more than one.
+        let mut all_seen: Vec<Seen> = Vec::new();
         let mut refusal = None;
         for policy in self.bound().iter() {
-            let selects = policy.selection.covers(write, false)
-                && policy.selection.selects(&self.sight, write, subject.draft).await?;
-            if !selects {
+            let Some(kind) = policy.selection.covers(write, &equivalents, false) else { continue };
+            if !policy.selection.selects(&self.sight, write, subject.draft).await? {
                 continue;
             }
             let mut budget = Budget::new(REQUEST_COST_BUDGET);
             for binding in &policy.bindings {
                 if let Some(it) = &binding.selection
-                    && !(it.covers(write, true) && it.selects(&self.sight, write, subject.draft).await?)
+                    && !(it.covers(write, &equivalents, true).is_some()
+                        && it.selects(&self.sight, write, subject.draft).await?)
                 {
                     continue;
                 }
                 let complaints = match self.params(policy, binding, write).await {
                     Ok(all) => {
-                        if seen.is_none() {
-                            seen = Some(Seen::of(&self.sight, write, subject.draft, subject.json).await?);
+                        if !all_seen.iter().any(|it| std::ptr::eq(it.shown.kind, kind)) {
+                            let shown = Shown::of(&self.caller, write, kind, subject.draft, subject.json).await?;
+                            all_seen.push(Seen::of(&self.sight, write, shown).await?);
                         }
-                        let Some(seen) = &seen else { continue };
+                        let seen = all_seen.iter().find(|it| std::ptr::eq(it.shown.kind, kind));
+                        let Some(seen) = seen else { continue };
                         let judged =
                             all.iter().flat_map(|it| self.judge(policy, write, seen, it.as_ref(), &mut budget));
                         judged.collect()

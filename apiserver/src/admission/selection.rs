@@ -1,12 +1,12 @@
 //! Which writes a webhook or a policy is called for: rules, and the labels of namespaces and objects.
 //!
-//! Source: `k8s.io/apiserver/pkg/admission/plugin/webhook/predicates`. Simplifying assumption: a rule is for the version in which a
-//! request comes; `matchPolicy: Equivalent` adds nothing to that, as the built-in kinds are served in one version each.
+//! A rule that names another version of a kind is for requests in this version, too, unless `matchPolicy` is `Exact`: what is called is then
+//! shown the object in the version that the rule names. Source: `k8s.io/apiserver/pkg/admission/plugin/webhook/predicates`.
 
 use k8s_openapi::api::admissionregistration::v1::{MatchResources, NamedRuleWithOperations, RuleWithOperations};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use orlop_api::draft::Draft;
-use orlop_api::kind::Sub;
+use orlop_api::kind::Kind;
 use orlop_api::selector::label::Selector;
 use orlop_api::status;
 use serde::Deserialize;
@@ -60,11 +60,13 @@ pub fn operation(it: Operation) -> &'static str {
         Operation::Create => "CREATE",
         Operation::Update => "UPDATE",
         Operation::Delete => "DELETE",
+        Operation::Connect => "CONNECT",
     }
 }
 
 impl Rule {
-    fn matches(&self, write: &Admission<'_>) -> bool {
+    /// Whether it is for a write as if that were of this kind.
+    fn matches(&self, write: &Admission<'_>, kind: &Kind) -> bool {
         let any = |values: &[String], value: &str| values.iter().any(|it| it == "*" || it == value);
         let namespaced = write.kind.namespaced() && !write.namespace.is_empty();
         let scope = match self.scope.as_str() {
@@ -74,20 +76,25 @@ impl Rule {
         };
         scope
             && any(&self.operations, operation(write.operation))
-            && any(&self.groups, write.kind.group)
-            && any(&self.versions, write.kind.version)
-            && self.resources.iter().any(|it| resource_matches(it, write.kind.names.plural, write.sub))
+            && any(&self.groups, kind.group)
+            && any(&self.versions, kind.version)
+            && self.resources.iter().any(|it| resource_matches(it, kind.names.plural, write.subresource()))
             && (self.names.is_empty() || self.names.iter().any(|it| it == write.name))
     }
 }
 
-fn resource_matches(rule: &str, plural: &str, sub: Option<Sub>) -> bool {
+fn resource_matches(rule: &str, plural: &str, sub: &str) -> bool {
     let (of, part) = rule.split_once('/').unwrap_or((rule, ""));
-    let part_matches = match sub {
-        None => part.is_empty() || part == "*",
-        Some(sub) => part == "*" || part == sub.segment(),
-    };
-    (of == "*" || of == plural) && part_matches
+    (of == "*" || of == plural) && (part == "*" || part == sub)
+}
+
+/// The other kinds in whose form a write can be shown, which hardly any has.
+pub fn equivalents(sight: &Sight, write: &Admission<'_>) -> Vec<&'static Kind> {
+    if write.aside.is_some() {
+        return Vec::new();
+    }
+    let all = sight.objects.equivalents(write.kind);
+    all.into_iter().filter(|it| write.sub.is_none_or(|sub| it.has(sub))).collect()
 }
 
 /// What is called for which writes.
@@ -95,6 +102,8 @@ fn resource_matches(rule: &str, plural: &str, sub: Option<Sub>) -> bool {
 pub struct Selection {
     rules: Vec<Rule>,
     excluded: Vec<Rule>,
+    /// Whether rules are for the named versions only.
+    exact: bool,
     namespaces: Selector,
     objects: Selector,
 }
@@ -118,6 +127,7 @@ impl Selection {
     /// When a selector cannot be read.
     pub fn new(
         rules: impl Iterator<Item = Rule>,
+        policy: Option<&str>,
         namespaces: Option<&LabelSelector>,
         objects: Option<&LabelSelector>,
     ) -> status::Result<Self> {
@@ -128,6 +138,7 @@ impl Selection {
         Ok(Selection {
             rules: rules.collect(),
             excluded: Vec::new(),
+            exact: policy == Some("Exact"),
             namespaces: read(namespaces)?,
             objects: read(objects)?,
         })
@@ -139,16 +150,32 @@ impl Selection {
     /// When a selector cannot be read.
     pub fn of(it: &MatchResources) -> status::Result<Self> {
         let rules = it.resource_rules.clone().into_iter().flatten().map(Rule::from);
-        let mut made = Self::new(rules, it.namespace_selector.as_ref(), it.object_selector.as_ref())?;
+        let mut made =
+            Self::new(rules, it.match_policy.as_deref(), it.namespace_selector.as_ref(), it.object_selector.as_ref())?;
         made.excluded = it.exclude_resource_rules.clone().into_iter().flatten().map(Rule::from).collect();
         Ok(made)
     }
 
-    /// Whether the rules alone are for a write; `without_rules` is the answer where there are none.
-    pub fn covers(&self, write: &Admission<'_>, without_rules: bool) -> bool {
-        let included =
-            if self.rules.is_empty() { without_rules } else { self.rules.iter().any(|it| it.matches(write)) };
-        included && !self.excluded.iter().any(|it| it.matches(write))
+    /// In the form of which kind a write is to be shown, if the rules alone are for it: its own where a rule names that, else one of the
+    /// equivalent ones. `without_rules` says whether that is so where there are none.
+    pub fn covers(
+        &self,
+        write: &Admission<'_>,
+        equivalents: &[&'static Kind],
+        without_rules: bool,
+    ) -> Option<&'static Kind> {
+        if self.rules.is_empty() && !without_rules {
+            return None;
+        }
+        let equivalents = if self.exact { &[] } else { equivalents };
+        let named = |rules: &[Rule]| {
+            let mut all = std::iter::once(write.kind).chain(equivalents.iter().copied());
+            all.find(|kind| rules.iter().any(|it| it.matches(write, kind)))
+        };
+        if named(&self.excluded).is_some() {
+            return None;
+        }
+        if self.rules.is_empty() { Some(write.kind) } else { named(&self.rules) }
     }
 
     /// Whether the labels of namespace and object are those that are meant.
@@ -209,16 +236,17 @@ mod tests {
     #[test]
     fn rules_name_resources_and_their_parts() {
         for (rule, plural, sub, expected) in [
-            ("pods", "pods", None, true),
-            ("pods", "pods", Some(Sub::Status), false),
-            ("pods/status", "pods", Some(Sub::Status), true),
-            ("pods/*", "pods", Some(Sub::Status), true),
-            ("pods/*", "pods", None, true),
-            ("*", "pods", None, true),
-            ("*", "pods", Some(Sub::Status), false),
-            ("*/status", "pods", Some(Sub::Status), true),
-            ("*/*", "pods", Some(Sub::Scale), true),
-            ("nodes", "pods", None, false),
+            ("pods", "pods", "", true),
+            ("pods", "pods", "status", false),
+            ("pods/status", "pods", "status", true),
+            ("pods/*", "pods", "status", true),
+            ("pods/*", "pods", "", true),
+            ("*", "pods", "", true),
+            ("*", "pods", "status", false),
+            ("*/status", "pods", "status", true),
+            ("*/*", "pods", "attach", true),
+            ("pods/attach", "pods", "exec", false),
+            ("nodes", "pods", "", false),
         ] {
             assert_eq!(resource_matches(rule, plural, sub), expected, "{rule}");
         }

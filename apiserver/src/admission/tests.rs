@@ -59,6 +59,7 @@ fn write<'a>(
         name,
         dry_run: false,
         old: None,
+        aside: None,
         request: None,
         notes: Notes::default(),
     }

@@ -5,7 +5,6 @@
 //! of plugins runs once more, in which those with `reinvocationPolicy: IfNeeded` are asked again. Validating ones are asked all at
 //! once. Neither is asked about the configurations themselves. Source: `k8s.io/apiserver/pkg/admission/plugin/webhook`.
 
-pub mod call;
 pub mod review;
 
 use std::sync::Arc;
@@ -19,24 +18,27 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use orlop_api::draft::Draft;
-use orlop_api::kind::Sub;
+use orlop_api::kind::{Kind, Sub};
 use orlop_api::patch;
 use orlop_api::status::{self, Status};
 use orlop_client::random;
 use parking_lot::Mutex;
-use serde_json::Value;
 
-use super::expressions::{Asking, Conditions, Met, Seen};
+use super::expressions::{Asking, Conditions, Met, Seen, Shown};
 use super::lister::Lister;
 use super::selection::{self, Rule, Selection};
 use super::{Sight, forbidden};
 use crate::authorize::Policy;
+use crate::callout::{Call, Caller, Place};
+use crate::convert;
 use crate::stage::{Admission, Plugin, Subject};
-use call::{Caller, Place};
 use review::Verdict;
 
 /// How long a webhook may take if it does not say.
 const TIMEOUT_SECONDS: i32 = 10;
+
+/// The largest answer: an object of the largest size, base64 of a patch that replaces it, and the rest of a review.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// One webhook, read.
 struct Hook {
@@ -56,6 +58,7 @@ struct Said {
     name: String,
     client: WebhookClientConfig,
     rules: Vec<RuleWithOperations>,
+    match_policy: Option<String>,
     namespaces: Option<LabelSelector>,
     objects: Option<LabelSelector>,
     conditions: Vec<MatchCondition>,
@@ -71,6 +74,7 @@ macro_rules! said {
             name: $it.name,
             client: $it.client_config,
             rules: $it.rules.unwrap_or_default(),
+            match_policy: $it.match_policy,
             namespaces: $it.namespace_selector,
             objects: $it.object_selector,
             conditions: $it.match_conditions.unwrap_or_default(),
@@ -85,7 +89,7 @@ macro_rules! said {
 impl Hook {
     fn of(it: Said) -> Option<Self> {
         let rules = it.rules.into_iter().map(Rule::from);
-        let selection = Selection::new(rules, it.namespaces.as_ref(), it.objects.as_ref())
+        let selection = Selection::new(rules, it.match_policy.as_deref(), it.namespaces.as_ref(), it.objects.as_ref())
             .inspect_err(|error| tracing::warn!(webhook = it.name, %error, "a webhook's selector cannot be read"))
             .ok()?;
         let place = match (&it.client.url, &it.client.service) {
@@ -118,27 +122,27 @@ pub struct Webhooks {
     policy: Arc<Policy>,
     configurations: Lister,
     mutates: bool,
-    caller: Caller,
+    caller: Arc<Caller>,
     /// What was read last, and the revision it was read at.
     known: Mutex<(u64, Arc<Vec<Hook>>)>,
 }
 
 impl Webhooks {
     /// Those that change objects, or those that judge them.
-    pub fn new(sight: &Sight, policy: &Arc<Policy>, mutates: bool) -> Self {
+    pub fn new(sight: &Sight, policy: &Arc<Policy>, caller: &Arc<Caller>, mutates: bool) -> Self {
         let kind = if mutates { "MutatingWebhookConfiguration" } else { "ValidatingWebhookConfiguration" };
         Webhooks {
             sight: sight.clone(),
             policy: policy.clone(),
             configurations: Lister::new(sight, selection::GROUP, kind),
             mutates,
-            caller: Caller::new(sight),
+            caller: caller.clone(),
             known: Mutex::default(),
         }
     }
 
     fn concerns(&self, write: &Admission<'_>) -> bool {
-        // A binding is no form of the pod, which is all there is to show here.
+        // A binding is shown as such, before the pod is changed.
         !self.configurations.is_empty() && write.kind.group != selection::GROUP && write.sub != Some(Sub::Binding)
     }
 
@@ -161,36 +165,39 @@ impl Webhooks {
                 hooks.map(|it| said!(it, false)).collect()
             };
             let hooks: Vec<Hook> = said.into_iter().filter_map(Hook::of).collect();
-            self.caller.keep(|place, ca| hooks.iter().any(|it| it.place.as_ref() == Some(place) && it.ca == *ca));
             *known = (revision, Arc::new(hooks));
         }
         known.1.clone()
     }
 
-    /// Whether a webhook is to be asked.
+    /// What a webhook is to be shown, if it is to be asked.
     async fn wants(
         &self,
         hook: &Hook,
         write: &Admission<'_>,
+        equivalents: &[&'static Kind],
         draft: Option<&Draft<'_>>,
         json: Option<&[u8]>,
-    ) -> status::Result<bool> {
-        if !hook.selection.covers(write, false) || !hook.selection.selects(&self.sight, write, draft).await? {
-            return Ok(false);
+    ) -> status::Result<Option<Shown>> {
+        let Some(kind) = hook.selection.covers(write, equivalents, false) else { return Ok(None) };
+        if !hook.selection.selects(&self.sight, write, draft).await? {
+            return Ok(None);
         }
+        let shown = Shown::of(&self.caller, write, kind, draft, json).await?;
         let conditions = match &hook.conditions {
-            Ok(it) if it.is_empty() => return Ok(true),
+            Ok(it) if it.is_empty() => return Ok(Some(shown)),
             Ok(it) => it,
-            Err(why) => return self.failed_condition(hook, write, why),
+            Err(why) => return Ok(self.failed_condition(hook, write, why)?.then_some(shown)),
         };
-        let seen = Seen::of(&self.sight, write, draft, json).await?;
+        let seen = Seen::of(&self.sight, write, shown).await?;
         let asking = Asking { policy: &self.policy, identity: write.identity };
         let met = conditions.met(&seen.bind(&asking, None));
-        match met {
-            Met::Yes => Ok(true),
-            Met::No => Ok(false),
-            Met::Failed(why) => self.failed_condition(hook, write, &why),
-        }
+        let asked = match met {
+            Met::Yes => true,
+            Met::No => false,
+            Met::Failed(why) => self.failed_condition(hook, write, &why)?,
+        };
+        Ok(asked.then_some(seen.shown))
     }
 
     fn failed_condition(&self, hook: &Hook, write: &Admission<'_>, why: &str) -> status::Result<bool> {
@@ -202,19 +209,15 @@ impl Webhooks {
     }
 
     /// Asks a webhook; none if it failed and may.
-    async fn ask(
-        &self,
-        hook: &Hook,
-        write: &Admission<'_>,
-        object: &Value,
-        old: &Value,
-    ) -> status::Result<Option<Verdict>> {
+    async fn ask(&self, hook: &Hook, write: &Admission<'_>, shown: &Shown) -> status::Result<Option<Verdict>> {
         let uid = random::uid();
-        let request = super::expressions::request(write);
-        let body = Bytes::from(review::question(hook.version, &uid, &request, object, old));
+        let request = super::expressions::request(write, shown.kind);
+        let body = Bytes::from(review::question(hook.version, &uid, &request, &shown.object, &shown.old));
         let called = async {
             let place = hook.place.as_ref().ok_or("the webhook has no address")?;
-            self.caller.post(place, &hook.ca, hook.timeout_seconds, body).await
+            let (ca, timeout_seconds) = (&hook.ca, hook.timeout_seconds);
+            let call = Call { place, ca, timeout_seconds, answer_bytes_max: ANSWER_BYTES_MAX };
+            self.caller.post(&call, body).await
         };
         let seconds = hook.timeout_seconds;
         let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(1));
@@ -244,12 +247,9 @@ impl Webhooks {
 }
 
 /// Both sorts.
-pub fn plugins(sight: &Sight, policy: &Arc<Policy>) -> [Arc<dyn Plugin>; 2] {
-    [Arc::new(Mutating(Webhooks::new(sight, policy, true))), Arc::new(Validating(Webhooks::new(sight, policy, false)))]
-}
-
-fn decoded(json: Option<&[u8]>) -> Value {
-    json.and_then(|it| serde_json::from_slice(it).ok()).unwrap_or_default()
+pub fn plugins(sight: &Sight, policy: &Arc<Policy>, caller: &Arc<Caller>) -> [Arc<dyn Plugin>; 2] {
+    let of = |mutates: bool| Webhooks::new(sight, policy, caller, mutates);
+    [Arc::new(Mutating(of(true))), Arc::new(Validating(of(false)))]
 }
 
 fn judged(hook: &Hook, verdict: &Verdict) -> status::Result<()> {
@@ -269,31 +269,49 @@ impl Plugin for Mutating {
         self.0.concerns(write)
     }
 
+    fn sees_asides(&self) -> bool {
+        true
+    }
+
     async fn admit(&self, write: &Admission<'_>, mut draft: Option<&mut Draft<'_>>) -> status::Result<()> {
-        let old = decoded(write.old);
-        for hook in self.0.hooks().iter() {
+        let webhooks = &self.0;
+        let equivalents = selection::equivalents(&webhooks.sight, write);
+        for hook in webhooks.hooks().iter() {
             // In the second run only those are asked again who want it, and only if the object is not as they left it.
             let left = write.notes.left_by(&hook.name);
             if write.notes.runs_again() && left.is_some() && !hook.again {
                 continue;
             }
-            if !self.0.wants(hook, write, draft.as_deref(), None).await? {
+            let Some(shown) = webhooks.wants(hook, write, &equivalents, draft.as_deref(), None).await? else {
+                continue;
+            };
+            if left.is_some_and(|it| it == shown.object) {
                 continue;
             }
-            let object = draft.as_deref().map(Draft::value).transpose()?.unwrap_or_default();
-            if left.is_some_and(|it| it == object) {
-                continue;
-            }
-            let Some(verdict) = self.0.ask(hook, write, &object, &old).await? else { continue };
+            let Some(verdict) = webhooks.ask(hook, write, &shown).await? else { continue };
             judged(hook, &verdict)?;
-            let mut after = object;
-            if let (Some(patch), Some(draft)) = (&verdict.patch, draft.as_deref_mut()) {
-                let patched = patch::json::apply(&after, patch).map_err(|error| Status::internal(error.message))?;
+            let mut after = shown.object;
+            if let Some(patch) = &verdict.patch
+                && !after.is_null()
+            {
+                let internal = |error: Status| Status::internal(error.message);
+                let patched = patch::json::apply(&after, patch).map_err(internal)?;
                 if patched != after {
-                    draft.replace(patched).map_err(|error| Status::internal(error.message))?;
                     write.notes.run_again();
                 }
-                after = draft.value()?;
+                match (write.aside, draft.as_deref_mut()) {
+                    (Some(aside), _) => aside.object.lock().clone_from(&patched),
+                    (None, Some(draft)) if patched != after => {
+                        let ours = convert::between(&webhooks.caller, shown.kind, write.kind, patched.clone()).await;
+                        draft.replace(ours.map_err(internal)?).map_err(internal)?;
+                    }
+                    _ => {}
+                }
+                after = patched;
+                // As it stands now, with its kind's defaults.
+                if let Some(draft) = draft.as_deref().filter(|_| std::ptr::eq(shown.kind, write.kind)) {
+                    after = draft.value()?;
+                }
             }
             write.notes.leave(&hook.name, after);
         }
@@ -314,21 +332,23 @@ impl Plugin for Validating {
         self.0.concerns(write)
     }
 
+    fn sees_asides(&self) -> bool {
+        true
+    }
+
     async fn validate(&self, write: &Admission<'_>, subject: Subject<'_>) -> status::Result<()> {
-        let hooks = self.0.hooks();
+        let webhooks = &self.0;
+        let hooks = webhooks.hooks();
+        let equivalents = selection::equivalents(&webhooks.sight, write);
         let mut wanted = Vec::new();
         for hook in hooks.iter() {
-            if self.0.wants(hook, write, subject.draft, subject.json).await? {
-                wanted.push(hook);
+            if let Some(shown) = webhooks.wants(hook, write, &equivalents, subject.draft, subject.json).await? {
+                wanted.push((hook, shown));
             }
         }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let (object, old) = (decoded(subject.json), decoded(write.old));
-        let asked = wanted.iter().map(|hook| self.0.ask(hook, write, &object, &old));
+        let asked = wanted.iter().map(|(hook, shown)| webhooks.ask(hook, write, shown));
         let verdicts = futures::future::join_all(asked).await;
-        for (hook, verdict) in wanted.into_iter().zip(verdicts) {
+        for ((hook, _), verdict) in wanted.into_iter().zip(verdicts) {
             if let Some(verdict) = verdict? {
                 judged(hook, &verdict)?;
             }

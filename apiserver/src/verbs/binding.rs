@@ -11,12 +11,13 @@ use orlop_client::clock;
 use serde_json::{Value, json};
 
 use super::content;
+use crate::aside::{self, Aside};
 use crate::cache::Object;
 use crate::commit::{Change, Writer};
 use crate::core::Core;
 use crate::present::{self, Response};
 use crate::registry;
-use crate::stage::Authorized;
+use crate::stage::{Authorized, Operation};
 
 /// A binding, read and checked.
 struct Bind {
@@ -97,15 +98,17 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
     if !target.is_empty() && target != "Node" {
         errors.not_supported("target.kind", &target, &["Node", "<empty>"]);
     }
-    let node = text(&binding["target"]["name"]);
-    if node.is_empty() {
+    if text(&binding["target"]["name"]).is_empty() {
         errors.required("target.name", "");
     }
     if !errors.is_empty() {
         return Err(Status::invalid("", "Binding", &name, &errors));
     }
+    let aside = Aside::new("v1", "Binding", Sub::Binding, binding);
+    let warnings = aside::admit(core, it, pods, &name, Operation::Create, &aside).await?;
+    let binding = aside.object.into_inner();
     let change = Bind {
-        node,
+        node: text(&binding["target"]["name"]),
         annotations: binding["metadata"]["annotations"].clone(),
         uid: text(&binding["metadata"]["uid"]),
         revision: text(&binding["metadata"]["resourceVersion"]),
@@ -115,5 +118,8 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
     writer.name = &name;
     writer.update(Part::Binding, &change).await?;
     let answer = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-    present::encoded(StatusCode::CREATED, answer.to_string().into(), &request.accept, request.options.pretty)
+    let answer = answer.to_string().into();
+    let mut response = present::encoded(StatusCode::CREATED, answer, &request.accept, request.options.pretty)?;
+    present::warn(response.headers_mut(), &warnings);
+    Ok(response)
 }

@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use super::content;
 use super::delete::decide::Options;
 use super::delete::delete_one;
+use crate::aside::{self, Aside};
 use crate::cache::Object;
 use crate::commit::{Change, Writer};
 use crate::core::Core;
 use crate::present::{self, Response};
 use crate::registry;
-use crate::stage::Authorized;
+use crate::stage::{Authorized, Operation};
 
 /// How many evicted pods a budget may have that the disruption controller has not seen go.
 const DISRUPTED_PODS_MAX: usize = 2000;
@@ -42,6 +43,9 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
     if eviction["metadata"]["name"].as_str().unwrap_or_default() != request.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let aside = Aside::new("policy/v1", "Eviction", Sub::Eviction, eviction);
+    let warnings = aside::admit(core, it, pods, &request.name, Operation::Create, &aside).await?;
+    let eviction = aside.object.into_inner();
     let (options, tried) = match &eviction["deleteOptions"] {
         Value::Null => (Options::default(), false),
         given => Options::read(given)?,
@@ -51,7 +55,10 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
     writer.dry_run |= tried;
     evict(core, it, &writer, &options).await?;
     let answer = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-    present::encoded(StatusCode::CREATED, answer.to_string().into(), &request.accept, request.options.pretty)
+    let answer = answer.to_string().into();
+    let mut response = present::encoded(StatusCode::CREATED, answer, &request.accept, request.options.pretty)?;
+    present::warn(response.headers_mut(), &warnings);
+    Ok(response)
 }
 
 async fn evict(core: &Core, it: &Authorized, pod: &Writer<'_>, options: &Options) -> status::Result<()> {

@@ -57,8 +57,15 @@ async fn objects_must_satisfy_expressions() {
     );
     assert_eq!(cluster.post(MAPS, &map("m", json!({"a": "1"}))).await.code.as_u16(), 201);
     assert_eq!(cluster.post(MAPS, &map("free-m", json!({"a": "1", "b": "2"}))).await.code.as_u16(), 201);
-    let policy = cluster.get(&format!("{POLICIES}/p")).await.json;
-    assert_eq!(policy["status"]["observedGeneration"], 1);
+    let mut status = Value::Null;
+    for _ in 0..500 {
+        status = cluster.get(&format!("{POLICIES}/p")).await.json["status"].clone();
+        if !status.is_null() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(status, json!({"observedGeneration": 1, "typeChecking": {}}));
     let wrong = json!({"metadata": {"name": "w"}, "spec": {"matchConstraints": {"resourceRules": rules("configmaps")},
         "validations": [{"expression": "object."}]}});
     let refusal = cluster.post(POLICIES, &wrong).await;

@@ -93,7 +93,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
 }
 
 /// A key, as text.
-struct Key(String);
+pub struct Key(pub String);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {

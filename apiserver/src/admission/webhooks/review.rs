@@ -74,13 +74,21 @@ struct Review {
     response: Option<Response>,
 }
 
+/// Bytes as Go reads them: base64, or a list of numbers, as webhooks written with kube-rs send them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Bytes {
+    Text(String),
+    List(Vec<u8>),
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Response {
     uid: String,
     allowed: bool,
     status: Option<Refusal>,
-    patch: Option<String>,
+    patch: Option<Bytes>,
     patch_type: Option<String>,
     audit_annotations: Option<BTreeMap<String, String>>,
     warnings: Option<Vec<String>>,
@@ -108,7 +116,15 @@ pub fn answer(body: &[u8], version: &str, uid: &str, mutates: bool) -> Result<Ve
             ));
         }
     }
-    let patch = response.patch.filter(|it| !it.is_empty());
+    let patch = match response.patch {
+        None => None,
+        Some(Bytes::List(patch)) => Some(patch),
+        Some(Bytes::Text(text)) => match STANDARD.decode(text) {
+            Ok(patch) => Some(patch),
+            Err(error) => return invalid(format!("response.patch: {error}")),
+        },
+    };
+    let patch = patch.filter(|it| !it.is_empty());
     if mutates && version.ends_with("/v1") {
         match (&patch, response.patch_type.as_deref()) {
             (Some(_), None) => return invalid("webhook returned response.patch but not response.patchType".to_owned()),
@@ -121,13 +137,6 @@ pub fn answer(body: &[u8], version: &str, uid: &str, mutates: bool) -> Result<Ve
     } else if patch.is_some() && version.ends_with("/v1") {
         return invalid("validating webhook may not return response.patch".to_owned());
     }
-    let patch = match patch {
-        None => None,
-        Some(text) => match STANDARD.decode(text) {
-            Ok(patch) => Some(patch),
-            Err(error) => return invalid(format!("response.patch: {error}")),
-        },
-    };
     Ok(Verdict {
         allowed: response.allowed,
         refusal: response.status.unwrap_or_default(),
@@ -156,11 +165,14 @@ mod tests {
         let start = "received invalid webhook response: ";
         let lie = |why: &str| format!("{start}{why}");
         check(json!({"uid": "x", "allowed": true}), true, Err(&lie("expected response.uid=\"u\", got \"x\"")));
-        check(
-            json!({"uid": "u", "allowed": true, "patch": "W10="}),
-            true,
-            Err(&lie("webhook returned response.patch but not response.patchType")),
-        );
+        for patch in [json!("W10="), json!([91, 93])] {
+            check(
+                json!({"uid": "u", "allowed": true, "patch": patch}),
+                true,
+                Err(&lie("webhook returned response.patch but not response.patchType")),
+            );
+            check(json!({"uid": "u", "allowed": true, "patch": patch, "patchType": "JSONPatch"}), true, Ok(true));
+        }
         check(
             json!({"uid": "u", "allowed": true, "patch": "W10=", "patchType": "Merge"}),
             true,

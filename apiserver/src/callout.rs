@@ -1,10 +1,12 @@
-//! Calls of webhooks: HTTPS to an address that a configuration names.
+//! Calls of webhooks, those of admission and those that convert: HTTPS to an address that a configuration names.
 //!
 //! In: where to call, whom to trust, the body. Out: the answer's body, or what went wrong in the words of Go's client. Connections are kept
-//! for the next call; the size of an answer is bounded, the time of a call is the caller's to bound.
+//! for the next call, a few a place; a call anywhere closes those of places that were not called for a while. The size of an answer is bounded,
+//! the time of a call is the caller's to bound.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
@@ -14,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -24,11 +27,14 @@ use crate::admission::Sight;
 use crate::admission::lister::Lister;
 use crate::serve::tls;
 
-/// The largest answer: an object of the largest size, base64 of a patch that replaces it, and the rest of a review.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
-
 /// How many unused connections are kept for one place: more calls at once open their own and close them.
 const IDLE_MAX: usize = 8;
+
+/// How long a place is remembered to which nobody calls: as long as Go keeps a connection (`IdleConnTimeout`).
+const PLACE_AGE_MAX: Duration = Duration::from_secs(90);
+
+/// How many places are remembered at once, each with some kilobytes of certificates: beyond that those go that were called longest ago.
+const PLACES_MAX: usize = 512;
 
 /// Where this machine keeps the certificates it trusts, for webhooks without a CA of their own.
 const SYSTEM_ROOTS: &[&str] =
@@ -91,12 +97,25 @@ impl Place {
     }
 }
 
+/// One call.
+#[derive(Debug)]
+pub struct Call<'a> {
+    pub place: &'a Place,
+    /// The authorities that the other end's certificate may come from, in PEM; those of this machine where it is empty.
+    pub ca: &'a Bytes,
+    /// What the other end is told of how long it may take.
+    pub timeout_seconds: i32,
+    /// The largest answer.
+    pub answer_bytes_max: usize,
+}
+
 type Sender = SendRequest<Full<Bytes>>;
 
 /// Whom to trust, and the connections that are open.
 struct Pool {
     tls: Arc<ClientConfig>,
     idle: Vec<Sender>,
+    used: Instant,
 }
 
 /// Calls webhooks.
@@ -117,40 +136,28 @@ impl Caller {
         }
     }
 
-    /// Forgets the connections of places that are called no more.
-    pub fn keep(&self, used: impl Fn(&Place, &Bytes) -> bool) {
-        self.pools.lock().retain(|(place, ca), _| used(place, ca));
-    }
-
     /// Posts a review and reads the answer.
     ///
     /// # Errors
     /// What Kubernetes says behind `failed to call webhook: `.
-    pub async fn post(&self, place: &Place, ca: &Bytes, timeout_seconds: i32, body: Bytes) -> Result<Bytes, String> {
-        let target = place.target(timeout_seconds);
-        let failed = |what: String| format!("Post \"https://{}{target}\": {what}", place.authority());
+    pub async fn post(&self, call: &Call<'_>, body: Bytes) -> Result<Bytes, String> {
+        let target = call.place.target(call.timeout_seconds);
+        let failed = |what: String| format!("Post \"https://{}{target}\": {what}", call.place.authority());
         // A connection that was kept may have been closed meanwhile: then a new one is opened, once.
-        let kept = self.pools.lock().get_mut(&(place.clone(), ca.clone())).and_then(|it| it.idle.pop());
+        let kept = self.kept(call);
         if let Some(sender) = kept.filter(|it| !it.is_closed()) {
-            match self.exchange(sender, place, ca, &target, body.clone()).await {
+            match self.exchange(sender, call, &target, body.clone()).await {
                 Err(Broken::BeforeAnswer(_)) => {}
                 outcome => return outcome.map_err(|it| it.told(&failed)),
             }
         }
-        let sender = self.connect(place, ca).await.map_err(&failed)?;
-        self.exchange(sender, place, ca, &target, body).await.map_err(|it| it.told(&failed))
+        let sender = self.connect(call.place, call.ca).await.map_err(&failed)?;
+        self.exchange(sender, call, &target, body).await.map_err(|it| it.told(&failed))
     }
 
-    async fn exchange(
-        &self,
-        mut sender: Sender,
-        place: &Place,
-        ca: &Bytes,
-        target: &str,
-        body: Bytes,
-    ) -> Result<Bytes, Broken> {
+    async fn exchange(&self, mut sender: Sender, call: &Call<'_>, target: &str, body: Bytes) -> Result<Bytes, Broken> {
         let request = http::Request::post(target)
-            .header(HOST, place.authority())
+            .header(HOST, call.place.authority())
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, "kube-apiserver-admission")
             .body(Full::new(body))
@@ -160,9 +167,9 @@ impl Caller {
             Broken::BeforeAnswer(if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })
         })?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = Limited::new(body, call.answer_bytes_max).collect().await;
         let body = body.map_err(|error| Broken::Answer(format!("error reading the response: {error}")))?.to_bytes();
-        self.give_back(place, ca, sender);
+        self.give_back(call, sender);
         if head.status.is_success() {
             return Ok(body);
         }
@@ -181,13 +188,29 @@ impl Caller {
         }))
     }
 
-    fn give_back(&self, place: &Place, ca: &Bytes, sender: Sender) {
+    fn give_back(&self, call: &Call<'_>, sender: Sender) {
         let mut pools = self.pools.lock();
-        if let Some(pool) = pools.get_mut(&(place.clone(), ca.clone()))
-            && pool.idle.len() < IDLE_MAX
-            && !sender.is_closed()
-        {
-            pool.idle.push(sender);
+        if let Some(pool) = pools.get_mut(&(call.place.clone(), call.ca.clone())) {
+            pool.used = Instant::now();
+            if pool.idle.len() < IDLE_MAX && !sender.is_closed() {
+                pool.idle.push(sender);
+            }
+        }
+    }
+
+    /// A connection that an earlier call has left.
+    fn kept(&self, call: &Call<'_>) -> Option<Sender> {
+        let mut pools = self.pools.lock();
+        pools.retain(|_, it| it.used.elapsed() < PLACE_AGE_MAX);
+        pools.get_mut(&(call.place.clone(), call.ca.clone()))?.idle.pop()
+    }
+
+    /// Makes room for another place.
+    fn make_room(pools: &mut HashMap<(Place, Bytes), Pool>) {
+        while pools.len() >= PLACES_MAX {
+            let oldest = pools.iter().min_by_key(|(_, it)| it.used).map(|(key, _)| key.clone());
+            let Some(oldest) = oldest else { return };
+            pools.remove(&oldest);
         }
     }
 
@@ -214,7 +237,7 @@ impl Caller {
         Ok(sender)
     }
 
-    /// The settings for a CA, made once a place.
+    /// The settings for a CA, made once a place and kept as long as it is called.
     fn tls(&self, place: &Place, ca: &Bytes) -> Result<Arc<ClientConfig>, String> {
         let key = (place.clone(), ca.clone());
         if let Some(pool) = self.pools.lock().get(&key) {
@@ -241,7 +264,9 @@ impl Caller {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let tls = Arc::new(config);
-        self.pools.lock().insert(key, Pool { tls: tls.clone(), idle: Vec::new() });
+        let mut pools = self.pools.lock();
+        Self::make_room(&mut pools);
+        pools.insert(key, Pool { tls: tls.clone(), idle: Vec::new(), used: Instant::now() });
         Ok(tls)
     }
 
