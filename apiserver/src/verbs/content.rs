@@ -195,7 +195,7 @@ fn shallow(read: Result<Value, ReadError>) -> status::Result<Value> {
     if deeper_than(&value, DEPTH_MAX) {
         return Err(Status::bad_request("error converting YAML to JSON: nesting is too deep"));
     }
-    Ok((value, twice))
+    Ok(value)
 }
 
 fn deeper_than(value: &Value, depth: usize) -> bool {
