@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn whole_numbers_have_no_fraction() {
         let json = |it: f64| String::from_utf8(encoded(&vec![it]).unwrap()).unwrap();
-        for (number, expected) in [(1.0, "[1]"), (-3.0, "[-3]"), (0.5, "[0.5]"), (1e300, "[1e300]")] {
+        for (number, expected) in [(1.0, "[1]"), (-3.0, "[-3]"), (0.5, "[0.5]"), (1e300, "[1e+300]")] {
             assert_eq!(json(number), expected);
         }
     }

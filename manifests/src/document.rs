@@ -5,7 +5,6 @@
 //! bounded, so that a small hostile text cannot grow. Knows nothing of kinds: what an object means is for others to say.
 
 use serde::Deserialize;
-use serde::de::DeserializeSeed;
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
@@ -84,33 +83,28 @@ pub fn read_one(source: &str, bytes: &[u8]) -> Result<Value, ReadError> {
     }
 }
 
-/// As [`read_one`], but of keys that stand twice the last wins; the second part says which: `line 3: key "a" already set in map`.
+/// The same, of a text in which keys may stand twice: the last one counts, and what is said of the others is given beside the value, in the words
+/// of Kubernetes' reader: `line 8: key "a" already set in map`.
 ///
 /// # Errors
-/// As [`read_one`], for everything else.
-pub fn read_one_with_duplicates(source: &str, bytes: &[u8]) -> Result<(Value, Vec<String>), ReadError> {
+/// As [`read_one`], but for keys that stand twice.
+pub fn read_one_with_repeats(source: &str, bytes: &[u8]) -> Result<(Value, Vec<String>), ReadError> {
     let refusal = match read_one(source, bytes) {
         Ok(value) => return Ok((value, Vec::new())),
         Err(refusal) => refusal,
     };
     let text = text_of(source, bytes)?;
-    let documents: Vec<(usize, &str)> = split(text).into_iter().filter(|(_, part)| !is_empty(part)).collect();
-    let [(line, only)] = documents[..] else { return Err(refusal) };
-    let mut found = Vec::new();
-    let looked = serde_saphyr::with_deserializer_from_str_with_options(only, options(false, LAST_WINS), |decoder| {
-        Twice { found: &mut found, before: line - 1 }.deserialize(decoder)
-    });
-    if looked.is_err() || found.is_empty() {
-        return Err(refusal);
-    }
-    match yaml(only, LAST_WINS) {
-        Ok(value @ Value::Object(_)) => Ok((value, found)),
-        _ => Err(refusal),
-    }
+    let mut parts = split(text);
+    parts.retain(|(_, part)| !is_blank(part));
+    let [(line, part)] = parts[..] else { return Err(refusal) };
+    // A mistake of another sort is one here, too.
+    let options = options(false, DuplicateKeyPolicy::LastWins);
+    let Ok(Twice(found)) = serde_saphyr::from_str_with_options::<Twice>(part, options) else { return Err(refusal) };
+    let value = yaml(part, DuplicateKeyPolicy::LastWins).map_err(|_| refusal)?;
+    let value = object(source, line, value)?.value;
+    let told = found.into_iter().map(|(at, key)| format!("line {}: key {key:?} already set in map", line + at - 1));
+    Ok((value, told.collect()))
 }
-
-/// Of keys that stand twice, the last counts.
-const LAST_WINS: DuplicateKeyPolicy = DuplicateKeyPolicy::LastWins;
 
 fn text_of<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, ReadError> {
     if bytes.len() > STREAM_LIMIT_BYTES {
@@ -148,7 +142,7 @@ fn json_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
 fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     let mut out = Vec::new();
     for (line, part) in split(text) {
-        if is_empty(part) {
+        if is_blank(part) {
             continue;
         }
         let value = yaml(part, DuplicateKeyPolicy::Error).map_err(|error| {
@@ -163,18 +157,17 @@ fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     Ok(out)
 }
 
-/// Whether a part of a stream holds no document.
-fn is_empty(part: &str) -> bool {
+/// Whether a part of a stream holds nothing but comments and markers.
+fn is_blank(part: &str) -> bool {
     part.lines().all(|it| {
         let it = it.trim();
         it.is_empty() || it.starts_with('#') || it == "---" || it == "..." || it.starts_with("--- #")
     })
 }
 
-fn yaml(part: &str, duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
-    let parsed = |strict_booleans| {
-        let options = options(strict_booleans, duplicates);
-        serde_saphyr::from_str_with_options::<Node>(part, options).map(|it| it.0)
+fn yaml(part: &str, repeats: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+    let parsed = |strict_booleans: bool| {
+        serde_saphyr::from_str_with_options::<Node>(part, options(strict_booleans, repeats)).map(|it| it.0)
     };
     let value = parsed(false)?;
     if !words::occur_in(part) {
@@ -183,7 +176,7 @@ fn yaml(part: &str, duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphy
     parsed(true).map(|strict| words::restored(value, strict))
 }
 
-fn options(strict_booleans: bool, duplicates: DuplicateKeyPolicy) -> serde_saphyr::Options {
+fn options(strict_booleans: bool, repeats: DuplicateKeyPolicy) -> serde_saphyr::options::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_LIMIT,
@@ -193,7 +186,7 @@ fn options(strict_booleans: bool, duplicates: DuplicateKeyPolicy) -> serde_saphy
             max_documents: 1,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIAS_NODES_LIMIT },
-        duplicate_keys: duplicates,
+        duplicate_keys: repeats,
         legacy_octal_numbers: true,
         strict_booleans: strict_booleans,
         with_snippet: false,
@@ -261,26 +254,6 @@ mod tests {
         let got: Vec<(usize, Value)> =
             read("f.yaml", text.as_bytes()).unwrap().into_iter().map(|it| (it.line, it.value)).collect();
         assert_eq!(got, expected, "{text}");
-    }
-
-    #[test]
-    fn keys_that_stand_twice_are_told_with_their_lines() {
-        let text = "a: 1\nb:\n  c: 1\n  # twice\n  c: 2\nl:\n- {k: 1, k: 2}\n- x\na: on\n";
-        assert!(read_one("f", text.as_bytes()).is_err());
-        let (value, twice) = read_one_with_duplicates("f", text.as_bytes()).unwrap();
-        assert_eq!(value, json!({"a": true, "b": {"c": 2}, "l": [{"k": 2}, "x"]}));
-        let told = ["line 5: key \"c\"", "line 7: key \"k\"", "line 9: key \"a\""];
-        assert_eq!(twice, told.map(|it| format!("{it} already set in map")));
-        let json = "{\n\"a\": 1,\n\"a\": {\"b\": 2}\n}";
-        let (value, twice) = read_one_with_duplicates("f", json.as_bytes()).unwrap();
-        assert_eq!((value, twice.concat().as_str()), (json!({"a": {"b": 2}}), "line 3: key \"a\" already set in map"));
-        assert_eq!(read_one_with_duplicates("f", b"a: 1").unwrap(), (json!({"a": 1}), vec![]));
-        for broken in ["a: [", "a: 1\na: [", "- a: 1\n  a: 2", "a: 1\na: 2\n---\nb: 1"] {
-            assert_eq!(
-                read_one_with_duplicates("f", broken.as_bytes()),
-                read_one("f", broken.as_bytes()).map(|it| (it, vec![]))
-            );
-        }
     }
 
     fn check_error(text: &[u8], expected: &str) {
@@ -405,5 +378,17 @@ mod tests {
             let found = read("x", value.to_string().as_bytes()).unwrap();
             proptest::prop_assert_eq!(&found[0].value, &value);
         }
+    }
+
+    #[test]
+    fn what_stands_twice_is_told_and_the_last_counts() {
+        let read = |text: &str| read_one_with_repeats("b", text.as_bytes());
+        let text = "# a comment\na: 1\nb: {c: 1, c: 2}\na: 2\nd:\n- x: 1\n  y: 2\n  x: 3\n";
+        let (value, told) = read(text).unwrap();
+        assert_eq!(value, serde_json::json!({"a": 2, "b": {"c": 2}, "d": [{"x": 3, "y": 2}]}));
+        let expected = [(3, "c"), (4, "a"), (8, "x")];
+        assert_eq!(told, expected.map(|(line, key)| format!("line {line}: key {key:?} already set in map")));
+        assert_eq!(read("a: 1\n").unwrap(), (serde_json::json!({"a": 1}), Vec::new()));
+        assert!(read("a: 1\na: [\n").is_err());
     }
 }

@@ -8,6 +8,7 @@ use orlop_api::kind::{Body, Kind};
 use orlop_api::kinds::KINDS;
 use orlop_api::protobuf;
 use orlop_api::status::{self, Details, Reason, Status};
+use orlop_manifests::document::ReadError;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -54,7 +55,7 @@ pub fn object<'a>(request: &Request, kind: &Kind, body: &'a [u8]) -> status::Res
     if media_type(request) != "application/yaml" {
         return Ok((object_of(request, kind.kind, &kind.api_version(), body)?, Vec::new()));
     }
-    let (value, twice) = yaml_with_duplicates(body)?;
+    let (value, twice) = yaml_with_repeats(body)?;
     TypeMeta::of(&value).check(kind.kind, &kind.api_version())?;
     match request.options.strictness {
         Strictness::Strict if !twice.is_empty() => {
@@ -174,20 +175,27 @@ fn decoded(kind: &str, api_version: &str, body: &[u8]) -> status::Result<Value> 
 /// # Errors
 /// `BadRequest` with the parser's own words.
 pub fn yaml(body: &[u8]) -> status::Result<Value> {
-    Ok(yaml_with_duplicates(body)?.0)
+    shallow(orlop_manifests::document::read_one("the request's body", body))
 }
 
-/// The same, with the keys that stand twice, of which the last counts.
+/// The same, of a body in which keys may stand twice; what is to be said of those is given beside it.
 ///
 /// # Errors
 /// As [`yaml`].
-pub fn yaml_with_duplicates(body: &[u8]) -> status::Result<(Value, Vec<String>)> {
-    let (value, twice) = orlop_manifests::document::read_one_with_duplicates("the request's body", body)
-        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+pub fn yaml_with_repeats(body: &[u8]) -> status::Result<(Value, Vec<String>)> {
+    let (value, repeats) = match orlop_manifests::document::read_one_with_repeats("the request's body", body) {
+        Ok((value, repeats)) => (Ok(value), repeats),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    Ok((shallow(value)?, repeats))
+}
+
+fn shallow(read: Result<Value, ReadError>) -> status::Result<Value> {
+    let value = read.map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
     if deeper_than(&value, DEPTH_MAX) {
         return Err(Status::bad_request("error converting YAML to JSON: nesting is too deep"));
     }
-    Ok((value, twice))
+    Ok(value)
 }
 
 fn deeper_than(value: &Value, depth: usize) -> bool {

@@ -74,7 +74,7 @@ impl<'b> Patch<'b> {
                     errors.required("fieldManager", "is required for apply patch");
                     return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
                 }
-                let (config, twice) = content::yaml_with_duplicates(body)?;
+                let (config, twice) = content::yaml_with_repeats(body)?;
                 if strictness == Strictness::Strict && !twice.is_empty() {
                     let told = content::told_by_yaml(&twice);
                     let text = format!("error strict decoding YAML: error converting YAML to JSON: {told}");
@@ -211,11 +211,11 @@ pub async fn patch(
         // Unknown fields of an applied configuration are errors already; those of the live object are nobody's fault.
         writer.strictness = Strictness::Ignore;
     }
+    let warned = |mut written: Written| {
+        written.warnings.splice(0..0, patch.problems.iter().cloned());
+        super::answer(request, kind, &written)
+    };
     for _ in 0..CREATE_RETRIES_MAX {
-        let warned = |written: Written| {
-            let warnings = patch.problems.iter().cloned().chain(written.warnings).collect();
-            super::answer(request, kind, &Written { warnings, ..written })
-        };
         match writer.update(stage::part_of(sub), &patch).await {
             Err(status) if status.reason == Reason::NotFound && patch.is_apply() && sub.is_none() => {}
             outcome => return warned(outcome?),

@@ -1,92 +1,85 @@
-//! The keys that stand twice in one mapping of a YAML text, as Kubernetes tells of them: with the lines of their second place.
+//! Keys that stand twice in a mapping, with their lines.
 //!
-//! In: a document that the parser reads when it lets the last of them win. Out: `line 10: key "paused" already set in map`, in the order in which
-//! Kubernetes' reader finds them: what is within a value before the value itself. Source: `sigs.k8s.io/yaml/goyaml.v2` (`decode.go`).
+//! In: a text of which it is known that it can be read. Out: the repeated keys in the order in which they stand, as Kubernetes' reader would complain of
+//! them (`sigs.k8s.io/yaml`, UnmarshalStrict). What the values are does not matter here.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-/// How many are told; a text may have as many as it has lines.
-const TOLD_MAX: usize = 50;
+use super::node::Key;
 
-/// Looks through a node, and notes what it finds.
-pub struct Twice<'a> {
-    pub found: &'a mut Vec<String>,
-    /// The line before the document's first.
-    pub before: usize,
-}
+/// The repeated keys within a node: line and key.
+pub struct Twice(pub Vec<(usize, String)>);
 
-impl Twice<'_> {
-    fn again(&mut self) -> Twice<'_> {
-        Twice { found: self.found, before: self.before }
+impl<'de> Deserialize<'de> for Twice {
+    fn deserialize<D: Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {
+        decoder.deserialize_any(Found).map(Twice)
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Twice<'_> {
-    type Value = ();
+struct Found;
 
-    fn deserialize<D: Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
-        decoder.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Twice<'_> {
-    type Value = ();
+impl<'de> Visitor<'de> for Found {
+    type Value = Vec<(usize, String)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML node")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut seen: HashSet<String> = HashSet::new();
-        while let Some(key) = map.next_key::<Spanned<String>>()? {
-            map.next_value_seed(self.again())?;
-            if seen.contains(&key.value) && self.found.len() < TOLD_MAX {
-                let line = self.before + key.referenced.line() as usize;
-                self.found.push(format!("line {line}: key {:?} already set in map", key.value));
-            }
-            seen.insert(key.value);
-        }
-        Ok(())
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Vec::new())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(self.again())?.is_some() {}
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Vec::new())
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, decoder: D) -> Result<Self::Value, D::Error> {
         decoder.deserialize_any(self)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(Twice(item)) = list.next_element()? {
+            out.extend(item);
+        }
+        Ok(out)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_none<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut out, mut seen) = (Vec::new(), HashSet::new());
+        while let Some(Spanned { value: Key(key), referenced, .. }) = map.next_key()? {
+            let Twice(within) = map.next_value()?;
+            out.extend(within);
+            if seen.contains(&key) {
+                out.push((referenced.line() as usize, key));
+            } else {
+                seen.insert(key);
+            }
+        }
+        Ok(out)
     }
 }
