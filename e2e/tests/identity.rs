@@ -1,5 +1,5 @@
-//! Who one is, and what one may: tokens, certificates, service accounts, roles and reviews as the conformance tests for auth ask for them, and a drain
-//! that respects a budget.
+//! Who one is, and what one may: tokens, certificates, service accounts, roles and reviews as the conformance tests for auth ask for them, and a
+//! drain that respects a budget.
 
 #[path = "identity/accounts.rs"]
 mod accounts;

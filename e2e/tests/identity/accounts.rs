@@ -76,10 +76,10 @@ pub async fn automount(client: &kube::Client) -> Result<()> {
                 made.spec.iter().flat_map(|it| &it.containers).flat_map(|it| it.volume_mounts.iter().flatten());
             let mounted = mounts.filter(|it| it.mount_path == TOKEN_AT).count() == 1;
             ensure!(mounted == pod_says.unwrap_or(account_says), "{name}: mounted is {mounted}");
-            // Accounts have no secrets of their own since 1.24.
             pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
         }
     }
+    // Accounts have no secrets of their own since 1.24.
     ensure!(accounts.get("default").await?.secrets.is_none(), "nobody asked for a secret");
     Ok(())
 }

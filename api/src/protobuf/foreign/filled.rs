@@ -177,12 +177,10 @@ impl<'a> Filled<'a> {
             "ByteString" => return Some(self.bytes(number)),
             _ => {}
         }
-        let (open, array) = match name.rsplit('.').next().unwrap_or_default() {
-            "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => (name.trim_end_matches(|it| it != 's'), false),
-            "JSONSchemaPropsOrArray" => (name, true),
-            _ => (name, false),
-        };
-        let base = open.find("JSONSchemaProps").map_or(open, |at| &open[..at + "JSONSchemaProps".len()]);
+        // What is a schema or something else is filled in as a schema, or as a list of one.
+        const SCHEMA: &str = "JSONSchemaProps";
+        let array = name.ends_with("JSONSchemaPropsOrArray");
+        let base = name.find(SCHEMA).map_or(name, |at| &name[..at + SCHEMA.len()]);
         let (base, of) = self.schemas.get_key_value(base)?;
         if self.open.iter().filter(|it| *it == base).count() >= WITHIN_ITSELF_MAX {
             return None;
