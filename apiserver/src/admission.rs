@@ -18,6 +18,7 @@ pub mod default_toleration_seconds;
 pub mod pod_security;
 pub mod priority;
 
+pub mod admin_access;
 pub mod claim_resize;
 pub mod default_storage_class;
 pub mod runtime_class;
@@ -116,6 +117,7 @@ pub fn plugins(sight: &Sight, policy: &Arc<Policy>, ledger: &Arc<Ledger>, option
         Arc::new(default_storage_class::DefaultStorageClass::new(sight)),
         Arc::new(claim_resize::ClaimResize::new(sight)),
         Arc::new(runtime_class::RuntimeClass::new(sight)),
+        Arc::new(admin_access::AdminAccess::new(sight)),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
         Arc::new(policies::Policies::new(sight, policy)),
