@@ -4,6 +4,7 @@
 
 mod columns;
 mod extra;
+mod label_keys;
 mod status;
 mod update;
 
@@ -63,7 +64,10 @@ impl Strategy for Pod {
 
     fn prepare(&mut self, part: Part, old: Option<&Self>) {
         match (part, old) {
-            (_, None) => self.status = Some(first_status(self)),
+            (_, None) => {
+                self.status = Some(first_status(self));
+                label_keys::merge(self);
+            }
             (Part::Main | Part::Finalize | Part::Approval, Some(old)) => self.status.clone_from(&old.status),
             (Part::Status, Some(old)) => {
                 self.spec.clone_from(&old.spec);
