@@ -156,8 +156,9 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     }
     /// Notes every mistake. Metadata has been checked already.
     fn validate(&self, _part: Part, _old: Option<&Self>, _errors: &mut Errors) {}
-    /// Warnings for the client about what is deprecated or ineffective: each becomes a `Warning` header.
-    fn warnings(&self) -> Vec<String> {
+    /// Warnings for the client about what is deprecated or ineffective, in what it creates or, with `old`, updates: each becomes a
+    /// `Warning` header.
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
         Vec::new()
     }
 }
