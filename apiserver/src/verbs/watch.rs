@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::get::revision;
 use super::list;
-use crate::cache::{Cache, Object, Table};
+use crate::cache::{Cache, Object, Snapshot, Table};
 use crate::convert;
 use crate::core::Core;
 use crate::present::body::BodyError;
@@ -113,10 +113,15 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     };
     match ready {
         Err(status) => watcher.refused = Some(status),
-        Ok(()) if synthetic => match watcher.ready_state().await {
-            Ok(()) => watcher.begin_with_state(options.bookmarks),
-            Err(status) => watcher.refused = Some(status),
-        },
+        Ok(()) if synthetic => {
+            // What is told is what was converted: both are of this moment.
+            let complete = watcher.table.complete(core.cache.revision());
+            let (snapshot, place) = watcher.table.snapshot_and_place();
+            match watcher.ready_state(&snapshot).await {
+                Ok(()) => watcher.begin_with_state(&snapshot, place, complete, options.bookmarks),
+                Err(status) => watcher.refused = Some(status),
+            }
+        }
         Ok(()) => watcher.begin_after(if asked == 0 { watcher.table.complete(core.cache.revision()) } else { asked }),
     }
     watcher.set_alarm();
@@ -172,9 +177,7 @@ struct Watcher {
 
 impl Watcher {
     /// Begins with everything there is, and goes on from there.
-    fn begin_with_state(&mut self, announce: bool) {
-        let complete = self.table.complete(self.cache.revision());
-        let (snapshot, place) = self.table.snapshot_and_place();
+    fn begin_with_state(&mut self, snapshot: &Snapshot, place: u64, complete: u64, announce: bool) {
         let kind = self.kind;
         let meant = snapshot.range(&self.prefix, None).map(|it| it.served_as(kind));
         let meant: Vec<Arc<Object>> = meant.filter(|it| self.selection.matches(kind, it)).collect();
@@ -225,12 +228,20 @@ impl Watcher {
             // Marked as seen before the look, so that what comes after it wakes us again.
             self.wake.borrow_and_update();
             let complete = self.table.complete(self.cache.revision());
-            if let Err(status) = self.ready_events().await {
-                self.ending = true;
-                self.lines.error(&mut out, &status);
-                return Some(out.into());
-            }
-            match self.tell_events(&mut out) {
+            let until = match self.ready_events().await {
+                Ok(until) => until,
+                Err(status) => {
+                    self.ending = true;
+                    self.lines.error(&mut out, &status);
+                    return Some(out.into());
+                }
+            };
+            match self.tell_events(&mut out, until.place) {
+                Told::All if !until.is_end => {
+                    if out.is_empty() {
+                        continue;
+                    }
+                }
                 Told::All => self.told = self.told.max(complete),
                 Told::Some => {}
                 Told::Overtaken => {
@@ -265,18 +276,20 @@ impl Watcher {
     }
 
     /// Has the forms made of what is there at the beginning, where a webhook has to make them.
-    async fn ready_state(&self) -> status::Result<()> {
+    async fn ready_state(&self, snapshot: &Snapshot) -> status::Result<()> {
         let Some(core) = &self.converts else { return Ok(()) };
-        let objects: Vec<Arc<Object>> = self.table.snapshot().range(&self.prefix, None).cloned().collect();
+        let objects: Vec<Arc<Object>> = snapshot.range(&self.prefix, None).cloned().collect();
         convert::ready(core, self.kind, objects.iter()).await
     }
 
-    /// The same, of what is told next.
-    async fn ready_events(&self) -> status::Result<()> {
-        let Some(core) = &self.converts else { return Ok(()) };
+    /// The same, of what is told next: gives up to where that is.
+    async fn ready_events(&self) -> status::Result<Until> {
+        let Some(core) = &self.converts else { return Ok(Until { place: u64::MAX, is_end: true }) };
         let events = self.table.events(self.place, EVENTS_READY).unwrap_or_default();
+        let until = Until { place: self.place + events.len() as u64, is_end: events.len() < EVENTS_READY };
         let objects: Vec<Arc<Object>> = events.iter().flat_map(|it| it.old.iter().chain(&it.new)).cloned().collect();
-        convert::ready(core, self.kind, objects.iter()).await
+        convert::ready(core, self.kind, objects.iter()).await?;
+        Ok(until)
     }
 
     /// Tells of the objects that were there at the beginning; false once they all are told.
@@ -295,14 +308,17 @@ impl Watcher {
         !out.is_empty()
     }
 
-    /// Tells of events until a piece is full or nothing is left.
-    fn tell_events(&mut self, out: &mut Vec<u8>) -> Told {
+    /// Tells of events up to a place, until a piece is full or nothing is left.
+    fn tell_events(&mut self, out: &mut Vec<u8>, until: u64) -> Told {
         loop {
             let Some(events) = self.table.events(self.place, LOOK_EVENTS) else { return Told::Overtaken };
             if events.is_empty() {
                 return Told::All;
             }
             for event in events {
+                if self.place >= until {
+                    return Told::All;
+                }
                 if out.len() >= PIECE_BYTES {
                     return Told::Some;
                 }
@@ -318,6 +334,13 @@ impl Watcher {
             }
         }
     }
+}
+
+/// Up to which place of the ring everything is ready to be told.
+struct Until {
+    place: u64,
+    /// Whether that was all there was.
+    is_end: bool,
 }
 
 /// How far a look at the ring came.
