@@ -34,7 +34,7 @@ mod image;
 mod library;
 mod named_format;
 mod network;
-mod semver;
+pub mod semver;
 mod text;
 mod time;
 pub mod value;

@@ -32,7 +32,7 @@ pub trait Object: Any + Send + Sync {
     /// See [`Strategy::generation_rises`]; compared with itself where there is no old object, which tells whether there is a generation.
     fn rises_over(&self, old: Option<&dyn Object>) -> Option<bool>;
     /// See [`Strategy::validate`].
-    fn check(&self, part: Part, old: Option<&dyn Object>, errors: &mut Errors);
+    fn check(&mut self, part: Part, old: Option<&dyn Object>, errors: &mut Errors);
     /// See [`Strategy::warnings`].
     fn warned(&self) -> Vec<String>;
     /// See [`Strategy::held`].
@@ -69,7 +69,7 @@ impl<T: Strategy + Send + Sync> Object for T {
         self.generation_rises(typed(old).unwrap_or(self))
     }
 
-    fn check(&self, part: Part, old: Option<&dyn Object>, errors: &mut Errors) {
+    fn check(&mut self, part: Part, old: Option<&dyn Object>, errors: &mut Errors) {
         self.validate(part, typed(old), errors);
     }
 
@@ -318,6 +318,8 @@ impl<'a> Draft<'a> {
             return Err(Status::modified(kind.group, kind.names.plural, name));
         }
         new.prepare_for(self.part, old);
+        // Some kinds keep the old metadata where a subresource is written: what is stored has no version.
+        new.metadata_mut().resource_version = None;
         let rises = new.rises_over(old);
         new.metadata_mut().generation = match old {
             None => rises.map(|_| 1),

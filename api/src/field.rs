@@ -222,6 +222,16 @@ impl Errors {
         self.push(ErrorType::NotFound, path, Some(shown(&value)), "");
     }
 
+    /// As [`Errors::not_found`], with an explanation.
+    pub fn not_found_explained(
+        &mut self,
+        path: impl Into<Path>,
+        value: impl serde::Serialize,
+        detail: impl Into<String>,
+    ) {
+        self.push(ErrorType::NotFound, path, Some(shown(&value)), detail);
+    }
+
     /// `Too long: may not be more than <limit> bytes`.
     pub fn too_long(&mut self, path: impl Into<Path>, limit_bytes: usize) {
         let unit = if limit_bytes == 1 { "byte" } else { "bytes" };

@@ -3,17 +3,17 @@
 //! Unknown fields come from the typed decoder itself; duplicate fields, which serde resolves in silence, from a pass over the text. Both
 //! are errors, warnings or nothing, as the client's `fieldValidation` asks. Nesting is bounded by serde_json's limit of 128.
 
-use std::collections::HashSet;
-use std::fmt;
-
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::kind::Kind;
 use crate::status::{self, Status};
 
+mod duplicates;
 pub mod syntax;
 mod types;
+
+pub use duplicates::duplicates;
 
 /// What becomes of unknown and duplicate fields: `fieldValidation`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Strictness {
 }
 
 /// How many unknown or duplicate fields are named before the rest is only counted.
-const NAMED_FIELDS_LIMIT: usize = 50;
+pub(crate) const NAMED_FIELDS_LIMIT: usize = 50;
 
 /// Decodes the bytes of a request; the second part are warnings.
 ///
@@ -153,89 +153,6 @@ fn kubernetes_path(path: &str) -> String {
         }
     }
     out
-}
-
-/// The fields that stand twice in one object of a JSON text, in the order of their second appearance. Text that is not JSON has none.
-pub fn duplicates(json: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut decoder = serde_json::Deserializer::from_slice(json);
-    let mut path = String::new();
-    // A text that breaks off was reported by the typed decoder already.
-    let _ = Duplicates { path: &mut path, found: &mut found }.deserialize(&mut decoder);
-    found
-}
-
-struct Duplicates<'a> {
-    path: &'a mut String,
-    found: &'a mut Vec<String>,
-}
-
-impl<'de> DeserializeSeed<'de> for Duplicates<'_> {
-    type Value = ();
-    fn deserialize<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
-        decoder.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Duplicates<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen: HashSet<String> = HashSet::new();
-        let length = self.path.len();
-        while let Some(name) = map.next_key::<String>()? {
-            if !self.path.is_empty() {
-                self.path.push('.');
-            }
-            self.path.push_str(&name);
-            if !seen.insert(name) && self.found.len() < NAMED_FIELDS_LIMIT {
-                self.found.push(format!("duplicate field \"{}\"", self.path));
-            }
-            map.next_value_seed(Duplicates { path: self.path, found: self.found })?;
-            self.path.truncate(length);
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let length = self.path.len();
-        let mut index = 0;
-        loop {
-            self.path.push_str(&format!("[{index}]"));
-            let next = list.next_element_seed(Duplicates { path: self.path, found: self.found })?;
-            self.path.truncate(length);
-            if next.is_none() {
-                return Ok(());
-            }
-            index += 1;
-        }
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_newtype_struct<D: serde::Deserializer<'de>>(self, decoder: D) -> Result<(), D::Error> {
-        serde::Deserialize::deserialize(decoder).map(|_: IgnoredAny| ())
-    }
 }
 
 #[cfg(test)]

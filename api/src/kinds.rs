@@ -4,6 +4,7 @@ mod addresses;
 mod cells;
 mod checks;
 mod conditions;
+mod disk_rules;
 mod pod_spec;
 mod volume_rules;
 mod workload;
@@ -53,6 +54,13 @@ mod storage_class;
 mod volume_attachment;
 mod volume_attributes_class;
 
+mod device_allocation;
+mod device_class;
+mod device_rules;
+mod resource_claim;
+mod resource_claim_template;
+mod resource_slice;
+
 mod pod_disruption_budget;
 mod priority_class;
 mod runtime_class;
@@ -82,7 +90,7 @@ mod role_binding;
 
 use k8s_openapi::api::{
     admissionregistration as admission, apps, autoscaling, batch, certificates, coordination, core, discovery, events,
-    flowcontrol, networking, node as node_api, policy, rbac as rbac_api, scheduling, storage,
+    flowcontrol, networking, node as node_api, policy, rbac as rbac_api, resource, scheduling, storage,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
@@ -136,6 +144,10 @@ pub static KINDS: &[Kind] = &[
     Kind::of::<rbac_api::v1::ClusterRoleBinding>(),
     Kind::of::<rbac_api::v1::Role>(),
     Kind::of::<rbac_api::v1::RoleBinding>(),
+    Kind::of::<resource::v1::DeviceClass>(),
+    Kind::of::<resource::v1::ResourceClaim>(),
+    Kind::of::<resource::v1::ResourceClaimTemplate>(),
+    Kind::of::<resource::v1::ResourceSlice>(),
     Kind::of::<scheduling::v1::PriorityClass>(),
     Kind::of::<storage::v1::CSIDriver>(),
     Kind::of::<storage::v1::CSINode>(),
@@ -233,6 +245,10 @@ mod tests {
             "CustomResourceDefinition" => json!({"spec": {
                 "group": "example.com", "scope": "Namespaced", "names": {"plural": "as", "kind": "A"}, "versions": [{"name": "v1",
                 "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}}),
+            "DeviceClass" | "ResourceClaim" => json!({"spec": {}}),
+            "ResourceClaimTemplate" => json!({"spec": {"spec": {}}}),
+            "ResourceSlice" => json!({"spec": {
+                "driver": "example.com", "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}, "nodeName": "n"}}),
             "PriorityClass" => json!({"value": 1000}),
             "RuntimeClass" => json!({"handler": "a"}),
             "RoleBinding" | "ClusterRoleBinding" => json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}),
@@ -290,11 +306,13 @@ mod tests {
             let stored = serde_json::to_vec(&admit(kind, minimal(kind))).unwrap();
             let mut value: Value = serde_json::from_slice(&stored).unwrap();
             value["metadata"]["resourceVersion"] = "7".into();
+            // The old object is the cache's, and has its version.
+            let standing = serde_json::to_vec(&value).unwrap();
             for part in [Part::Main, Part::Status] {
                 let write = Write {
                     part,
                     new: Body::Value(value.clone()),
-                    old: Some(&stored),
+                    old: Some(&standing),
                     meta: context(kind),
                     strictness: Strictness::Strict,
                 };

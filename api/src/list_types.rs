@@ -90,6 +90,7 @@ const PACKAGES: &[(&str, &[Row])] = &[
     ("io.k8s.api.node.v1.", groups::NODE),
     ("io.k8s.api.policy.v1.", groups::POLICY),
     ("io.k8s.api.rbac.v1.", groups::RBAC),
+    ("io.k8s.api.resource.v1.", groups::RESOURCE),
     ("io.k8s.api.storage.v1.", groups::STORAGE),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.", groups::EXTENSIONS),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.", groups::META),
@@ -132,6 +133,7 @@ const ATOMIC_TYPES: &[(&str, &[&str])] = &[
 /// Structs that an object of a type always has, if only empty: fields that are no pointers in Kubernetes' types. An object that is written
 /// for the first time has them already, so that nobody comes to own them by filling them in.
 const PRESENT: &[(&str, &[&str])] = &[
+    ("AllocationResult", &["devices"]),
     ("Container", &["resources"]),
     ("ContainerStatus", &["lastState", "state"]),
     ("CronJobSpec", &["jobTemplate"]),
@@ -152,6 +154,8 @@ const PRESENT: &[(&str, &[&str])] = &[
     ("PersistentVolumeClaimSpec", &["resources"]),
     ("PodTemplate", &["template"]),
     ("ReplicaSetSpec", &["template"]),
+    ("ResourceClaimSpec", &["devices"]),
+    ("ResourceSliceSpec", &["pool"]),
     ("ServiceStatus", &["loadBalancer"]),
     ("StatefulSetSpec", &["template", "updateStrategy"]),
     ("ValidatingWebhook", &["clientConfig"]),

@@ -3,9 +3,7 @@
 //! In: an object as it stands and as a write leaves it, or a configuration to apply, both as JSON text; who writes. Out: the text of the managed
 //! fields, and for an apply the merged object. Modules stand in the order of the data: [`text`] finds the managed fields in an object, [`tree`]
 //! reads an object along its kind's shape, [`set`] holds sets of fields, [`walk`] makes them, [`merge`] and [`validate`] are for
-//! applies, [`entries`] for the record; then the two kinds of writes, [`update`] and [`apply`], and the [`scale`] of an object, which is written
-//! as an object of its own. Source: `k8s.io/apimachinery/pkg/util/managedfields`. One simplifying assumption: all versions of a kind
-//! have the same fields, so that sets need no conversion between them.
+//! applies, [`entries`] for the record; then the two kinds of writes, [`update`] and [X
 
 use crate::kind::{Kind, Part};
 use crate::shape::Shapes;
@@ -17,6 +15,7 @@ mod merge;
 mod set;
 mod tree;
 mod validate;
+mod versions;
 mod walk;
 
 pub mod apply;
@@ -24,6 +23,7 @@ pub mod scale;
 pub mod update;
 
 pub use entries::same_but_times;
+use versions::Versions;
 use walk::Ignored;
 
 /// Who writes, and when.
@@ -87,6 +87,7 @@ pub struct Subject {
     group_version: String,
     kind: String,
     ignored: Ignored,
+    versions: Versions,
 }
 
 impl Subject {
@@ -98,6 +99,7 @@ impl Subject {
             group_version: format!("{}/{}", kind.group, kind.version),
             kind: kind.kind.to_owned(),
             ignored: kind.reset_fields(part),
+            versions: Versions::of(kind),
         }
     }
 }

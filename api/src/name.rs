@@ -252,6 +252,20 @@ pub fn label_value(text: &str) -> Complaints {
     found
 }
 
+/// An identifier as C has them: `my_name`.
+pub fn c_identifier(text: &str) -> Complaints {
+    let mut bytes = text.bytes();
+    let first = bytes.next().is_some_and(|it| it.is_ascii_alphabetic() || it == b'_');
+    if first && bytes.all(|it| it.is_ascii_alphanumeric() || it == b'_') {
+        return Vec::new();
+    }
+    vec![form_missed(
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'",
+        "[A-Za-z_][A-Za-z0-9_]*",
+        &["my_name", "MY_NAME", "MyName"],
+    )]
+}
+
 /// A name that can be one segment of a path. With `prefix`, only what no suffix could mend.
 pub fn path_segment(text: &str, prefix: bool) -> Complaints {
     let mut found = Vec::new();

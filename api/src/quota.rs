@@ -72,9 +72,9 @@ pub fn of_container(container: &Container) -> (Amounts, Amounts) {
     of_resources(container.resources.as_ref())
 }
 
-/// What a pod requests, and its limits: its containers together, or the most that one of its init containers needs beside the sidecars
-/// that have started before it; with or without what its runtime takes.
-pub fn of_pod_spec(spec: &PodSpec, overhead: bool) -> (Amounts, Amounts) {
+/// What the containers of a pod request, and their limits: together, or the most that one of its init containers needs beside the sidecars
+/// that have started before it.
+pub fn of_containers(spec: &PodSpec) -> (Amounts, Amounts) {
     let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
     for container in &spec.containers {
         let (more, most) = of_container(container);
@@ -100,6 +100,12 @@ pub fn of_pod_spec(spec: &PodSpec, overhead: bool) -> (Amounts, Amounts) {
     }
     raise(&mut requests, &peak);
     raise(&mut limits, &limit_peak);
+    (requests, limits)
+}
+
+/// What a pod requests, and its limits: those of its containers or of the pod as a whole; with or without what its runtime takes.
+pub fn of_pod_spec(spec: &PodSpec, overhead: bool) -> (Amounts, Amounts) {
+    let (mut requests, mut limits) = of_containers(spec);
     // What the pod as a whole asks for stands for what its containers ask for.
     let (whole, whole_limits) = of_resources(spec.resources.as_ref());
     requests.extend(whole);

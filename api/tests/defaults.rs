@@ -158,7 +158,7 @@ fn pods() {
         {"name": "f", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
     ]);
     check(
-        json!({"containers": [container], "volumes": volumes}),
+        json!({"containers": [container], "volumes": volumes, "serviceAccountName": "s", "serviceAccount": "s"}),
         json!({
             "spec.volumes[0].emptyDir": {}, "spec.volumes[1].hostPath.type": "", "spec.volumes[2].secret.defaultMode": 420,
             "spec.volumes[3].configMap.defaultMode": 420, "spec.volumes[4].downwardAPI.defaultMode": 420,

@@ -21,6 +21,7 @@ pub mod priority;
 pub mod claim_resize;
 pub mod default_storage_class;
 pub mod runtime_class;
+pub mod storage_object_in_use_protection;
 
 pub mod certificates;
 pub mod default_ingress_class;
@@ -121,6 +122,7 @@ pub fn plugins(
         Arc::new(priority::Priority::new(sight)),
         Arc::new(default_toleration_seconds::DefaultTolerationSeconds(options.patience)),
         Arc::new(default_storage_class::DefaultStorageClass::new(sight)),
+        Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(claim_resize::ClaimResize::new(sight)),
         Arc::new(runtime_class::RuntimeClass::new(sight)),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),

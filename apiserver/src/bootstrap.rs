@@ -11,6 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::{Method, Request};
+use ipnet::Ipv4Net;
+use orlop_client::clock;
 use orlop_manifests::builtin;
 use serde_json::{Value, json};
 
@@ -43,6 +45,8 @@ pub enum BootstrapError {
 pub struct Reach {
     /// The `kubernetes` Service's address.
     pub service: Ipv4Addr,
+    /// What services get their addresses out of.
+    pub services: Ipv4Net,
     /// The server's own address and port, if it listens where others can reach it.
     pub endpoint: Option<(IpAddr, u16)>,
 }
@@ -76,7 +80,7 @@ pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapEr
         builtin::objects()?.into_iter().partition(|it| it["kind"] == "Namespace");
     // Namespaces first: what lives in them is refused before they are there.
     ensure(client, namespaces).await?;
-    ensure(client, rest.into_iter().chain(endpoints(reach)).collect()).await
+    ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach)]).collect()).await
 }
 
 /// The `kubernetes` Service and what stands behind it.
@@ -104,6 +108,18 @@ fn endpoints(reach: &Reach) -> Vec<Value> {
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }));
     out
+}
+
+/// The ServiceCIDR `kubernetes`, ready. Source: `pkg/controlplane/controller/defaultservicecidr`.
+fn range(reach: &Reach) -> Value {
+    let ready = json!({
+        "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": clock::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    });
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [reach.services.trunc().to_string()]}, "status": {"conditions": [ready]},
+    })
 }
 
 /// Where objects of a kind are listed and created.
@@ -236,6 +252,14 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
                 first["targetPort"] = port;
             }
         }
+        // Whoever called it otherwise, or lets it go, has reasons that this server does not know.
+        "ServiceCIDR" if stands["spec"] == wanted["spec"] && stands["metadata"]["deletionTimestamp"].is_null() => {
+            let known =
+                stands["status"]["conditions"].as_array().is_some_and(|it| it.iter().any(|it| it["type"] == "Ready"));
+            if !known {
+                out["status"] = wanted["status"].clone();
+            }
+        }
         _ => return None,
     }
     (out != before).then_some(out)
@@ -274,9 +298,8 @@ mod tests {
 
     #[test]
     fn every_built_in_object_has_its_place() {
-        let reach =
-            Reach { service: Ipv4Addr::new(10, 96, 0, 1), endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)) };
-        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)) {
+        let reach = Reach { endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)), ..reach(6443) };
+        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach)]) {
             let path = collection(object);
             let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
             let (group, version) = if parts[0] == "api" { ("", parts[1]) } else { (parts[1], parts[2]) };
@@ -287,6 +310,27 @@ mod tests {
         }
     }
 
+    fn reach(port: u16) -> Reach {
+        let endpoint = Some(("192.0.2.5".parse().unwrap(), port));
+        Reach { service: Ipv4Addr::new(10, 96, 0, 1), services: "10.96.0.0/12".parse().unwrap(), endpoint }
+    }
+
+    #[test]
+    fn the_range_of_services_is_told_once() {
+        let wanted = range(&reach(6443));
+        assert_eq!(wanted["spec"]["cidrs"], json!(["10.96.0.0/12"]));
+        let mut stands = wanted.clone();
+        assert_eq!(mended(&stands, &wanted), None);
+        stands["status"] = json!({});
+        assert_eq!(mended(&stands, &wanted).unwrap()["status"]["conditions"][0]["status"], "True");
+        stands["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        assert_eq!(mended(&stands, &wanted), None);
+        stands = wanted.clone();
+        stands["spec"]["cidrs"] = json!(["10.0.0.0/8"]);
+        stands["status"] = json!({});
+        assert_eq!(mended(&stands, &wanted), None, "another range is not this server's to call ready");
+    }
+
     #[test]
     fn endpoints_follow_the_address() {
         let at = |address: &str| Reach::endpoint(address.parse().unwrap(), None);
@@ -294,7 +338,6 @@ mod tests {
         assert_eq!(at("192.0.2.9:7443"), Some(("192.0.2.9".parse().unwrap(), 7443)));
         let advertised = "192.0.2.5".parse().unwrap();
         assert_eq!(Reach::endpoint("0.0.0.0:6443".parse().unwrap(), Some(advertised)), Some((advertised, 6443)));
-        let reach = |port| Reach { service: Ipv4Addr::new(10, 96, 0, 1), endpoint: Some((advertised, port)) };
         let (old, new) = (endpoints(&reach(6443)), endpoints(&reach(7443)));
         for (old, new) in old.iter().zip(&new) {
             assert!(mended(old, new).is_some() && mended(new, new).is_none());

@@ -5,6 +5,7 @@
 //! watchers. Readers never wait for the store; a consistent read waits for the cache to have reached the store's revision. It
 //! knows no users and no HTTP, and decodes nothing but heads.
 
+pub mod audience;
 pub mod index;
 pub mod object;
 pub mod ring;
@@ -23,6 +24,7 @@ use orlop_api::status::{self, Reason, Status};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use audience::{Interest, Seat};
 pub use object::Object;
 pub use ring::Event;
 pub use table::{Snapshot, Table};

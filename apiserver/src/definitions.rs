@@ -18,7 +18,7 @@ use orlop_client::clock;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Object;
+use crate::cache::{Interest, Object};
 use crate::core::Core;
 use crate::registry;
 
@@ -58,12 +58,12 @@ struct Work {
 impl Work {
     async fn run(&self) {
         let table = self.core.cache.table(self.kind);
-        let mut wake = table.subscribe();
+        let mut seat = table.join(Interest::Everything);
         // The revisions about which nothing is to be done.
         let mut settled: HashMap<Box<str>, u64> = HashMap::new();
         let mut pause = LOOK_AGAIN_MIN;
         loop {
-            wake.borrow_and_update();
+            seat.mark();
             let snapshot = table.snapshot();
             settled.retain(|name, _| snapshot.iter().any(|it| it.head.name == *name));
             let mut later = false;
@@ -87,7 +87,7 @@ impl Work {
                 pause = LOOK_AGAIN_MIN;
             }
             tokio::select! {
-                changed = wake.changed() => if changed.is_err() { return },
+                more = seat.changed() => if !more { return },
                 () = tokio::time::sleep(pause), if later => pause = (pause * 2).min(LOOK_AGAIN_MAX),
             }
         }

@@ -232,7 +232,7 @@ async fn until_broken(store: &dyn Store, cache: &Cache, at: &mut Revision) -> St
             Some(Ok(batch)) => {
                 *at = batch.revision;
                 apply(store, cache, batch, &mut wakes).await;
-                wakes.send_if_due(cache.watchers());
+                wakes.send_if_due();
             }
             Some(Err(error)) => {
                 wakes.send();
@@ -317,18 +317,16 @@ impl Wakes {
         }
     }
 
-    fn send_if_due(&mut self, watchers: usize) {
+    fn send_if_due(&mut self) {
         let now = Instant::now();
         if !self.tables.is_empty() && now >= self.due {
-            self.send();
-            let watchers = u32::try_from(watchers).unwrap_or(u32::MAX);
-            self.due = now + WAKE_PAUSE_PER_WATCHER.saturating_mul(watchers).clamp(WAKE_PAUSE_MIN, WAKE_PAUSE_MAX);
+            let woken = u32::try_from(self.send()).unwrap_or(u32::MAX);
+            self.due = now + WAKE_PAUSE_PER_WATCHER.saturating_mul(woken).clamp(WAKE_PAUSE_MIN, WAKE_PAUSE_MAX);
         }
     }
 
-    fn send(&mut self) {
-        for table in self.tables.drain(..) {
-            table.wake();
-        }
+    /// Wakes whom the changes concern, and gives how many they are.
+    fn send(&mut self) -> usize {
+        self.tables.drain(..).map(|table| table.wake()).sum()
     }
 }

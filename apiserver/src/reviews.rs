@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::present::{self, Response};
+use crate::request::accept::Form;
 use crate::request::{Request, Verb};
 use crate::stage::{Authenticator, Authorized, Authorizer};
 use crate::verbs::content;
@@ -46,6 +47,10 @@ pub fn serve(
     }
     if request.verb != Verb::Create || !request.name.is_empty() {
         return Err(Status::method_not_allowed());
+    }
+    // An answer has no metadata that a row could show.
+    if request.accept.form == Form::Table {
+        return Err(request.accept.refusal(false));
     }
     let mut answer = match content::object_of(request, review.kind, &review.api_version(), body)? {
         Body::Bytes(bytes) => serde_json::from_slice(bytes).map_err(|error| unreadable(review, &error))?,

@@ -176,6 +176,7 @@ impl Server {
         // Before anything listens: whoever reaches the server finds the cluster's first objects there.
         let reach = Reach {
             service: service_address,
+            services: config.service_cidr,
             endpoint: address.and_then(|it| Reach::endpoint(it, config.advertise_address)),
         };
         let own = agent::named(&server.client("system:apiserver", &["system:masters"]), agent::API_SERVER);

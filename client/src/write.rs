@@ -150,7 +150,7 @@ pub enum Refused {
     #[error("the namespace is terminating: {0}")]
     Terminating(String),
     /// The server will never take this: the object is invalid, or we may not.
-    #[error("{reason}: {message}")]
+    #[error("{message}")]
     Never {
         /// Kubernetes' reason.
         reason: String,

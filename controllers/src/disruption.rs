@@ -2,8 +2,8 @@
 //!
 //! In: budgets, pods, and the workloads that say how many pods there should be. Out: the budgets' status, from which evictions take what they are
 //! allowed. A pod that an eviction has taken counts as gone for [`DELETION_TIMEOUT`]; if it is still there then, it counts again. Of workloads
-//! it knows Deployments and ReplicaSets, which are those that have controllers here; percentages of others fail, and then nothing is
-//! allowed. Source: `pkg/controller/disruption`.
+//! it knows Deployments, ReplicaSets and ReplicationControllers, which are those that have controllers here; percentages of others fail,
+//! and then nothing is allowed. Source: `pkg/controller/disruption`.
 
 mod expected;
 
@@ -50,6 +50,8 @@ impl Controller for Disruption {
         }
         let budgets = world.budgets.clone();
         wires.on_either(&world.replica_sets, move |it| all(&budgets.list_in(namespace_of(&it.metadata))));
+        let budgets = world.budgets.clone();
+        wires.on_either(&world.replication_controllers, move |it| all(&budgets.list_in(namespace_of(&it.metadata))));
         let budgets = world.budgets.clone();
         wires.on_either(&world.deployments, move |it| all(&budgets.list_in(namespace_of(&it.metadata))));
     }

@@ -4,6 +4,7 @@
 //! one file with one pure decision; [`runtime`] does the rest. A new controller is a file and a line in [`all`].
 
 pub mod config;
+pub mod finalizer;
 pub mod plan;
 pub mod runtime;
 pub mod view;
@@ -19,6 +20,7 @@ pub mod disruption;
 
 pub mod deployment;
 pub mod replica_set;
+pub mod replication_controller;
 
 pub mod endpoint_slice;
 pub mod endpoints;
@@ -29,11 +31,20 @@ pub mod graph;
 pub mod namespace;
 pub mod pod_gc;
 
+pub mod attributes_class_protection;
+pub mod claim_protection;
+pub mod volume_protection;
+
+pub mod service_cidr;
+
 pub mod node_ipam;
 pub mod node_lifecycle;
 
 pub mod service_account;
 pub mod service_account_token;
+
+pub mod bootstrap_signer;
+pub mod token_cleaner;
 
 use std::sync::Arc;
 
@@ -49,6 +60,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
     let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(deployment::Deployments),
         Arc::new(replica_set::ReplicaSets),
+        Arc::new(replication_controller::ReplicationControllers),
         Arc::new(endpoint_slice::EndpointSlices),
         Arc::new(endpoints::EndpointsOfServices),
         Arc::new(namespace::Namespaces),
@@ -63,6 +75,12 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(csr_cleaner::CsrCleaner),
         Arc::new(cluster_role_aggregation::ClusterRoleAggregation),
         Arc::new(disruption::Disruption),
+        Arc::new(claim_protection::ClaimProtection),
+        Arc::new(volume_protection::VolumeProtection),
+        Arc::new(attributes_class_protection::AttributesClassProtection),
+        Arc::new(service_cidr::ServiceCidrs),
+        Arc::new(token_cleaner::TokenCleaner),
+        Arc::new(bootstrap_signer::BootstrapSigner),
     ];
     // Who has no CA's key leaves signing to others.
     if let Some(authority) = config.signing.clone() {

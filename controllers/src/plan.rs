@@ -8,9 +8,12 @@ use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::core::ObjectMeta;
 use orlop_client::Key;
 use orlop_client::events::{Note, Severity};
 use orlop_client::write::{Action, Resource};
+
+use crate::view::key_of;
 
 /// An Event to tell once it is known whether a write succeeded. `{name}` stands for the written object's name, `{error}`
 /// for what the server said.
@@ -108,6 +111,10 @@ pub struct Step {
     pub facts: Vec<Fact>,
     /// The collections that must be empty, by their paths, or the write does not go out.
     pub empty: Vec<String>,
+    /// The claim that no pod may use, or the write does not go out.
+    pub unused: Option<ObjectMeta>,
+    /// Whether what follows goes out though this was refused.
+    pub goes_on: bool,
     /// What the write is to carry besides.
     pub token: Option<TokenWanted>,
     /// What somebody else must be allowed.
@@ -120,7 +127,16 @@ pub struct Step {
 
 impl From<Action> for Step {
     fn from(action: Action) -> Step {
-        Step { facts: Vec::new(), empty: Vec::new(), token: None, review: None, action, telling: None }
+        Step {
+            facts: Vec::new(),
+            empty: Vec::new(),
+            unused: None,
+            goes_on: false,
+            token: None,
+            review: None,
+            action,
+            telling: None,
+        }
     }
 }
 
@@ -144,6 +160,11 @@ impl Plan {
     /// Adds a write that goes out only if the server confirms `facts`.
     pub fn act_given(&mut self, facts: Vec<Fact>, action: Action) {
         self.steps.push(Step { facts, ..Step::from(action) });
+    }
+
+    /// Adds a write that may be refused without those after it being held back.
+    pub fn act_regardless(&mut self, action: Action) {
+        self.steps.push(Step { goes_on: true, ..Step::from(action) });
     }
 
     /// Adds a write and the event that goes with it.
@@ -171,6 +192,9 @@ impl fmt::Display for Plan {
             }
             if !step.empty.is_empty() {
                 writeln!(f, "  if {} are empty", step.empty.join(" "))?;
+            }
+            if let Some(claim) = &step.unused {
+                writeln!(f, "  if no pod uses {}", key_of(claim))?;
             }
             if let Some(token) = &step.token {
                 writeln!(f, "  with {token}")?;

@@ -2,6 +2,7 @@
 //!
 //! In: a replica set, its pods, and pods that match its selector without an owner. Out: creations, deletions of the
 //! pods that will be missed least, adoptions, releases, and the status. It does not know why the number is what it is.
+//! [`crate::replication_controller`] hands its objects to the same decision, in the same form.
 
 mod ranking;
 
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orlop_api::selector::label::Selector;
-use orlop_client::write::Action;
+use orlop_client::write::{Action, Resource};
 use orlop_client::{Key, clock};
 use serde_json::{Value, json};
 
@@ -26,6 +27,25 @@ const BURST: usize = 500;
 
 /// The controller.
 pub struct ReplicaSets;
+
+/// What differs between the kinds that this decision serves.
+pub struct Form {
+    /// The kind.
+    pub resource: Resource,
+    /// The uids of all sets of the same owner, this one among them: over their pods a rolling update spreads.
+    pub siblings: fn(&ReplicaSetView, &World) -> Vec<String>,
+}
+
+const FORM: Form = Form {
+    resource: REPLICA_SETS,
+    siblings: |set, world| match controller_of(&set.metadata) {
+        Some(owner) => {
+            let sets = world.replica_sets.by_index(BY_CONTROLLER, &owner.uid);
+            sets.iter().map(|it| uid_of(&it.metadata).to_owned()).collect()
+        }
+        None => vec![uid_of(&set.metadata).to_owned()],
+    },
+};
 
 impl Controller for ReplicaSets {
     fn name(&self) -> &'static str {
@@ -47,19 +67,23 @@ impl Controller for ReplicaSets {
     }
 
     fn decide(&self, key: &Key, world: &World, now: Timestamp, failed: Option<&str>) -> Plan {
-        let mut plan = Plan::default();
-        let Some(set) = world.replica_sets.get(key) else { return plan };
-        let Some(selector) = selector(&set.spec.selector) else { return plan };
-        let pods = claimed(&set, &selector, world, &mut plan);
-        let active: Vec<_> = pods.into_iter().filter(|it| it.is_active()).collect();
-        let want = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
-        let mut scale = Scale::None;
-        if set.metadata.deletion_timestamp.is_none() {
-            scale = scaled(&set, &active, want, world, now, &mut plan);
-        }
-        status(&set, &active, scale, failed, now, &mut plan);
-        plan
+        world.replica_sets.get(key).map(|set| reconcile(&FORM, &set, world, now, failed)).unwrap_or_default()
     }
+}
+
+/// What to do about one set.
+pub fn reconcile(form: &Form, set: &ReplicaSetView, world: &World, now: Timestamp, failed: Option<&str>) -> Plan {
+    let mut plan = Plan::default();
+    let Some(selector) = selector(&set.spec.selector) else { return plan };
+    let pods = claimed(form, set, &selector, world, &mut plan);
+    let active: Vec<_> = pods.into_iter().filter(|it| it.is_active()).collect();
+    let want = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    let mut scale = Scale::None;
+    if set.metadata.deletion_timestamp.is_none() {
+        scale = scaled(form, set, &active, want, world, now, &mut plan);
+    }
+    status(form, set, &active, scale, failed, now, &mut plan);
+    plan
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -75,7 +99,13 @@ pub fn selector(source: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSe
 }
 
 /// The pods that the set has; adopts those that match and have no owner, and releases those that no longer match.
-fn claimed(set: &ReplicaSetView, selector: &Selector, world: &World, plan: &mut Plan) -> Vec<Arc<PodView>> {
+fn claimed(
+    form: &Form,
+    set: &ReplicaSetView,
+    selector: &Selector,
+    world: &World,
+    plan: &mut Plan,
+) -> Vec<Arc<PodView>> {
     let matches = |pod: &PodView| selector.matches(labels_of(&pod.metadata));
     let mut pods = Vec::new();
     for pod in world.pods.by_index(BY_CONTROLLER, uid_of(&set.metadata)) {
@@ -88,8 +118,8 @@ fn claimed(set: &ReplicaSetView, selector: &Selector, world: &World, plan: &mut 
     if set.metadata.deletion_timestamp.is_none() {
         for pod in world.pods.by_index(BY_CONTROLLER, &uncontrolled_in(namespace_of(&set.metadata))) {
             if pod.is_active() && matches(&pod) {
-                let alive = vec![alive(REPLICA_SETS, &set.metadata)];
-                plan.act_given(alive, adopt(PODS, &pod.metadata, REPLICA_SETS, &set.metadata));
+                let alive = vec![alive(form.resource, &set.metadata)];
+                plan.act_given(alive, adopt(PODS, &pod.metadata, form.resource, &set.metadata));
                 pods.push(pod);
             }
         }
@@ -99,9 +129,9 @@ fn claimed(set: &ReplicaSetView, selector: &Selector, world: &World, plan: &mut 
 
 /// Makes `owner` the controller of an object.
 pub fn adopt(
-    resource: orlop_client::write::Resource,
+    resource: Resource,
     object: &kube::core::ObjectMeta,
-    of: orlop_client::write::Resource,
+    of: Resource,
     owner: &kube::core::ObjectMeta,
 ) -> Action {
     let mut owners: Vec<Value> = object.owner_references.iter().flatten().map(|it| json!(it)).collect();
@@ -110,21 +140,17 @@ pub fn adopt(
 }
 
 /// That an owner is there and stays: what it would adopt else goes with it, though it may just have been let go.
-pub fn alive(resource: orlop_client::write::Resource, owner: &kube::core::ObjectMeta) -> Fact {
+pub fn alive(resource: Resource, owner: &kube::core::ObjectMeta) -> Fact {
     Fact { resource, key: key_of(owner), uid: uid_of(owner).to_owned(), alive: true }
 }
 
 /// Takes the owner `uid` from an object.
-pub fn release(resource: orlop_client::write::Resource, object: &kube::core::ObjectMeta, uid: &str) -> Action {
+pub fn release(resource: Resource, object: &kube::core::ObjectMeta, uid: &str) -> Action {
     let owners = object.owner_references.iter().flatten().filter(|it| it.uid != uid).map(|it| json!(it)).collect();
     owners_patch(resource, object, owners)
 }
 
-fn owners_patch(
-    resource: orlop_client::write::Resource,
-    object: &kube::core::ObjectMeta,
-    owners: Vec<Value>,
-) -> Action {
+fn owners_patch(resource: Resource, object: &kube::core::ObjectMeta, owners: Vec<Value>) -> Action {
     Action::Patch {
         resource,
         key: key_of(object),
@@ -138,6 +164,7 @@ fn owners_patch(
 }
 
 fn scaled(
+    form: &Form,
     set: &ReplicaSetView,
     active: &[Arc<PodView>],
     want: usize,
@@ -145,11 +172,14 @@ fn scaled(
     now: Timestamp,
     plan: &mut Plan,
 ) -> Scale {
-    let regarding = || reference(REPLICA_SETS, &set.metadata);
+    let regarding = || reference(form.resource, &set.metadata);
     if active.len() < want {
         for _ in 0..(want - active.len()).min(BURST) {
-            let action =
-                Action::Create { resource: PODS, namespace: namespace_of(&set.metadata).to_owned(), body: pod(set) };
+            let action = Action::Create {
+                resource: PODS,
+                namespace: namespace_of(&set.metadata).to_owned(),
+                body: pod(form, set),
+            };
             let telling = Telling {
                 regarding: regarding(),
                 success: ("SuccessfulCreate", "Created pod: {name}".to_owned()),
@@ -163,7 +193,7 @@ fn scaled(
         return Scale::None;
     }
     let excess = (active.len() - want).min(BURST);
-    for pod in ranking::least_missed(active, &related(set, world), now).into_iter().take(excess) {
+    for pod in ranking::least_missed(active, &related(form, set, world), now).into_iter().take(excess) {
         let action = Action::Delete {
             resource: PODS,
             key: key_of(&pod.metadata),
@@ -183,22 +213,18 @@ fn scaled(
 }
 
 /// The active pods of all sets with the same owner: a rolling update spreads over old and new together.
-fn related(set: &ReplicaSetView, world: &World) -> Vec<Arc<PodView>> {
-    let sets = match controller_of(&set.metadata) {
-        Some(owner) => world.replica_sets.by_index(BY_CONTROLLER, &owner.uid),
-        None => world.replica_sets.get(&key_of(&set.metadata)).into_iter().collect(),
-    };
-    let pods = sets.iter().flat_map(|it| world.pods.by_index(BY_CONTROLLER, uid_of(&it.metadata)));
+fn related(form: &Form, set: &ReplicaSetView, world: &World) -> Vec<Arc<PodView>> {
+    let pods = (form.siblings)(set, world).into_iter().flat_map(|uid| world.pods.by_index(BY_CONTROLLER, &uid));
     pods.filter(|it| it.is_active()).collect()
 }
 
 /// A pod from the template.
-fn pod(set: &ReplicaSetView) -> Value {
+fn pod(form: &Form, set: &ReplicaSetView) -> Value {
     let template = set.spec.template.value();
     let mut metadata = json!({
         "generateName": format!("{}-", name_of(&set.metadata)),
         "namespace": namespace_of(&set.metadata),
-        "ownerReferences": [controlled_by(REPLICA_SETS, &set.metadata)],
+        "ownerReferences": [controlled_by(form.resource, &set.metadata)],
     });
     for part in ["labels", "annotations", "finalizers"] {
         if let Some(value) = template["metadata"].get(part).filter(|it| !it.is_null()) {
@@ -209,6 +235,7 @@ fn pod(set: &ReplicaSetView) -> Value {
 }
 
 fn status(
+    form: &Form,
     set: &ReplicaSetView,
     active: &[Arc<PodView>],
     scale: Scale,
@@ -240,7 +267,7 @@ fn status(
             status: "True".to_owned(),
             last_transition_time: Some(Time(now)),
             reason: Some(if scale == Scale::Up { "FailedCreate" } else { "FailedDelete" }.to_owned()),
-            message: Some(error.to_owned()),
+            message: error.lines().next().map(str::to_owned),
         }),
         (None, _, Some(at)) => drop(conditions.remove(at)),
         _ => {}
@@ -270,7 +297,7 @@ fn status(
         "availableReplicas": available, "observedGeneration": new.observed_generation, "conditions": new.conditions.filter(|it| !it.is_empty()),
     } });
     let action = Action::Patch {
-        resource: REPLICA_SETS,
+        resource: form.resource,
         key: key_of(&set.metadata),
         sub: Some("status"),
         uid: uid_of(&set.metadata).to_owned(),

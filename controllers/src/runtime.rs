@@ -6,6 +6,7 @@
 //! the key comes back, ever later. Nothing carries input but the key, so that a restart, a missed event and a second
 //! leader are the same path.
 
+mod claim;
 mod fact;
 mod review;
 mod token;
@@ -42,7 +43,7 @@ pub trait Controller: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// Says which changes wake which keys.
     fn wires(&self, world: &World, wires: &Wires);
-    /// What to do about `key`. `failed` is the error that ended the plan before, if it did.
+    /// What to do about `key`. `failed` is what the plan before was refused, if it was: a line an error.
     fn decide(&self, key: &Key, world: &World, now: Timestamp, failed: Option<&str>) -> Plan;
 }
 
@@ -161,10 +162,11 @@ impl Worker {
         }
         let recheck = plan.recheck;
         plan.notes.iter().for_each(|it| self.recorder.publish(it.clone()));
-        let (echoes, error) = self.carry_out(plan).await;
-        let retry = error.as_ref().map(retry_of);
-        self.remember(key, echoes, error.filter(|it| !matches!(it, Refused::Conflict(_))).map(|it| it.to_string()));
-        match retry {
+        let (echoes, errors) = self.carry_out(plan).await;
+        let told: Vec<String> =
+            errors.iter().filter(|it| !matches!(it, Refused::Conflict(_))).map(ToString::to_string).collect();
+        self.remember(key, echoes, Some(told.join("\n")).filter(|it| !it.is_empty()));
+        match errors.iter().map(retry_of).reduce(|all, it| all || it) {
             Some(true) => {
                 let delay = self.queue.add_after_failure(key.clone());
                 tracing::debug!(controller = self.controller.name(), %key, ?delay, "trying again");
@@ -202,9 +204,9 @@ impl Worker {
         self.memory.lock().insert(key.clone(), Memory { echoes, until, failed });
     }
 
-    /// Carries out the plan up to its first failure.
-    async fn carry_out(&self, plan: Plan) -> (Vec<Echo>, Option<Refused>) {
-        let mut echoes = Vec::new();
+    /// Carries out the plan up to the first failure that it does not go on after.
+    async fn carry_out(&self, plan: Plan) -> (Vec<Echo>, Vec<Refused>) {
+        let (mut echoes, mut errors) = (Vec::new(), Vec::new());
         let mut rest = plan.steps.as_slice();
         while let Some(first) = rest.first() {
             let alike = rest.iter().take_while(|it| together(&first.action, &it.action)).count().max(1);
@@ -216,20 +218,20 @@ impl Worker {
                 let end = (at + size).min(batch.len());
                 let writes: Vec<BoxFuture<'_, _>> = batch[at..end].iter().map(|step| self.take(step).boxed()).collect();
                 let results: Vec<_> = futures::stream::iter(writes).buffer_unordered(WRITES).collect().await;
-                let mut error = None;
+                let before = errors.len();
                 for result in results {
                     match result {
                         Ok(echo) => echoes.extend(echo),
-                        Err(it) => error = Some(it),
+                        Err(it) => errors.push(it),
                     }
                 }
-                if error.is_some() {
-                    return (echoes, error);
+                if errors.len() > before && !batch[at..end].iter().all(|it| it.goes_on) {
+                    return (echoes, errors);
                 }
                 (at, size) = (end, size * 2);
             }
         }
-        (echoes, None)
+        (echoes, errors)
     }
 
     async fn take(&self, step: &Step) -> Result<Option<Echo>, Refused> {
@@ -238,6 +240,9 @@ impl Worker {
         }
         for path in &step.empty {
             fact::confirm_empty(path, &self.client).await?;
+        }
+        if let Some(claim) = &step.unused {
+            claim::confirm_unused(claim, &self.client).await?;
         }
         let carrying = match (&step.token, &step.review) {
             (Some(wanted), _) => Some(token::put(wanted, step.action.clone(), &self.client).await?),

@@ -2,13 +2,21 @@
 //!
 //! A pod template is kept as its JSON text: controllers copy it, hash it and compare it, and never look inside.
 
+mod bootstrap_token;
 mod certificate_request;
 mod definition;
 mod policy;
+mod replication_controller;
+mod service_cidr;
+mod storage;
 
+pub use bootstrap_token::BootstrapTokenView;
 pub use certificate_request::RequestView;
 pub use definition::DefinitionView;
 pub use policy::{BudgetView, ClusterRoleView};
+pub use replication_controller::ReplicationControllerView;
+pub use service_cidr::ServiceCidrView;
+pub use storage::{AttributesClassView, ClaimUse, ClaimView, VolumeView};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,6 +119,9 @@ pub struct PodSpecView {
     pub tolerations: Vec<Toleration>,
     pub containers: Vec<ContainerView>,
     pub init_containers: Vec<ContainerView>,
+    /// Of its volumes those that are claims.
+    #[serde(deserialize_with = "storage::claim_uses")]
+    pub volumes: Vec<ClaimUse>,
 }
 
 /// A container's named ports.
@@ -403,10 +414,21 @@ pub const SECRETS: Resource = namespaced("", "Secret", "secrets");
 pub const EVENTS: Resource = namespaced("", "Event", "events");
 /// ServiceAccount, of the core group.
 pub const SERVICE_ACCOUNTS: Resource = namespaced("", "ServiceAccount", "serviceaccounts");
+/// PersistentVolumeClaim, of the core group.
+pub const CLAIMS: Resource = namespaced("", "PersistentVolumeClaim", "persistentvolumeclaims");
+/// PersistentVolume, of the core group.
+pub const VOLUMES: Resource = of_cluster("", "PersistentVolume", "persistentvolumes");
+/// VolumeAttributesClass, of storage.k8s.io.
+pub const ATTRIBUTES_CLASSES: Resource =
+    of_cluster("storage.k8s.io", "VolumeAttributesClass", "volumeattributesclasses");
+/// ServiceCIDR, of networking.k8s.io.
+pub const SERVICE_CIDRS: Resource = of_cluster("networking.k8s.io", "ServiceCIDR", "servicecidrs");
 /// Deployment, of apps.
 pub const DEPLOYMENTS: Resource = namespaced("apps", "Deployment", "deployments");
 /// ReplicaSet, of apps.
 pub const REPLICA_SETS: Resource = namespaced("apps", "ReplicaSet", "replicasets");
+/// ReplicationController, of the core group.
+pub const REPLICATION_CONTROLLERS: Resource = namespaced("", "ReplicationController", "replicationcontrollers");
 /// Lease, of coordination.k8s.io.
 pub const LEASES: Resource = namespaced("coordination.k8s.io", "Lease", "leases");
 /// EndpointSlice, of discovery.k8s.io.

@@ -18,12 +18,16 @@ use crate::graph::{self, Graph};
 use crate::node_lifecycle::hearing::Hearing;
 use crate::view::*;
 
-/// Pods and replica sets by the uid of what controls them.
+/// Pods, replica sets and replication controllers by the uid of what controls them.
 pub const BY_CONTROLLER: &str = "controller";
 /// Objects of the garbage collector's graph by the uids of their owners.
 pub const BY_OWNER: &str = "owner";
 /// Objects of the garbage collector's graph by their own uids.
 pub const BY_UID: &str = "uid";
+/// Pods by `namespace/claim` of the claims among their volumes.
+pub const BY_CLAIM: &str = "claim";
+/// Claims and volumes by the classes of attributes that they name.
+pub const BY_ATTRIBUTES_CLASS: &str = "attributes class";
 /// Pods by the name of their node.
 pub const BY_NODE: &str = "node";
 /// Endpoint slices by `namespace/service`.
@@ -32,6 +36,12 @@ pub const BY_SERVICE: &str = "service";
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Where node leases are.
 pub const NODE_LEASES: &str = "kube-node-lease";
+/// Where bootstrap tokens are.
+pub const SYSTEM: &str = "kube-system";
+/// Where everybody may read.
+pub const PUBLIC: &str = "kube-public";
+/// The config map that says where the cluster is, to who has a bootstrap token.
+pub const CLUSTER_INFO: &str = "cluster-info";
 /// The config map with the cluster's CA that every namespace gets.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -40,6 +50,7 @@ pub const ROOT_CA: &str = "kube-root-ca.crt";
 pub struct World {
     pub deployments: Store<DeploymentView>,
     pub replica_sets: Store<ReplicaSetView>,
+    pub replication_controllers: Store<ReplicationControllerView>,
     pub pods: Store<PodView>,
     pub nodes: Store<NodeView>,
     pub leases: Store<LeaseView>,
@@ -52,6 +63,12 @@ pub struct World {
     pub service_accounts: Store<ServiceAccountView>,
     pub root_cas: Store<ConfigMapView>,
     pub tokens: Store<SecretView>,
+    pub bootstrap_tokens: Store<BootstrapTokenView>,
+    pub cluster_info: Store<ConfigMapView>,
+    pub claims: Store<ClaimView>,
+    pub volumes: Store<VolumeView>,
+    pub attributes_classes: Store<AttributesClassView>,
+    pub service_cidrs: Store<ServiceCidrView>,
     pub events: Store<EventView>,
     pub requests: Store<RequestView>,
     pub budgets: Store<BudgetView>,
@@ -67,6 +84,7 @@ impl Default for World {
         let world = World {
             deployments: Store::new(),
             replica_sets: Store::new(),
+            replication_controllers: Store::new(),
             pods: Store::new(),
             nodes: Store::new(),
             leases: Store::new(),
@@ -78,6 +96,12 @@ impl Default for World {
             service_accounts: Store::new(),
             root_cas: Store::new(),
             tokens: Store::new(),
+            bootstrap_tokens: Store::new(),
+            cluster_info: Store::new(),
+            claims: Store::new(),
+            volumes: Store::new(),
+            attributes_classes: Store::new(),
+            service_cidrs: Store::new(),
             events: Store::new(),
             requests: Store::new(),
             budgets: Store::new(),
@@ -86,7 +110,13 @@ impl Default for World {
             definitions: Store::new(),
         };
         world.replica_sets.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
+        world.replication_controllers.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
         world.pods.add_index(BY_CONTROLLER, |it| controller_index(&it.metadata));
+        world.pods.add_index(BY_CLAIM, |it: &PodView| {
+            it.claims().into_iter().map(|name| Key::new(namespace_of(&it.metadata), &name).to_string()).collect()
+        });
+        world.claims.add_index(BY_ATTRIBUTES_CLASS, ClaimView::attributes_classes);
+        world.volumes.add_index(BY_ATTRIBUTES_CLASS, VolumeView::attributes_classes);
         world.pods.add_index(BY_NODE, |it: &PodView| vec![it.spec.node_name.clone()]);
         world.slices.add_index(BY_SERVICE, |it: &EndpointSliceView| {
             let service = it.metadata.labels.as_ref().and_then(|it| it.get(SERVICE_NAME));
@@ -113,6 +143,7 @@ impl World {
         self.hear();
         all(client, &self.deployments, shutdown);
         all(client, &self.replica_sets, shutdown);
+        all(client, &self.replication_controllers, shutdown);
         all(client, &self.pods, shutdown);
         all(client, &self.nodes, shutdown);
         all(client, &self.services, shutdown);
@@ -131,6 +162,16 @@ impl World {
         let mut tokens = Source::path(SecretView::url_path(&(), None));
         tokens.fields = Some("type=kubernetes.io/service-account-token".to_owned());
         start(client, tokens, &self.tokens, shutdown);
+        let mut tokens = Source::path(BootstrapTokenView::url_path(&(), Some(SYSTEM)));
+        tokens.fields = Some("type=bootstrap.kubernetes.io/token".to_owned());
+        start(client, tokens, &self.bootstrap_tokens, shutdown);
+        let mut cluster_info = Source::path(ConfigMapView::url_path(&(), Some(PUBLIC)));
+        cluster_info.fields = Some(format!("metadata.name={CLUSTER_INFO}"));
+        start(client, cluster_info, &self.cluster_info, shutdown);
+        all(client, &self.claims, shutdown);
+        all(client, &self.volumes, shutdown);
+        all(client, &self.attributes_classes, shutdown);
+        all(client, &self.service_cidrs, shutdown);
         start(client, Source::path("/api/v1/events"), &self.events, shutdown);
         for (resource, store) in self.graph.all().iter() {
             if !self.is_whole(*resource) {
@@ -214,6 +255,7 @@ impl World {
     pub async fn synced(&self) {
         self.deployments.synced().await;
         self.replica_sets.synced().await;
+        self.replication_controllers.synced().await;
         self.pods.synced().await;
         self.nodes.synced().await;
         self.services.synced().await;
@@ -224,6 +266,12 @@ impl World {
         self.leases.synced().await;
         self.root_cas.synced().await;
         self.tokens.synced().await;
+        self.bootstrap_tokens.synced().await;
+        self.cluster_info.synced().await;
+        self.claims.synced().await;
+        self.volumes.synced().await;
+        self.attributes_classes.synced().await;
+        self.service_cidrs.synced().await;
         self.events.synced().await;
         self.requests.synced().await;
         self.budgets.synced().await;
@@ -251,6 +299,7 @@ impl World {
         Some(match resource {
             DEPLOYMENTS => &self.deployments,
             REPLICA_SETS => &self.replica_sets,
+            REPLICATION_CONTROLLERS => &self.replication_controllers,
             PODS => &self.pods,
             NODES => &self.nodes,
             SERVICES => &self.services,
@@ -261,6 +310,10 @@ impl World {
             CSRS => &self.requests,
             BUDGETS => &self.budgets,
             CLUSTER_ROLES => &self.cluster_roles,
+            CLAIMS => &self.claims,
+            VOLUMES => &self.volumes,
+            ATTRIBUTES_CLASSES => &self.attributes_classes,
+            SERVICE_CIDRS => &self.service_cidrs,
             DEFINITIONS => &self.definitions,
             _ => return None,
         })

@@ -62,6 +62,7 @@ fn empty_world() -> World {
     let world = World::default();
     show(&world.deployments);
     show(&world.replica_sets);
+    show(&world.replication_controllers);
     show(&world.pods);
     show(&world.nodes);
     show(&world.leases);
@@ -72,6 +73,12 @@ fn empty_world() -> World {
     show(&world.service_accounts);
     show(&world.root_cas);
     show(&world.tokens);
+    show(&world.bootstrap_tokens);
+    show(&world.cluster_info);
+    show(&world.claims);
+    show(&world.volumes);
+    show(&world.attributes_classes);
+    show(&world.service_cidrs);
     show(&world.events);
     show(&world.requests);
     show(&world.budgets);

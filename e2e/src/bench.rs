@@ -19,6 +19,7 @@ pub mod agent;
 pub mod crowd;
 pub mod extensions;
 pub mod fanout;
+pub mod labels;
 pub mod list;
 pub mod memory;
 pub mod raw;
@@ -37,7 +38,7 @@ use clap::{Parser, ValueEnum};
 
 use self::report::Table;
 use self::scale::Scale;
-use self::subject::Subject;
+use self::subject::{Store, Subject};
 use self::target::Target;
 use self::usage::Process;
 use crate::tool;
@@ -48,6 +49,8 @@ pub enum Part {
     /// Create, get, update, delete.
     Api,
     List,
+    /// The labels of all objects.
+    Labels,
     Watch,
     /// Ten thousand watches.
     Crowd,
@@ -139,7 +142,7 @@ pub fn run(args: &Args) -> Result<()> {
             attempt("the idle memory", memory::idle(&scale, &mut memories));
             attempt("the memory of definitions", extensions::definitions(&scale, &mut memories));
         }
-        let api_parts = [Part::Api, Part::List, Part::Watch, Part::Crowd, Part::Extensions];
+        let api_parts = [Part::Api, Part::List, Part::Labels, Part::Watch, Part::Crowd, Part::Extensions];
         let api_wanted = api_parts.into_iter().any(wanted);
         for engine in [Engine::Embedded, Engine::Etcd] {
             if api_wanted && (args.store.is_empty() || args.store.contains(&engine)) {
@@ -216,6 +219,10 @@ fn api(
     if wanted(Part::Extensions) {
         progress(&format!("applies and custom objects: {}", subject.name));
         show(&extensions::run(subject, scale)?);
+    }
+    if wanted(Part::Labels) && subject.store != Store::Foreign {
+        progress(&format!("labels: {}", subject.name));
+        show(&labels::run(subject, scale)?);
     }
     if wanted(Part::Crowd) {
         progress(&format!("{} watches: {}", scale.many_watchers, subject.name));

@@ -67,7 +67,7 @@ impl<'a> Scene<'a> {
 
     /// The path of something in the namespace: `pods/web`.
     pub fn path(&self, what: &str) -> String {
-        let group = match what.split('/').next() {
+        let group = match what.split(['/', '?']).next() {
             Some("deployments" | "replicasets") => "/apis/apps/v1",
             Some("endpointslices") => "/apis/discovery.k8s.io/v1",
             _ => "/api/v1",

@@ -7,12 +7,16 @@
 
 #[path = "kubectl/apply.rs"]
 mod apply;
+#[path = "kubectl/controllers.rs"]
+mod controllers;
 #[path = "kubectl/discovery.rs"]
 mod discovery;
 #[path = "kubectl/nodes.rs"]
 mod nodes;
 #[path = "kubectl/objects.rs"]
 mod objects;
+#[path = "kubectl/proxies.rs"]
+mod proxies;
 #[path = "kubectl/reads.rs"]
 mod reads;
 #[path = "kubectl/rollouts.rs"]
@@ -65,11 +69,15 @@ const LONG: &[(&str, Part)] = &[
     ("waiting", rollouts::waiting),
     ("descriptions", reads::descriptions),
     ("explain", discovery::explain),
+    ("update demo", controllers::update_demo),
+    ("controllers", controllers::controllers),
+    ("single pods", controllers::single_pods),
+    ("proxies", proxies::proxies),
     ("deletion", objects::deletion),
 ];
 
 /// What older versions do: the parts that need no flag, and print no word, that came later.
-const OLD: &[&str] = &["discovery", "reads", "edit", "rollouts", "descriptions", "deletion"];
+const OLD: &[&str] = &["discovery", "reads", "edit", "rollouts", "descriptions", "deletion", "update demo", "proxies"];
 
 #[test]
 fn every_kubectl_works_as_against_kubernetes() -> Result<()> {

@@ -12,13 +12,19 @@ use orlop_client::Informer;
 use orlop_client::informer::Source;
 use orlop_e2e::etcd::Etcd;
 use orlop_e2e::expect;
-use orlop_e2e::server::Server;
+use orlop_e2e::server::{Answer, Server};
 use orlop_e2e::wait;
 use tokio_util::sync::CancellationToken;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// No request may take longer than this while the store is away.
 const ANSWER_LIMIT: Duration = Duration::from_secs(62);
+
+/// The names on a page.
+fn page_names(page: &Answer) -> Vec<String> {
+    let items = page.json["items"].as_array();
+    items.into_iter().flatten().map(|it| it["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
 
 #[test]
 fn what_is_forgotten_has_expired() -> Result<()> {
@@ -29,9 +35,9 @@ fn what_is_forgotten_has_expired() -> Result<()> {
         let created = server.ask("POST", CONFIG_MAPS, &format!(r#"{{"metadata":{{"name":"{name}"}}}}"#))?;
         ensure!(created.code == 201, "{created:?}");
     }
-    let page = server.ask("GET", &format!("{CONFIG_MAPS}?limit=1"), "")?;
-    let token = page.json["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
-    let revision = page.json["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    let first = server.ask("GET", &format!("{CONFIG_MAPS}?limit=1"), "")?;
+    let token = first.json["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    let revision = first.json["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let changed = server.ask("POST", CONFIG_MAPS, r#"{"metadata":{"name":"c"}}"#)?;
     ensure!(changed.code == 201, "{changed:?}");
     etcd.compact()?;
@@ -47,6 +53,19 @@ fn what_is_forgotten_has_expired() -> Result<()> {
     let more = page.json["metadata"]["continue"].as_str().unwrap_or_default();
     let rest = server.ask("GET", &format!("{CONFIG_MAPS}?continue={more}"), "")?;
     ensure!(!more.is_empty() && rest.code == 200 && rest.text.contains("\"c\""), "the rest: {page:?} {rest:?}");
+    // Its pages are of a later version than the first, all of the same, and begin behind what the first showed.
+    let mut found = vec![page_names(&first)];
+    let (mut token, mut later) = (more.to_owned(), String::new());
+    while !token.is_empty() {
+        let page = server.ask("GET", &format!("{CONFIG_MAPS}?limit=1&continue={token}"), "")?;
+        ensure!(page.code == 200, "a page of later: {page:?}");
+        let of = page.json["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        ensure!(of != revision && (later.is_empty() || of == later), "one later version: {page:?}");
+        later = of;
+        found.push(page_names(&page));
+        page.json["metadata"]["continue"].as_str().unwrap_or_default().clone_into(&mut token);
+    }
+    ensure!(found.concat() == ["a", "b", "c"], "nothing twice and nothing lost: {found:?}");
     let watch =
         server.ask("GET", &format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=2&resourceVersion={revision}"), "")?;
     ensure!(watch.text.contains("too old resource version"), "an expired watch: {watch:?}");

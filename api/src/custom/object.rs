@@ -37,11 +37,12 @@ pub(super) fn decode(kind: &Kind, new: Body<'_>, strictness: Strictness) -> Deco
     let value = match new {
         Body::Value(value) => value,
         Body::Bytes(bytes) => {
+            let value = json::value(kind, bytes)?;
             // Values cannot tell what stands twice.
             if strictness != Strictness::Ignore {
                 problems = json::duplicates(bytes);
             }
-            json::value(kind, bytes)?
+            value
         }
         Body::Applied(it) => json::value(kind, it.bare.as_bytes())?,
     };
@@ -98,6 +99,19 @@ impl CustomObject {
         Value::Object(value)
     }
 
+    /// Shows the object with its metadata, as its schema judges it, without making another.
+    fn with_whole(&mut self, show: impl FnOnce(&Value)) {
+        if let Ok(metadata) = serde_json::to_value(&self.metadata) {
+            self.value.insert("metadata".to_owned(), metadata);
+        }
+        let whole = Value::Object(std::mem::take(&mut self.value));
+        show(&whole);
+        if let Value::Object(fields) = whole {
+            self.value = fields;
+            self.value.remove("metadata");
+        }
+    }
+
     fn keep(&mut self, field: &str, old: Option<&CustomObject>) {
         match old.and_then(|it| it.value.get(field)) {
             Some(value) => {
@@ -152,7 +166,6 @@ impl Object for CustomObject {
                     None => self.value.remove("status"),
                 };
                 self.metadata.clone_from(&old.metadata);
-                self.metadata.resource_version = None;
             }
             _ if self.served.version().status => self.keep("status", old),
             _ => {}
@@ -173,8 +186,9 @@ impl Object for CustomObject {
         Some(old.is_some_and(differs))
     }
 
-    fn check(&self, part: Part, old: Option<&dyn Object>, errors: &mut Errors) {
-        let definition = &self.served.definition;
+    fn check(&mut self, part: Part, old: Option<&dyn Object>, errors: &mut Errors) {
+        let served = self.served.clone();
+        let definition = &served.definition;
         let api_version = definition.api_version(self.served.at);
         if self.text("kind") != definition.names.kind {
             errors.invalid("kind", self.text("kind"), format!("must be {}", definition.names.kind));
@@ -182,11 +196,11 @@ impl Object for CustomObject {
         if self.text("apiVersion") != api_version {
             errors.invalid("apiVersion", self.text("apiVersion"), format!("must be {api_version}"));
         }
-        let version = self.served.version();
+        let version = served.version();
         let old = old.and_then(|it| it.as_any().downcast_ref::<CustomObject>());
         if let Some(schema) = version.structural() {
             let old = old.map(CustomObject::whole);
-            schema.validate(&self.whole(), old.as_ref(), errors);
+            self.with_whole(|whole| schema.validate(whole, old.as_ref(), errors));
         }
         if let Some(scale) = &version.scale {
             check_scale(scale, part, &self.value, errors);

@@ -1,6 +1,6 @@
 //! `Deployment`: so many pods of one template, and how to get from one template to the next.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::field::{Errors, Path};
@@ -69,7 +69,10 @@ impl Strategy for Deployment {
                     ("unavailableReplicas", status.unavailable_replicas),
                 ];
                 workload::validate_counts(status.replicas, &parts, status.observed_generation, errors);
-                validate_collisions(status, old.and_then(|it| it.status.as_ref()), errors);
+                let count = status.collision_count;
+                checks::not_negative(count.map(i64::from), || "status.collisionCount".into(), errors);
+                let before = old.and_then(|it| it.status.as_ref()?.collision_count);
+                workload::collisions_only_rise(count, before, errors);
             }
             return;
         }
@@ -102,21 +105,6 @@ impl Strategy for Deployment {
 
     fn warnings(&self) -> Vec<String> {
         self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
-    }
-}
-
-/// The count of names that were taken only rises: names are made of it.
-fn validate_collisions(new: &DeploymentStatus, old: Option<&DeploymentStatus>, errors: &mut Errors) {
-    let path = || Path::from("status.collisionCount");
-    checks::not_negative(new.collision_count.map(i64::from), path, errors);
-    if let Some(before) = old.and_then(|it| it.collision_count)
-        && new.collision_count.is_none_or(|it| it < before)
-    {
-        let why = "cannot be decremented";
-        match new.collision_count {
-            Some(count) => errors.invalid(path(), count, why),
-            None => errors.invalid(path(), "null", why),
-        }
     }
 }
 

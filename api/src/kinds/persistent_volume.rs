@@ -1,14 +1,19 @@
 //! `PersistentVolume`: storage that is there, and the claim that has it.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus};
+mod sources;
+
+use k8s_openapi::api::core::v1::{
+    NodeSelectorRequirement, PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus, VolumeNodeAffinity,
+};
 use serde_json::{Map, Value};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, str_of};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::resources;
+use crate::kinds::pod_spec::{resources, scheduling};
 use crate::kinds::volume_rules as rules;
+use crate::name;
 use crate::table::{Cell, Column};
 
 /// The fields of a specification that do not say where the storage comes from.
@@ -23,14 +28,6 @@ const GENERAL_FIELDS: &[&str] = &[
     "volumeAttributesClassName",
     "volumeMode",
 ];
-/// What must be said of the commonest sources.
-const REQUIRED: &[(&str, &[&str])] = &[
-    ("csi", &["driver", "volumeHandle"]),
-    ("hostPath", &["path"]),
-    ("local", &["path"]),
-    ("nfs", &["server", "path"]),
-];
-
 impl Strategy for PersistentVolume {
     const NAMES: Names =
         Names { plural: "persistentvolumes", singular: "persistentvolume", short: &["pv"], categories: &[] };
@@ -99,19 +96,59 @@ impl Strategy for PersistentVolume {
             return;
         }
         let path = Path::new("spec");
-        let sources = sources_of(spec);
-        validate_spec(spec, &sources, &path, errors);
+        validate_spec(spec, self.metadata.name.as_deref().unwrap_or_default(), &path, errors);
         if let Some(before) = before {
-            if sources_of(before) != sources {
-                let path = path.child("persistentvolumesource");
-                errors.forbidden(path, "spec.persistentvolumesource is immutable after creation");
-            }
-            checks::immutable(&spec.volume_mode, &before.volume_mode, "volumeMode", errors);
-            if before.node_affinity.is_some() {
-                checks::immutable(&spec.node_affinity, &before.node_affinity, "nodeAffinity", errors);
-            }
+            validate_update(spec, before, &path, errors);
         }
     }
+}
+
+/// Notes what may not change of a volume.
+fn validate_update(new: &PersistentVolumeSpec, old: &PersistentVolumeSpec, path: &Path, errors: &mut Errors) {
+    let mut same = new.clone();
+    // Whose secret expands the volume may be said later, once.
+    if let (Some(new), Some(old)) = (&mut same.csi, &old.csi)
+        && old.controller_expand_secret_ref.is_none()
+    {
+        new.controller_expand_secret_ref = None;
+    }
+    if sources_of(&same) != sources_of(old) {
+        let path = path.child("persistentvolumesource");
+        errors.forbidden(path, "spec.persistentvolumesource is immutable after creation");
+    }
+    checks::immutable(&new.volume_mode, &old.volume_mode, "volumeMode", errors);
+    if old.node_affinity.is_some() && !selects_same(new.node_affinity.as_ref(), old.node_affinity.clone()) {
+        let why = "field is immutable, except for updating from beta label to GA";
+        errors.invalid("nodeAffinity", &new.node_affinity, why);
+    }
+    if old.volume_attributes_class_name.is_some() && new.volume_attributes_class_name.is_none() {
+        let path = path.child("volumeAttributesClassName");
+        errors.forbidden(path, "update from non-nil value to nil is forbidden");
+    }
+}
+
+/// The older names of labels of nodes, and those that they have now.
+const RENAMED_LABELS: &[(&str, &str)] = &[
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+];
+
+/// Whether both select the same nodes, by the older names of labels or by the newer.
+fn selects_same(new: Option<&VolumeNodeAffinity>, mut old: Option<VolumeNodeAffinity>) -> bool {
+    fn terms(it: Option<&mut VolumeNodeAffinity>) -> impl Iterator<Item = &mut NodeSelectorRequirement> {
+        let terms = it.and_then(|it| it.required.as_mut()).into_iter().flat_map(|it| &mut it.node_selector_terms);
+        terms.flat_map(|it| it.match_expressions.iter_mut().flatten().chain(it.match_fields.iter_mut().flatten()))
+    }
+    let mut now = new.cloned();
+    for (before, now) in terms(old.as_mut()).zip(terms(now.as_mut())) {
+        if RENAMED_LABELS.contains(&(before.key.as_str(), now.key.as_str())) {
+            before.key.clone_from(&now.key);
+        }
+    }
+    old == now
 }
 
 /// Where the storage comes from, by the names of the fields that say so.
@@ -123,7 +160,7 @@ fn sources_of(spec: &PersistentVolumeSpec) -> Map<String, Value> {
     fields.into_iter().filter(|(name, _)| !GENERAL_FIELDS.contains(&name.as_str())).collect()
 }
 
-fn validate_spec(spec: &PersistentVolumeSpec, sources: &Map<String, Value>, path: &Path, errors: &mut Errors) {
+fn validate_spec(spec: &PersistentVolumeSpec, name: &str, path: &Path, errors: &mut Errors) {
     let modes = spec.access_modes.as_deref().unwrap_or_default();
     if modes.is_empty() {
         errors.required(path.child("accessModes"), "");
@@ -137,40 +174,49 @@ fn validate_spec(spec: &PersistentVolumeSpec, sources: &Map<String, Value>, path
         errors.not_supported(path.child("capacity"), capacity, &[rules::STORAGE]);
     }
     for (name, amount) in capacity.into_iter().flatten() {
+        rules::validate_basic(amount, || path.child("capacity").key(name), errors);
         rules::validate_positive(amount, || path.child("capacity").key(name), errors);
     }
     let reclaim = spec.persistent_volume_reclaim_policy.as_deref();
     let reclaim_path = || path.child("persistentVolumeReclaimPolicy");
     checks::none_or_one_of(reclaim, &["Delete", "Recycle", "Retain"], reclaim_path, errors);
-    for (name, _) in sources.iter().skip(1) {
-        errors.forbidden(path.child(name), "may not specify more than 1 volume type");
-    }
-    if sources.is_empty() {
-        errors.required(path.clone(), "must specify a volume type");
-    }
-    for (source, fields) in REQUIRED {
-        let Some(given) = sources.get(*source) else { continue };
-        for field in fields.iter().filter(|it| str_of(&given[**it]).is_empty()) {
-            errors.required(path.child(source).child(field), "");
+    if let Some(affinity) = &spec.node_affinity {
+        let path = path.child("nodeAffinity").child("required");
+        match &affinity.required {
+            None => errors.required(path, "must specify required node constraints"),
+            Some(selector) => scheduling::validate_node_selector(selector, &path, errors),
         }
     }
-    for (source, given) in ["hostPath", "local"].iter().filter_map(|it| sources.get(*it).map(|given| (it, given))) {
-        if str_of(&given["path"]).split('/').any(|it| it == "..") {
-            errors.invalid(path.child(source).child("path"), str_of(&given["path"]), "must not contain '..'");
-        }
-    }
-    if let Some(nfs) = spec.nfs.as_ref().filter(|it| !it.path.starts_with('/')) {
-        errors.invalid(path.child("nfs").child("path"), &nfs.path, "must be an absolute path");
-    }
-    let whole_host = spec.host_path.as_ref().is_some_and(|it| it.path.trim_matches('/').is_empty());
+    sources::validate(spec, name, path, errors);
+    let whole_host = spec.host_path.as_ref().is_some_and(|it| is_root(&it.path));
     if whole_host && reclaim == Some("Recycle") {
         errors.forbidden(reclaim_path(), "may not be 'recycle' for a hostPath mount of '/'");
     }
-    if spec.local.is_some() && spec.node_affinity.as_ref().is_none_or(|it| it.required.is_none()) {
-        errors.required("metadata.annotations", "Local volume requires node affinity");
-    }
     let (class, mode) = (spec.storage_class_name.as_deref(), spec.volume_mode.as_deref());
     rules::validate_class_and_mode(class, mode, path, errors);
+    if let Some(class) = spec.volume_attributes_class_name.as_deref() {
+        let at = || path.child("volumeAttributesClassName");
+        if class.is_empty() {
+            errors.required(at(), "an empty string is disallowed");
+        }
+        checks::none_or_named(Some(class), name::dns1123_subdomain, at, errors);
+        if spec.csi.is_none() {
+            errors.required(path.child("csi"), "has to be specified when using volumeAttributesClassName");
+        }
+    }
+}
+
+/// Whether a path is that of everything, however it is written.
+fn is_root(path: &str) -> bool {
+    let mut depth = 0_usize;
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => depth = depth.saturating_sub(1),
+            _ => depth += 1,
+        }
+    }
+    path.starts_with('/') && depth == 0
 }
 
 /// `default/data`.

@@ -12,11 +12,21 @@ use crate::kinds::cells::{self, AGE, str_of};
 use crate::kinds::checks;
 use crate::kinds::pod_spec::resources;
 use crate::kinds::volume_rules as rules;
+use crate::name;
 use crate::selector::label;
 use crate::table::{Cell, Column};
 
 const IMMUTABLE: &str =
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+
+/// How far a resize can have come.
+const RESIZE_STATES: &[&str] = &[
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
 
 impl Strategy for PersistentVolumeClaim {
     const NAMES: Names =
@@ -54,16 +64,7 @@ impl Strategy for PersistentVolumeClaim {
 
     fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
         if part == Part::Status {
-            for (field, amounts) in self
-                .status
-                .iter()
-                .flat_map(|it| [("capacity", &it.capacity), ("allocatedResources", &it.allocated_resources)])
-            {
-                if let Some(amounts) = amounts {
-                    resources::validate_list(amounts, || Path::new("status").child(field), errors);
-                }
-            }
-            return;
+            return self.status.iter().for_each(|it| validate_status(it, errors));
         }
         let (Some(spec), before) = (&self.spec, old.and_then(|it| it.spec.as_ref())) else { return };
         if before == Some(spec) {
@@ -115,7 +116,8 @@ fn settle_source(spec: &mut PersistentVolumeClaimSpec) {
     }
 }
 
-fn validate_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: &mut Errors) {
+/// Notes every mistake in what a claim asks for; the templates of claims are read by the same rules.
+pub fn validate_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: &mut Errors) {
     let modes = spec.access_modes.as_deref().unwrap_or_default();
     if modes.is_empty() {
         errors.required(path.child("accessModes"), "at least 1 access mode is required");
@@ -132,27 +134,73 @@ fn validate_spec(spec: &PersistentVolumeClaimSpec, path: &Path, errors: &mut Err
     }
     let (class, mode) = (spec.storage_class_name.as_deref(), spec.volume_mode.as_deref());
     rules::validate_class_and_mode(class, mode, path, errors);
-    if let (Some(source), Some(reference)) = (&spec.data_source, &spec.data_source_ref) {
-        let same =
-            (&source.api_group, &source.kind, &source.name) == (&reference.api_group, &reference.kind, &reference.name);
-        if !same {
-            errors.invalid(path.child("dataSource"), source, "must match dataSourceRef");
+    let older = spec.data_source.as_ref().map(|it| (it.api_group.as_deref(), it.kind.as_str(), it.name.as_str()));
+    let newer = spec.data_source_ref.as_ref().map(|it| (it.api_group.as_deref(), it.kind.as_str(), it.name.as_str()));
+    for (field, source) in [("dataSource", older), ("dataSourceRef", newer)] {
+        if let Some(source) = source {
+            validate_source(source, &path.child(field), errors);
         }
     }
-    for (field, kind, name) in [
-        ("dataSource", spec.data_source.as_ref().map(|it| &it.kind), spec.data_source.as_ref().map(|it| &it.name)),
-        (
-            "dataSourceRef",
-            spec.data_source_ref.as_ref().map(|it| &it.kind),
-            spec.data_source_ref.as_ref().map(|it| &it.name),
-        ),
-    ] {
-        for (part, text) in [("name", name), ("kind", kind)] {
-            if text.is_some_and(String::is_empty) {
-                errors.required(path.child(field).child(part), "");
-            }
+    let namespace = spec.data_source_ref.as_ref().and_then(|it| it.namespace.as_deref()).filter(|it| !it.is_empty());
+    let at = || path.child("dataSourceRef").child("namespace");
+    checks::none_or_named(namespace, name::dns1123_label, at, errors);
+    // What Kubernetes means to show is the path of the other field, of which its encoder sees nothing.
+    let shown = "{}".to_owned();
+    if namespace.is_some() && older.is_some() {
+        errors.invalid_text(path.clone(), shown, "may not be specified when dataSourceRef.namespace is specified");
+    } else if namespace.is_none() && older.is_some() && newer.is_some() && older != newer {
+        errors.invalid_text(path.clone(), shown, "must match dataSourceRef");
+    }
+    let class = spec.volume_attributes_class_name.as_deref();
+    checks::none_or_named(class, name::dns1123_subdomain, || path.child("volumeAttributesClassName"), errors);
+}
+
+/// What a volume is filled from: group, kind and name.
+fn validate_source((group, kind, name): (Option<&str>, &str, &str), path: &Path, errors: &mut Errors) {
+    for (field, text) in [("name", name), ("kind", kind)] {
+        if text.is_empty() {
+            errors.required(path.child(field), "");
         }
     }
+    let group = group.unwrap_or_default();
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.invalid(path.clone(), kind, why);
+    }
+    checks::none_or_named(Some(group), name::dns1123_subdomain, || path.child("apiGroup"), errors);
+}
+
+/// What is told of a claim: amounts of known resources, and how far a resize has come.
+fn validate_status(status: &PersistentVolumeClaimStatus, errors: &mut Errors) {
+    let path = Path::new("status");
+    for (name, amount) in status.capacity.iter().flatten() {
+        rules::validate_basic(amount, || path.child("capacity").key(name), errors);
+    }
+    for (name, state) in status.allocated_resource_statuses.iter().flatten() {
+        let path = path.child("allocatedResourceStatus");
+        validate_resource(name, &path, errors);
+        if !RESIZE_STATES.contains(&state.as_str()) {
+            errors.not_supported(path, name, RESIZE_STATES);
+        }
+    }
+    for (name, amount) in status.allocated_resources.iter().flatten() {
+        let path = path.child("allocatedResources");
+        if validate_resource(name, &path, errors) {
+            rules::validate_basic(amount, || path.key(name), errors);
+        }
+    }
+}
+
+/// Of Kubernetes' own resources a claim has storage only.
+fn validate_resource(name: &str, path: &Path, errors: &mut Errors) -> bool {
+    let mistakes = errors.len();
+    for complaint in name::qualified_name(name) {
+        errors.invalid(path.clone(), name, complaint);
+    }
+    if errors.len() == mistakes && resources::is_native(name) && name != rules::STORAGE {
+        errors.not_supported(path.clone(), name, &[rules::STORAGE]);
+    }
+    errors.len() == mistakes
 }
 
 /// Claims hardly change: what has been given for one would not follow.
@@ -196,6 +244,14 @@ fn validate_update(
         errors.forbidden(path, "field can not be less than status.capacity");
     }
     checks::immutable(&new.volume_mode, &old.volume_mode, "volumeMode", errors);
+    if old.volume_attributes_class_name.is_some() {
+        let path = path.child("volumeAttributesClassName");
+        match new.volume_attributes_class_name.as_deref() {
+            None => errors.forbidden(path, "update from non-nil value to nil is forbidden"),
+            Some("") => errors.forbidden(path, "update from non-nil value to an empty string is forbidden"),
+            Some(_) => {}
+        }
+    }
 }
 
 /// What is known of the volume once there is one.

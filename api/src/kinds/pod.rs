@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodStatus};
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::pod_spec::defaults::{self, GRACE_PERIOD_SECONDS};
-use crate::kinds::pod_spec::{resources, validation, warnings};
+use crate::kinds::pod_spec::{annotations, resources, validation, warnings};
 use crate::table::Column;
 
 impl Strategy for Pod {
@@ -85,18 +85,16 @@ impl Strategy for Pod {
 
     fn validate(&self, part: Part, old: Option<&Self>, errors: &mut Errors) {
         let (Some(spec), before) = (&self.spec, old.and_then(|it| it.spec.as_ref())) else { return };
-        let annotations = self.metadata.annotations.as_ref();
-        if let Some(annotations) =
-            annotations.filter(|it| old.is_none_or(|old| old.metadata.annotations.as_ref() != Some(it)))
-        {
-            validation::validate_annotations(annotations, spec, || Path::from("metadata.annotations"), errors);
+        let (name, own) = (self.metadata.name.as_deref(), self.metadata.annotations.as_ref());
+        if let Some(own) = own.filter(|it| old.is_none_or(|old| old.metadata.annotations.as_ref() != Some(it))) {
+            annotations::validate(own, spec, || Path::from("metadata.annotations"), errors);
         }
         if let Some(old) = old {
-            update::validate_annotations(annotations, old.metadata.annotations.as_ref(), errors);
+            annotations::validate_update(own, old.metadata.annotations.as_ref(), errors);
         }
         match (part, before) {
             (_, None) => {
-                validation::validate_spec(spec, &Path::new("spec"), errors);
+                validation::validate_spec(spec, name, &Path::new("spec"), errors);
                 if spec.ephemeral_containers.as_ref().is_some_and(|it| !it.is_empty()) {
                     errors.forbidden("spec.ephemeralContainers", "cannot be set on create");
                 }
@@ -104,11 +102,12 @@ impl Strategy for Pod {
                 if gated && spec.node_name.is_some() {
                     errors.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
                 }
+                own.into_iter().for_each(|it| annotations::validate_matching(it, spec, errors));
             }
             (Part::Main | Part::Finalize | Part::Approval, Some(before)) => {
                 // What has not changed was checked when it was written.
                 if spec != before {
-                    validation::validate_spec(spec, &Path::new("spec"), errors);
+                    validation::validate_spec(spec, name, &Path::new("spec"), errors);
                 }
                 update::validate(spec, before, errors);
             }
@@ -119,11 +118,11 @@ impl Strategy for Pod {
                 }
             }
             (Part::EphemeralContainers, Some(before)) => {
-                validation::validate_spec(spec, &Path::new("spec"), errors);
-                extra::validate_ephemeral(spec, before, annotations, errors);
+                validation::validate_spec(spec, name, &Path::new("spec"), errors);
+                extra::validate_ephemeral(spec, before, own, errors);
             }
             (Part::Resize, Some(before)) => {
-                validation::validate_spec(spec, &Path::new("spec"), errors);
+                validation::validate_spec(spec, name, &Path::new("spec"), errors);
                 extra::validate_resize(self, old, before, errors);
             }
             (Part::Binding, Some(_)) => {}

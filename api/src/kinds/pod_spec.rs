@@ -6,12 +6,16 @@
 pub mod defaults;
 pub mod validation;
 
+pub mod annotations;
+pub mod claims;
 mod containers;
 mod environment;
 pub mod handlers;
 mod mounts;
+pub mod pod_resources;
 pub mod resources;
-mod scheduling;
+pub mod scheduling;
 mod security;
 mod volumes;
 pub mod warnings;
+mod windows;

@@ -11,7 +11,7 @@ use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
 use crate::kinds::persistent_volume_claim;
-use crate::kinds::pod_spec::{defaults, warnings};
+use crate::kinds::pod_spec::{annotations, defaults, warnings};
 use crate::kinds::workload;
 use crate::meta;
 use crate::name::NameRule;
@@ -124,6 +124,9 @@ fn validate_spec(spec: &StatefulSetSpec, path: &Path, errors: &mut Errors) {
     if let Some(metadata) = &spec.template.metadata {
         meta::validate_labels(metadata.labels.as_ref(), &template_path.child("labels"), errors);
         meta::validate_annotations(metadata.annotations.as_ref(), &template_path.child("annotations"), errors);
+        if let (Some(known), Some(spec)) = (&metadata.annotations, &spec.template.spec) {
+            annotations::validate(known, spec, || template_path.child("annotations"), errors);
+        }
     }
     workload::must_run_always(&spec.template, "StatefulSet", &template_path, errors);
 }

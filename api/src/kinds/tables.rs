@@ -1,10 +1,12 @@
 //! The kinds in tables: what an almost empty object is filled with, what is wrong with broken ones, and the row of cells.
 
 mod classes;
+mod devices;
 mod drivers;
 mod flow;
 mod network;
 mod pods;
+mod volumes;
 
 use serde_json::{Value, json};
 
@@ -408,8 +410,6 @@ fn persistent_volumes() {
             "spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes",
             "spec.capacity[storage]: Invalid value: \"0\": must be greater than zero",
             "spec.nfs: Forbidden: may not specify more than 1 volume type",
-            "spec.nfs.server: Required value",
-            "spec.nfs.path: Invalid value: \"p\": must be an absolute path",
         ],
     );
     broken(
@@ -457,8 +457,25 @@ fn persistent_volume_claims() {
     broken(
         plural,
         json!({"dataSource": {"kind": "PersistentVolumeClaim", "name": "b"}, "dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "c"}}),
+        &["spec: Invalid value: {}: must match dataSourceRef"],
+    );
+    broken(
+        plural,
+        json!({"dataSourceRef": {"kind": "Thing", "name": "", "namespace": "N"}, "volumeAttributesClassName": "A_b"}),
         &[
-            "spec.dataSource: Invalid value: {\"kind\":\"PersistentVolumeClaim\",\"name\":\"b\"}: must match dataSourceRef",
+            "spec.dataSourceRef.name: Required value",
+            "spec.dataSourceRef: Invalid value: \"Thing\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+            "spec.dataSourceRef.namespace: Invalid value: \"N\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+            "spec.volumeAttributesClassName: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ],
+    );
+    misreported(
+        plural,
+        json!({"capacity": {"storage": "-1"}, "allocatedResourceStatuses": {"storage": "Growing"}, "allocatedResources": {"cpu": "1"}}),
+        &[
+            "status.capacity[storage]: Invalid value: \"-1\": must be a valid resource quantity",
+            "status.allocatedResourceStatus: Unsupported value: \"storage\": supported values: \"ControllerResizeInProgress\", \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \"NodeResizeInfeasible\", \"NodeResizePending\"",
+            "status.allocatedResources: Unsupported value: \"cpu\": supported values: \"storage\"",
         ],
     );
     fixed(plural, json!({"volumeName": "pv-1"}), &[]);

@@ -55,6 +55,15 @@ pub fn validate_positive(text: &Text, path: impl Fn() -> Path, errors: &mut Erro
     }
 }
 
+/// An amount must not be negative.
+pub fn validate_basic(text: &Text, path: impl Fn() -> Path, errors: &mut Errors) {
+    if let Ok(amount) = Quantity::of(text)
+        && amount.is_negative()
+    {
+        errors.invalid(path(), &text.0, "must be a valid resource quantity");
+    }
+}
+
 /// The storage of a list of resources.
 pub fn storage(resources: Option<&BTreeMap<String, Text>>) -> Option<Quantity> {
     Quantity::of(resources?.get(STORAGE)?).ok()

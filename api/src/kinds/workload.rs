@@ -3,14 +3,26 @@
 //! Source: `k8s.io/kubernetes/pkg/apis/apps/validation`.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
 
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
 use crate::kinds::pod_spec::validation;
+use crate::meta::{validate_annotations, validate_labels};
 use crate::name;
 use crate::selector::label::{self, Selector};
+
+/// Notes every mistake in the metadata of a template, which may have labels and annotations and nothing else.
+pub fn validate_template_metadata(metadata: &ObjectMeta, path: &Path, errors: &mut Errors) {
+    validate_annotations(metadata.annotations.as_ref(), &path.child("annotations"), errors);
+    validate_labels(metadata.labels.as_ref(), &path.child("labels"), errors);
+    let others = ObjectMeta { annotations: None, labels: None, ..metadata.clone() };
+    if let Ok(Value::Object(fields)) = serde_json::to_value(&others) {
+        fields.keys().for_each(|it| errors.forbidden(path.child(it), "cannot be set"));
+    }
+}
 
 /// Notes every mistake in a selector and in the template whose pods it must find.
 pub fn validate(selector: &LabelSelector, template: Option<&PodTemplateSpec>, path: &Path, errors: &mut Errors) {
@@ -133,7 +145,7 @@ pub fn amount(value: &IntOrString) -> i64 {
 
 /// Notes a count of collisions that goes back.
 pub fn collisions_only_rise(new: Option<i32>, old: Option<i32>, errors: &mut Errors) {
-    if old.is_some() && new.unwrap_or(0) < old.unwrap_or(0) {
+    if old.is_some() && new.is_none_or(|it| Some(it) < old) {
         errors.invalid("status.collisionCount", new.unwrap_or(0), "cannot be decremented");
     }
 }

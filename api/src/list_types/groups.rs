@@ -160,6 +160,39 @@ pub const RBAC: &[Row] = &[
     ("RoleBinding", "subjects", ATOMIC),
 ];
 
+/// The types of the group `resource.k8s.io`.
+pub const RESOURCE: &[Row] = &[
+    ("AllocatedDeviceStatus", "conditions", map(&["type"])),
+    ("CapacityRequestPolicy", "validValues", ATOMIC),
+    ("Device", "bindingConditions", ATOMIC),
+    ("Device", "bindingFailureConditions", ATOMIC),
+    ("Device", "consumesCounters", ATOMIC),
+    ("Device", "taints", ATOMIC),
+    ("DeviceAllocationConfiguration", "requests", ATOMIC),
+    ("DeviceAllocationResult", "config", ATOMIC),
+    ("DeviceAllocationResult", "results", ATOMIC),
+    ("DeviceClaim", "config", ATOMIC),
+    ("DeviceClaim", "constraints", ATOMIC),
+    ("DeviceClaim", "requests", ATOMIC),
+    ("DeviceClaimConfiguration", "requests", ATOMIC),
+    ("DeviceClassSpec", "config", ATOMIC),
+    ("DeviceClassSpec", "selectors", ATOMIC),
+    ("DeviceConstraint", "requests", ATOMIC),
+    ("DeviceRequest", "firstAvailable", ATOMIC),
+    ("DeviceRequestAllocationResult", "bindingConditions", ATOMIC),
+    ("DeviceRequestAllocationResult", "bindingFailureConditions", ATOMIC),
+    ("DeviceRequestAllocationResult", "tolerations", ATOMIC),
+    ("DeviceSubRequest", "selectors", ATOMIC),
+    ("DeviceSubRequest", "tolerations", ATOMIC),
+    ("ExactDeviceRequest", "selectors", ATOMIC),
+    ("ExactDeviceRequest", "tolerations", ATOMIC),
+    ("NetworkDeviceData", "ips", ATOMIC),
+    ("ResourceClaimStatus", "devices", map(&["driver", "device", "pool", "shareID"])),
+    ("ResourceClaimStatus", "reservedFor", merged_map(&["uid"], "uid")),
+    ("ResourceSliceSpec", "devices", ATOMIC),
+    ("ResourceSliceSpec", "sharedCounters", ATOMIC),
+];
+
 /// The types of the group `storage.k8s.io`.
 pub const STORAGE: &[Row] = &[
     ("CSIDriverSpec", "tokenRequests", ATOMIC),

@@ -13,6 +13,7 @@ use super::entries::{self, Entry, Operation};
 use super::set::Set;
 use super::tree::{self, Tree};
 use super::update::{self, Standing};
+use super::versions::{self, Differences};
 use super::walk::{compare, stated};
 use super::{Subject, Writer, merge, validate};
 use crate::status::{self, Cause, Details, Reason, Status};
@@ -68,7 +69,7 @@ pub fn apply(
     if known.is_empty() && old.is_some() {
         let first = Writer { manager: BEFORE_FIRST_APPLY, ..*writer };
         let changes = compare(types, root, tree::empty(), &live, subject.ignored);
-        update::settle(subject, &mut known, &changes, &first);
+        update::give(subject, &mut known, changes, &first);
     }
     let job = Job { subject, live: &live, config: &config_tree, writer, known: &known };
     let (merged, known) = match job.run(force) {
@@ -139,17 +140,34 @@ impl<'a> Job<'_, 'a> {
         let mut others = self.known.to_vec();
         let last = others.iter().position(|it| it.is_of_same(&mine)).map(|at| others.remove(at));
         let mut merged = merge::merged(types, root, self.live, self.config);
-        if let Some(last) = &last
-            && !last.set().is_within(&mine.set())
-        {
-            let owned = others.iter().fold(mine.set().into_owned(), |sum, it| sum.union(&it.set()));
-            merged = merge::pruned(types, root, merged, &last.set(), &owned);
+        let alone = subject.is_alone(&others) && last.as_ref().is_none_or(|it| it.api_version == mine.api_version);
+        match &last {
+            Some(last) if !alone => {
+                let owners: Vec<&Entry<'a>> = others.iter().chain([&mine]).collect();
+                merged = versions::pruned(subject, merged, last, &owners);
+            }
+            Some(last) if !last.set().is_within(&mine.set()) => {
+                let owned = others.iter().fold(mine.set().into_owned(), |sum, it| sum.union(&it.set()));
+                merged = merge::pruned(types, root, merged, &last.set(), &owned);
+            }
+            _ => {}
         }
         let changes = compare(types, root, self.live, &merged, subject.ignored);
         if !changes.is_empty() {
+            let (mut before, mut after) = (String::new(), String::new());
+            if !alone {
+                self.live.write(&mut before);
+                merged.write(&mut after);
+            }
+            let elsewhere = versions::elsewhere(subject, &mut others, &before, &after);
+            let differences = Differences::of(&changes, &elsewhere, subject.ignored);
             let mut conflicts = Vec::new();
-            for entry in others.iter().filter(|it| it.may_touch(&changes.changed)) {
-                let fields = entry.set().intersection(&changes.changed);
+            for entry in &others {
+                let changed = &differences.at(&entry.api_version).changed;
+                if !entry.may_touch(changed) {
+                    continue;
+                }
+                let fields = entry.set().intersection(changed);
                 if !fields.is_empty() {
                     conflicts.push(Conflict { owner: entry.clone(), fields });
                 }
@@ -157,11 +175,7 @@ impl<'a> Job<'_, 'a> {
             if !force && !conflicts.is_empty() {
                 return Err(conflicts);
             }
-            let both = changes.changed.union(&changes.removed);
-            for entry in others.iter_mut().filter(|it| it.may_touch(&both)) {
-                let left = entry.set().difference(&both);
-                entry.put(left);
-            }
+            differences.take_from(&mut others);
         }
         // Nothing new: the time stays, and one who only joins in has none.
         let unchanged = self.live.same(&merged);
@@ -170,7 +184,7 @@ impl<'a> Job<'_, 'a> {
             _ if unchanged => None,
             _ => Some(Cow::Borrowed(self.writer.now)),
         };
-        let stripped = mine.set().outside_identity();
+        let stripped = mine.set().into_owned().outside_identity();
         mine.put(stripped);
         others.push(mine);
         others.retain(|it| !it.is_empty());

@@ -12,6 +12,7 @@ use super::apply::{self, Applied};
 use super::entries::{self, Entry};
 use super::set::Set;
 use super::update::{self, Sent, Standing};
+use super::versions::Versions;
 use super::{Subject, Writer};
 use crate::shape::{Shapes, custom};
 use crate::status;
@@ -51,6 +52,7 @@ fn subject() -> Subject {
         group_version: API_VERSION.to_owned(),
         kind: KIND.to_owned(),
         ignored: &[],
+        versions: Versions::One,
     }
 }
 

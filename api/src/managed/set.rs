@@ -209,6 +209,11 @@ impl<'a> Set<'a> {
         &self.0
     }
 
+    /// The same, to be kept.
+    pub fn into_nodes(self) -> Vec<Node<'a>> {
+        self.0
+    }
+
     /// The node of a step.
     pub fn get(&self, step: &Step<'_>) -> Option<&Node<'a>> {
         self.0.binary_search_by(|it| it.step.cmp(step)).ok().map(|at| &self.0[at])

@@ -490,6 +490,7 @@ proptest! {
         let subject = Subject {
             shapes: crate::shape::custom::shapes(Some(&schema)),
             api_version: "e.io/v1".to_owned(), group_version: "e.io/v1".to_owned(), kind: "T".to_owned(), ignored: &[&["status"]],
+            versions: Versions::One,
         };
         let items: Vec<Value> = keyed.iter().map(|(name, size)| json!({"name": name, "size": size})).collect();
         let full = json!({"apiVersion": "e.io/v1", "kind": "T", "metadata": {"name": "t"},

@@ -109,6 +109,17 @@ impl<'a> Tree<'a> {
         }
     }
 
+    /// The same, borrowing nothing.
+    pub fn into_owned<'b>(self) -> Tree<'b> {
+        match self {
+            Tree::Leaf(text) => Tree::Leaf(Cow::Owned(text.into_owned())),
+            Tree::Object(parts) => Tree::Object(
+                parts.into_iter().map(|(name, it)| (Cow::Owned(name.into_owned()), it.into_owned())).collect(),
+            ),
+            Tree::List(parts) => Tree::List(parts.into_iter().map(Tree::into_owned).collect()),
+        }
+    }
+
     /// Whether it is null.
     pub fn is_null(&self) -> bool {
         matches!(self, Tree::Leaf(text) if text == "null")

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use super::entries::{self, Entry, Operation};
 use super::set::Set;
 use super::tree::{self, Tree};
+use super::versions::{self, Differences};
 use super::walk::{Changes, compare};
 use super::{Subject, UNKNOWN, Writer};
 
@@ -45,7 +46,7 @@ pub struct Standing<'a> {
 pub fn record<'a>(
     subject: &Subject,
     old: Option<Standing<'a>>,
-    new: &'a str,
+    new_text: &'a str,
     sent: Sent<'a>,
     writer: &Writer<'a>,
 ) -> Option<String> {
@@ -70,7 +71,7 @@ pub fn record<'a>(
         None => entries::write(known),
     };
     let (types, root) = (&subject.shapes.types, &subject.shapes.root);
-    let Some(new) = Tree::read(new, types, root) else { return as_stood(known) };
+    let Some(new) = Tree::read(new_text, types, root) else { return as_stood(known) };
     let before = match old {
         Some(old) => Tree::read(old.bare, types, root),
         None => Some(tree::empty().clone()),
@@ -84,19 +85,18 @@ pub fn record<'a>(
         return as_stood(known);
     }
     let mut known = known;
-    settle(subject, &mut known, &changes, writer);
+    // A new object is its writer's alone.
+    if !known.is_empty() {
+        let elsewhere = versions::elsewhere(subject, &mut known, old.map_or("{}", |it| it.bare), new_text);
+        Differences::of(&changes, &elsewhere, subject.ignored).take_from(&mut known);
+    }
+    give(subject, &mut known, changes, writer);
     entries::cap(&mut known);
     entries::write(known)
 }
 
-/// Gives what has changed to its writer, and takes it from all others.
-pub(super) fn settle<'a>(subject: &Subject, known: &mut Vec<Entry<'a>>, changes: &Changes<'a>, writer: &Writer<'a>) {
-    let both = changes.changed.clone().union(&changes.removed);
-    for entry in known.iter_mut().filter(|it| it.may_touch(&both)) {
-        let left = entry.set().difference(&both);
-        entry.put(left);
-    }
-    known.retain(|it| !it.is_empty());
+/// Gives what has changed to its writer.
+pub(super) fn give<'a>(subject: &Subject, known: &mut Vec<Entry<'a>>, changes: Changes<'a>, writer: &Writer<'a>) {
     let mine = changes.changed.outside_identity();
     if mine.is_empty() {
         return;
@@ -131,18 +131,18 @@ const IDENTITY: [&str; 9] = [
 
 impl<'a> Set<'a> {
     /// The set without what names the object and what the server alone sets.
-    pub(super) fn outside_identity(&self) -> Set<'a> {
+    pub(super) fn outside_identity(self) -> Set<'a> {
         use super::set::{Node, Step};
         let is = |it: &Step<'_>, name: &str| matches!(it, Step::Field(of) if of == name);
-        let nodes = self.nodes().iter().filter(|it| !is(&it.step, "apiVersion") && !is(&it.step, "kind"));
+        let nodes = self.into_nodes().into_iter().filter(|it| !is(&it.step, "apiVersion") && !is(&it.step, "kind"));
         let nodes = nodes.map(|node| {
             if !is(&node.step, "metadata") {
-                return node.clone();
+                return node;
             }
-            let owned = |it: &&Node<'a>| !matches!(&it.step, Step::Field(name) if IDENTITY.contains(&&**name));
-            let below = Set::of(node.below.nodes().iter().filter(owned).cloned().collect());
+            let owned = |it: &Node<'a>| !matches!(&it.step, Step::Field(name) if IDENTITY.contains(&&**name));
+            let below = Set::of(node.below.into_nodes().into_iter().filter(owned).collect());
             // Only members of these names: what is below them stays, as there is nothing below them.
-            Node { step: node.step.clone(), member: false, below }
+            Node { step: node.step, member: false, below }
         });
         Set::of(nodes.collect())
     }

@@ -212,6 +212,7 @@ fn volumes() {
             "FieldValueForbidden spec.volumes[0].projected.sources[1]: Forbidden: may not specify more than 1 volume type per source",
             "FieldValueInvalid spec.volumes[0].projected.sources[2].serviceAccountToken.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes",
             "FieldValueRequired spec.volumes[0].projected.path: Required value",
+            "FieldValueForbidden spec.volumes[0].projected.sources[2].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is not set",
         ],
     );
     pod(

@@ -34,7 +34,8 @@ impl Index {
         (INDEXED_FIELDS.contains(&path) && !value.is_empty()).then(|| Term::Field(at, value.into()))
     }
 
-    fn terms<'a>(kind: &'a Kind, object: &'a Object) -> impl Iterator<Item = Term> + 'a {
+    /// Everything by which an object can be looked up.
+    pub(super) fn terms<'a>(kind: &'a Kind, object: &'a Object) -> impl Iterator<Item = Term> + 'a {
         let labels = object.head.labels.iter().map(|(key, value)| Term::Label(key.into(), value.into()));
         let fields = kind.fields.iter().zip(object.head.fields.iter());
         labels.chain(fields.filter_map(|(field, value)| Self::field(kind, field.path, value)))

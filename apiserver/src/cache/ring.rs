@@ -11,7 +11,7 @@ use orlop_api::kind::Kind;
 use super::Object;
 
 /// The most events kept: at some 120 bytes of bookkeeping each, 1.2 MB.
-const EVENTS_MAX: usize = 10_000;
+pub(super) const EVENTS_MAX: usize = 10_000;
 
 /// The most bytes of superseded objects kept: 4,000 revisions of a 3 kB pod, and with three busy kinds a quarter of what the
 /// whole control plane may take.
@@ -86,6 +86,16 @@ impl Ring {
     /// The oldest revision from which a watch can begin.
     pub fn floor(&self) -> u64 {
         self.floor
+    }
+
+    /// The place of the oldest event that is kept.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The event at a place; none if it is forgotten or has not come yet.
+    pub fn at(&self, place: u64) -> Option<Arc<Event>> {
+        self.events.get(place.checked_sub(self.first)? as usize).cloned()
     }
 
     /// The place behind the newest event.

@@ -10,18 +10,15 @@ use imbl::OrdMap;
 use orlop_api::kind::Kind;
 use orlop_store::Key;
 use parking_lot::RwLock;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::audience::{Audience, Interest, Look, Seat};
 use super::index::{Index, Term};
 use super::ring::{Event, Ring};
 use super::{Object, Observer};
 
 /// How many snapshots are kept for the next pages of lists that are under way. Each costs what was superseded since.
 const KEPT_SNAPSHOTS_MAX: usize = 8;
-
-/// What watchers wait on, when nothing comes any more.
-const CLOSED: u64 = u64::MAX;
 
 type Map = OrdMap<Key, Arc<Object>>;
 
@@ -81,8 +78,8 @@ pub struct Table {
     kind: &'static Kind,
     prefix: String,
     state: RwLock<State>,
-    /// The place behind the newest event: what watchers wait on, changed once a batch.
-    wake: watch::Sender<u64>,
+    /// Who waits for which events.
+    audience: Arc<Audience>,
     observers: Arc<[Arc<dyn Observer>]>,
     /// Of a computed kind: the revision up to which its objects are what they should be.
     computed_at: AtomicU64,
@@ -100,7 +97,7 @@ impl Table {
             kind,
             prefix: kind.prefix(),
             state: RwLock::default(),
-            wake: watch::Sender::new(0),
+            audience: Arc::default(),
             observers,
             computed_at: AtomicU64::new(0),
         }
@@ -138,12 +135,12 @@ impl Table {
 
     /// Ends all watches, once they have told what happened until now.
     pub(super) fn close(&self) {
-        self.wake.send_replace(CLOSED);
+        self.audience.close();
     }
 
     /// Whether the table is no longer kept up to date.
     pub fn is_closed(&self) -> bool {
-        *self.wake.borrow() == CLOSED
+        self.audience.is_closed()
     }
 
     fn tell(&self, old: Option<&Object>, new: Option<&Object>) {
@@ -194,7 +191,7 @@ impl Table {
 
     /// Whether somebody watches.
     pub fn is_watched(&self) -> bool {
-        self.wake.receiver_count() > 0
+        self.audience.is_there()
     }
 
     /// Tells of every label that objects of the table have, and of how many.
@@ -277,14 +274,16 @@ impl Table {
         self.state.read().ring.place_after(revision)
     }
 
-    /// Up to `limit` events from a place on; none if they are forgotten.
-    pub fn events(&self, place: u64, limit: usize) -> Option<Vec<Arc<Event>>> {
-        self.state.read().ring.from(place, limit)
+    /// Up to `limit` events from a place on, those at least that whoever has the seat is interested in; none if some of them are forgotten.
+    pub fn look(&self, seat: &Seat, place: u64, limit: usize) -> Option<Look> {
+        seat.look(&self.state.read().ring, place, limit)
     }
 
-    /// Changes whenever events were added.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.wake.subscribe()
+    /// Takes a seat for one who waits for events.
+    pub fn join(&self, interest: Interest) -> Seat {
+        // No event comes in between: they are applied under the other side of this lock.
+        let state = self.state.read();
+        self.audience.join(interest, state.ring.end())
     }
 
     /// Applies changes in the order of their revisions. For the feed only; readers see all of them at once.
@@ -304,7 +303,8 @@ impl Table {
             self.tell(old.as_deref(), new.as_deref());
             state.revision = state.revision.max(revision);
             let event = Arc::new(Event::new(revision, old.clone(), new));
-            state.ring.push(event);
+            state.ring.push(event.clone());
+            self.audience.note(self.kind, &event, state.ring.end() - 1, state.ring.first());
             forgotten.extend(old);
         }
         drop(state);
@@ -338,16 +338,10 @@ impl Table {
         self.state.write().ring.begin_at(revision);
     }
 
-    /// Wakes the watchers, if there is something new for them.
-    pub(crate) fn wake(&self) {
+    /// Wakes the watchers for whom there is something new; gives how many they are.
+    pub(crate) fn wake(&self) -> usize {
         let end = self.state.read().ring.end();
-        self.wake.send_if_modified(|at| {
-            let risen = *at != end && *at != CLOSED;
-            if risen {
-                *at = end;
-            }
-            risen
-        });
+        self.audience.wake(end)
     }
 }
 
@@ -371,13 +365,14 @@ mod tests {
     fn snapshots_stay_as_they_were() {
         let table = table();
         table.apply([(object("a", 2).key.clone(), 2, Some(object("a", 2)))]);
+        let seat = table.join(Interest::Everything);
         let (snapshot, place) = table.snapshot_and_place();
         table.apply([(object("b", 3).key.clone(), 3, Some(object("b", 3))), (object("a", 2).key.clone(), 4, None)]);
         assert_eq!(snapshot.range("/registry/configmaps/d/", None).count(), 1);
         assert_eq!(table.len(), 1);
-        let events = table.events(place, 10).unwrap();
-        assert_eq!(events.iter().map(|it| it.revision).collect::<Vec<_>>(), [3, 4]);
-        assert!(events[1].new.is_none() && events[1].old.is_some());
+        let events = table.look(&seat, place, 10).unwrap().events;
+        assert_eq!(events.iter().map(|it| it.1.revision).collect::<Vec<_>>(), [3, 4]);
+        assert!(events[1].1.new.is_none() && events[1].1.old.is_some());
         let (found, revision) = table.with_term(&Term::Label("n".into(), "b".into()), table.prefix());
         assert_eq!((found.len(), revision), (1, 4));
     }
@@ -387,10 +382,11 @@ mod tests {
         let table = table();
         table.replace(vec![object("a", 2), object("b", 3)], 5);
         assert_eq!(table.snapshot().revision, 5);
+        let seat = table.join(Interest::Everything);
         let place = table.snapshot_and_place().1;
         table.replace(vec![object("b", 7), object("c", 8)], 9);
-        let events = table.events(place, 10).unwrap();
-        assert_eq!(events.iter().map(|it| it.revision).collect::<Vec<_>>(), [7, 8, 9]);
+        let events = table.look(&seat, place, 10).unwrap().events;
+        assert_eq!(events.iter().map(|it| it.1.revision).collect::<Vec<_>>(), [7, 8, 9]);
         assert_eq!(table.place_after(5), Err(9));
         assert_eq!(table.len(), 2);
     }

@@ -97,6 +97,11 @@ impl Accept {
         if !impossible {
             return Ok(());
         }
+        Err(self.refusal(streams))
+    }
+
+    /// What tells a client that nothing of what it accepts can be had.
+    pub fn refusal(&self, streams: bool) -> Status {
         let there_is: &[&str] = match (streams, !self.no_protobuf) {
             (false, true) => &["application/json", "application/yaml", protobuf::MEDIA_TYPE],
             (false, false) => &["application/json", "application/yaml"],
@@ -104,7 +109,7 @@ impl Accept {
             (true, false) => &["application/json;stream=watch"],
         };
         let text = format!("only the following media types are accepted: {}", there_is.join(", "));
-        Err(Status::new(Reason::NotAcceptable, text).with_details(Details::default()))
+        Status::new(Reason::NotAcceptable, text).with_details(Details::default())
     }
 }
 

@@ -6,8 +6,8 @@ use orlop_api::kind::Kind;
 use orlop_api::selector::{field, label};
 use orlop_api::status::{self, Status};
 
-use crate::cache::Object;
 use crate::cache::index::{Index, Term};
+use crate::cache::{Interest, Object};
 
 /// The objects meant.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +57,21 @@ impl Selection {
     pub fn matches(&self, kind: &Kind, object: &Object) -> bool {
         self.is_everything()
             || (self.labels.matches(&object.head.labels) && self.fields.matches(|path| object.field(kind, path)))
+    }
+
+    /// What a watch of these objects waits for; `prefix` is what their keys begin with, `all` what those of the whole table do.
+    pub fn interest(&self, kind: &Kind, prefix: &str, all: &str) -> Interest {
+        let narrowed = prefix != all;
+        if let Some(name) = self.name()
+            && (narrowed || !kind.namespaced())
+        {
+            return Interest::Object(format!("{prefix}{name}").as_str().into());
+        }
+        match self.term(kind) {
+            Some(term) => Interest::Term(term),
+            None if narrowed => Interest::Namespace(prefix.into()),
+            None => Interest::Everything,
+        }
     }
 
     /// The term by which an index finds all objects that may be meant.

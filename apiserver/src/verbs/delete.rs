@@ -16,7 +16,6 @@ use crate::commit::Writer;
 use crate::core::{Core, unavailable};
 use crate::present::{self, Response};
 use crate::request::Request;
-use crate::request::options::Propagation;
 use crate::stage::Authorized;
 use decide::{Options, Outcome, decide};
 
@@ -42,8 +41,8 @@ pub async fn delete(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u
     let mut writer = Writer::new(core, it, kind, None);
     writer.dry_run |= dry_run;
     let deleted = delete_one(&writer, &options).await?;
-    // Kubernetes keeps this form for old clients: only who asked for dependents to go first is told of the wait.
-    let waits = options.propagation == Some(Propagation::Foreground) || options.orphan_dependents == Some(false);
+    // Kubernetes keeps this form for old clients: only who asked in the oldest way for dependents to go first is told of the wait.
+    let waits = options.orphan_dependents == Some(false);
     let code = if !deleted.gone && waits { StatusCode::ACCEPTED } else { StatusCode::OK };
     let answer = if deleted.gone && !kind.returns_deleted {
         let uid = deleted.object["metadata"]["uid"].as_str().unwrap_or_default();

@@ -1,7 +1,8 @@
 //! GET with `watch`: the changes of a kind's objects, as they happen.
 //!
-//! A watcher is a place in its table's ring. It is woken once a batch, copies the bytes of what happened since into one piece of
-//! the body, and sleeps again; there is no task and no queue for it. One whom the ring has overtaken is told `410 Expired` and
+//! A watcher is a place in its table's ring, and a seat among those who wait for the same sort of events. It is woken at most once a batch, and
+//! only when it may be concerned, copies the bytes of what happened since into one piece of the body, and sleeps again; there is no task
+//! and no queue for it. One whom the ring has overtaken is told `410 Expired` and
 //! ends, and lists anew. Bookmarks tell an idle watcher how far the cache is, so that it need not.
 
 pub mod lines;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::get::revision;
 use super::list;
-use crate::cache::{Cache, Object, Snapshot, Table};
+use crate::cache::{Cache, Object, Seat, Snapshot, Table};
 use crate::convert;
 use crate::core::Core;
 use crate::present::body::BodyError;
@@ -81,7 +82,7 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     let mut watcher = Watcher {
         converts: convert::is_asked(kind).then(|| core.clone()),
         cache: core.cache.clone(),
-        wake: table.subscribe(),
+        seat: table.join(selection.interest(kind, &prefix, table.prefix())),
         place: 0,
         known: 0,
         told: 0,
@@ -148,7 +149,7 @@ struct Watcher {
     converts: Option<Arc<Core>>,
     cache: Arc<Cache>,
     table: Arc<Table>,
-    wake: tokio::sync::watch::Receiver<u64>,
+    seat: Seat,
     /// The first event in the ring that has not been told.
     place: u64,
     /// Events up to this revision the client knows from where it began.
@@ -226,7 +227,7 @@ impl Watcher {
         }
         loop {
             // Marked as seen before the look, so that what comes after it wakes us again.
-            self.wake.borrow_and_update();
+            self.seat.mark();
             let complete = self.table.complete(self.cache.revision());
             let until = match self.ready_events().await {
                 Ok(until) => until,
@@ -257,7 +258,7 @@ impl Watcher {
                 return None;
             }
             tokio::select! {
-                changed = self.wake.changed() => if changed.is_err() { return None },
+                more = self.seat.changed() => if !more { return None },
                 () = self.shutdown.cancelled() => return None,
                 () = self.alarm.as_mut() => {
                     let now = Instant::now();
@@ -285,9 +286,12 @@ impl Watcher {
     /// The same, of what is told next: gives up to where that is.
     async fn ready_events(&self) -> status::Result<Until> {
         let Some(core) = &self.converts else { return Ok(Until { place: u64::MAX, is_end: true }) };
-        let events = self.table.events(self.place, EVENTS_READY).unwrap_or_default();
-        let until = Until { place: self.place + events.len() as u64, is_end: events.len() < EVENTS_READY };
-        let objects: Vec<Arc<Object>> = events.iter().flat_map(|it| it.old.iter().chain(&it.new)).cloned().collect();
+        let Some(look) = self.table.look(&self.seat, self.place, EVENTS_READY) else {
+            return Ok(Until { place: self.place, is_end: true });
+        };
+        let until = Until { place: look.next, is_end: look.events.len() < EVENTS_READY };
+        let both = look.events.iter().flat_map(|(_, it)| it.old.iter().chain(&it.new));
+        let objects: Vec<Arc<Object>> = both.cloned().collect();
         convert::ready(core, self.kind, objects.iter()).await?;
         Ok(until)
     }
@@ -311,18 +315,19 @@ impl Watcher {
     /// Tells of events up to a place, until a piece is full or nothing is left.
     fn tell_events(&mut self, out: &mut Vec<u8>, until: u64) -> Told {
         loop {
-            let Some(events) = self.table.events(self.place, LOOK_EVENTS) else { return Told::Overtaken };
-            if events.is_empty() {
+            let Some(look) = self.table.look(&self.seat, self.place, LOOK_EVENTS) else { return Told::Overtaken };
+            if look.events.is_empty() {
+                self.place = look.next;
                 return Told::All;
             }
-            for event in events {
-                if self.place >= until {
+            for (place, event) in look.events {
+                if place >= until {
                     return Told::All;
                 }
                 if out.len() >= PIECE_BYTES {
                     return Told::Some;
                 }
-                self.place += 1;
+                self.place = place + 1;
                 if event.revision <= self.known {
                     continue;
                 }
@@ -332,6 +337,7 @@ impl Watcher {
                     self.lines.event(out, &event, &self.selection);
                 }
             }
+            self.place = look.next;
         }
     }
 }

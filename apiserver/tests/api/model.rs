@@ -260,11 +260,10 @@ impl World {
             }
         }
         tidy(&mut doc);
-        let code = if policy == Some(Policy::Foreground) { 202 } else { 200 };
         if doc == old.doc {
-            return Ok(Expected::done(code, old));
+            return Ok(Expected::done(200, old));
         }
-        Ok(Expected::done(code, self.commit(key, Some(doc), dry)))
+        Ok(Expected::done(200, self.commit(key, Some(doc), dry)))
     }
 
     fn commit(&mut self, key: &Key, doc: Option<Value>, dry: bool) -> Arc<Object> {

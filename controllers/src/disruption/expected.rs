@@ -57,8 +57,14 @@ fn asked_for(pods: &[Arc<PodView>], world: &World) -> Result<i32, String> {
     Ok(scales.values().fold(0, |sum, it| sum.saturating_add(*it)))
 }
 
-/// The uid of what a pod is a replica of, and how many of it there should be: its Deployment, or else its ReplicaSet.
+/// The uid of what a pod is a replica of, and how many of it there should be: its ReplicationController, its Deployment, or else its
+/// ReplicaSet.
 fn workload(pod: &PodView, world: &World) -> Option<(String, i32)> {
+    if let Some(key) = controller_key(&pod.metadata, REPLICATION_CONTROLLERS.kind) {
+        let found = world.replication_controllers.get(&key)?;
+        let same = controller_of(&pod.metadata).is_some_and(|it| it.uid == uid_of(&found.metadata));
+        return same.then(|| (uid_of(&found.metadata).to_owned(), found.spec.replicas.unwrap_or(1)));
+    }
     let set = world.replica_sets.get(&controller_key(&pod.metadata, "ReplicaSet")?)?;
     let same = controller_of(&pod.metadata).is_some_and(|it| it.uid == uid_of(&set.metadata));
     if !same {

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
-use super::update::{MIRROR, changed_fields};
+use super::update::changed_fields;
 use crate::field::{Errors, Path};
+use crate::kinds::pod_spec::annotations::MIRROR;
 use crate::kinds::pod_spec::resources;
 
 /// What may be changed in place.

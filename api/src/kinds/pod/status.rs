@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodSpec, PodStatus};
 
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
+use crate::kinds::pod_spec::claims;
 use crate::name;
 
 /// Conditions whose types need not be names such as labels have.
@@ -34,6 +35,8 @@ pub(super) fn validate(new: &PodStatus, old: Option<&PodStatus>, spec: &PodSpec,
     if let Some(old) = old {
         validate_transitions(new, old, spec, &path, errors);
     }
+    let statuses = new.resource_claim_statuses.as_deref();
+    claims::validate_statuses(statuses, spec, &path.child("resourceClaimStatuses"), errors);
     let own: Vec<&str> = new.pod_ips.iter().flatten().map(|it| it.ip.as_str()).collect();
     validate_ips(&own, new.pod_ips.as_ref(), || path.child("podIPs"), errors);
     let host: Vec<&str> = new.host_ips.iter().flatten().map(|it| it.ip.as_str()).collect();

@@ -2,31 +2,13 @@
 //!
 //! Source: `ValidatePodUpdate` in `k8s.io/kubernetes/pkg/apis/core/validation`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, NodeSelectorTerm, PodSpec, Toleration};
 
 use crate::field::{Errors, Path};
 
 const UPDATABLE_FIELDS: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-
-/// The annotation of a pod that stands for one that a node runs by itself.
-pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// Notes which annotations no update may touch.
-pub(super) fn validate_annotations(
-    new: Option<&BTreeMap<String, String>>,
-    old: Option<&BTreeMap<String, String>>,
-    errors: &mut Errors,
-) {
-    let (now, before) = (new.and_then(|it| it.get(MIRROR)), old.and_then(|it| it.get(MIRROR)));
-    let why = match (now, before) {
-        (now, Some(before)) if now != Some(before) => "may not remove or update mirror pod annotation",
-        (Some(_), None) => "may not add mirror pod annotation",
-        _ => return,
-    };
-    errors.forbidden(Path::from("metadata.annotations").key(MIRROR), why);
-}
 
 /// Notes what `new` changes of `old` that no update may.
 pub(super) fn validate(new: &PodSpec, old: &PodSpec, errors: &mut Errors) {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Container, ContainerPort, ContainerResizePolicy, EphemeralContainer, PodSpec};
 
+use super::claims;
 use super::environment;
 use super::handlers;
 use super::mounts;
@@ -19,6 +20,10 @@ use crate::name;
 pub(super) const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const RESTART_POLICIES: &[&str] = &["Always", "Never", "OnFailure"];
+
+/// How many rules a container may have for when it runs again, and how many exit codes a rule.
+const RULES_MAX: usize = 20;
+const EXIT_CODES_MAX: usize = 255;
 
 /// What the rules for one container have to know of its pod.
 struct Around<'a> {
@@ -182,6 +187,8 @@ fn validate(it: &Container, around: &Around<'_>, path: &Path, errors: &mut Error
     checks::one_of(it.image_pull_policy.as_deref(), PULL_POLICIES, || path.child("imagePullPolicy"), errors);
     if let Some(resources) = &it.resources {
         resources::validate(resources, || path.child("resources"), errors);
+        let at = || path.child("resources").child("claims");
+        claims::validate_taken(resources.claims.as_deref(), around.spec, at, errors);
     }
     if let Some(policies) = &it.resize_policy {
         let never = around.spec.restart_policy.as_deref() == Some("Never");
@@ -193,13 +200,36 @@ fn validate(it: &Container, around: &Around<'_>, path: &Path, errors: &mut Error
     }
 }
 
+/// When a container runs again, by a policy of its own and by rules that go by how it ended.
 fn validate_restart_policy(it: &Container, path: &Path, errors: &mut Errors) {
-    let has_rules = it.restart_policy_rules.as_ref().is_some_and(|it| !it.is_empty());
-    if has_rules && it.restart_policy.is_none() {
+    let rules = it.restart_policy_rules.as_deref().unwrap_or_default();
+    if !rules.is_empty() && it.restart_policy.is_none() {
         errors.required(path.child("restartPolicy"), "must specify restartPolicy when restart rules are used");
     }
     let at = || path.child("restartPolicy");
     checks::none_or_one_of(it.restart_policy.as_deref(), RESTART_POLICIES, at, errors);
+    let path = path.child("restartPolicyRules");
+    if rules.len() > RULES_MAX {
+        errors.too_many(path.clone(), rules.len(), RULES_MAX);
+    }
+    for (at, rule) in rules.iter().enumerate() {
+        let path = || path.index(at);
+        if rule.action != "Restart" {
+            errors.not_supported(path().child("action"), &rule.action, &["Restart"]);
+        }
+        let Some(codes) = &rule.exit_codes else {
+            errors.required(path().child("exitCodes"), "must be specified");
+            continue;
+        };
+        let path = || path().child("exitCodes");
+        if !matches!(codes.operator.as_str(), "In" | "NotIn") {
+            errors.not_supported(path().child("operator"), &codes.operator, &["In", "NotIn"]);
+        }
+        let count = codes.values.as_ref().map_or(0, Vec::len);
+        if count > EXIT_CODES_MAX {
+            errors.too_many(path().child("values"), count, EXIT_CODES_MAX);
+        }
+    }
 }
 
 fn validate_ports(ports: &[ContainerPort], path: &Path, errors: &mut Errors) {

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{
     PodSpec, Probe, Volume,
 };
 
-use super::resources;
+use super::{pod_resources, resources};
 use crate::kinds::checks::fill;
 
 /// How long a pod may take to stop, in seconds.
@@ -47,7 +47,8 @@ pub fn default_spec(spec: &mut PodSpec) {
     }
 }
 
-/// Fills in what only pods get, not templates: requests from limits, host ports on the host's network, service links.
+/// Fills in what only pods get, not templates: requests from limits, host ports on the host's network, service links, and what the pod as
+/// a whole asks for.
 pub fn default_pod_only(spec: &mut PodSpec) {
     spec.enable_service_links.get_or_insert(true);
     let on_host = spec.host_network == Some(true);
@@ -68,6 +69,7 @@ pub fn default_pod_only(spec: &mut PodSpec) {
             }
         }
     }
+    pod_resources::default(spec);
 }
 
 fn fill_alias(name: &mut Option<String>, alias: &mut Option<String>) {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
+use super::pod_resources;
 use crate::field::{Errors, Path};
 use crate::name;
 use crate::quantity::Quantity;
@@ -58,17 +59,27 @@ const COUNTED: &[&str] = &[
 
 /// Notes every mistake in a container's requests and limits.
 pub fn validate(it: &ResourceRequirements, path: impl Fn() -> Path, errors: &mut Errors) {
+    validate_named(it, validate_name, path, errors);
+}
+
+/// Notes every mistake in requests and limits whose names have this rule.
+pub fn validate_named(
+    it: &ResourceRequirements,
+    validate_name: fn(&str, &dyn Fn() -> Path, &mut Errors),
+    path: impl Fn() -> Path,
+    errors: &mut Errors,
+) {
     let limit_of = |name: &str| it.limits.as_ref().and_then(|it| it.get(name)).and_then(|it| Quantity::of(it).ok());
     for (name, text) in it.limits.iter().flatten() {
         let at = || path().child("limits").key(name);
-        validate_name(name, at, errors);
+        validate_name(name, &at, errors);
         if let Some(limit) = validate_amount(name, text, at, errors) {
             validate_pages(name, limit, at, errors);
         }
     }
     for (name, text) in it.requests.iter().flatten() {
         let at = || path().child("requests").key(name);
-        validate_name(name, at, errors);
+        validate_name(name, &at, errors);
         let Some(request) = validate_amount(name, text, at, errors) else { continue };
         match limit_of(name) {
             Some(limit) if request != limit && !may_overcommit(name) => {
@@ -107,6 +118,11 @@ pub fn validate_list(list: &List, path: impl Fn() -> Path, errors: &mut Errors) 
 
 /// The start of the names of huge pages; their size follows.
 const PAGES: &str = "hugepages-";
+
+/// Whether a resource is memory in huge pages.
+pub fn is_pages(name: &str) -> bool {
+    name.starts_with(PAGES)
+}
 
 /// Kubernetes' own resources but huge pages may be promised more than once; those of others may not.
 pub fn may_overcommit(name: &str) -> bool {
@@ -152,7 +168,8 @@ pub fn validate_limit_name(of: &str, name: &str, path: impl Fn() -> Path, errors
     }
 }
 
-fn validate_any_name(name: &str, path: &impl Fn() -> Path, errors: &mut Errors) {
+/// Notes what is wrong with the name of a resource of any kind.
+pub fn validate_any_name(name: &str, path: &dyn Fn() -> Path, errors: &mut Errors) {
     if QUOTA_STANDARD.contains(&name) || name.starts_with(PAGES) {
         return;
     }
@@ -166,11 +183,11 @@ fn validate_any_name(name: &str, path: &impl Fn() -> Path, errors: &mut Errors) 
     }
 }
 
-fn validate_name(name: &str, path: impl Fn() -> Path, errors: &mut Errors) {
+fn validate_name(name: &str, path: &dyn Fn() -> Path, errors: &mut Errors) {
     if matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(PAGES) {
         return;
     }
-    validate_any_name(name, &path, errors);
+    validate_any_name(name, path, errors);
     if !name.contains('/') {
         errors.invalid(path(), name, "must be a standard resource for containers");
     } else if !is_native(name) && !is_extended(name) {
@@ -211,8 +228,15 @@ fn validate_pages(name: &str, amount: Quantity, path: impl Fn() -> Path, errors:
 pub fn quality_of_service(spec: &PodSpec) -> &'static str {
     let mut asks = false;
     let mut guaranteed = true;
-    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
-        let (limits, requests) = (amounts(container, true), amounts(container, false));
+    let of_containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    // What a pod has as a whole decides alone.
+    let of_pod = pod_resources::of(spec);
+    let all: Vec<Option<&ResourceRequirements>> = match of_pod {
+        Some(_) => vec![of_pod],
+        None => of_containers.map(|it| it.resources.as_ref()).collect(),
+    };
+    for resources in all {
+        let (limits, requests) = (amounts(resources, true), amounts(resources, false));
         asks |= limits.iter().chain(&requests).any(Option::is_some);
         // Requests may not exceed limits, so that equal sums mean equal terms.
         guaranteed &= limits.iter().zip(&requests).all(|(limit, request)| limit.is_some() && limit == request);
@@ -225,9 +249,8 @@ pub fn quality_of_service(spec: &PodSpec) -> &'static str {
 }
 
 /// CPU and memory, where there is more than nothing of them.
-fn amounts(container: &Container, limits: bool) -> [Option<Quantity>; 2] {
-    let list =
-        container.resources.as_ref().and_then(|it| if limits { it.limits.as_ref() } else { it.requests.as_ref() });
+fn amounts(resources: Option<&ResourceRequirements>, limits: bool) -> [Option<Quantity>; 2] {
+    let list = resources.and_then(|it| if limits { it.limits.as_ref() } else { it.requests.as_ref() });
     ["cpu", "memory"].map(|name| {
         let amount = Quantity::of(list?.get(name)?).ok()?;
         (!amount.is_zero()).then_some(amount)
@@ -237,6 +260,7 @@ fn amounts(container: &Container, limits: bool) -> [Option<Quantity>; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::Container;
     use serde_json::{Value, json};
 
     fn check(resources: Value, quality: &str, mistakes: &[&str]) {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::{
-    NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
+    NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
     TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 
@@ -100,15 +100,20 @@ pub(super) fn validate_tolerations(tolerations: &[Toleration], path: &Path, erro
     }
 }
 
+/// Notes every mistake in a selector of nodes, which stands at `path`.
+pub fn validate_node_selector(selector: &NodeSelector, path: &Path, errors: &mut Errors) {
+    let path = path.child("nodeSelectorTerms");
+    if selector.node_selector_terms.is_empty() {
+        errors.required(path.clone(), "must have at least one node selector term");
+    }
+    for (index, term) in selector.node_selector_terms.iter().enumerate() {
+        validate_node_term(term, true, &path.index(index), errors);
+    }
+}
+
 fn validate_node_affinity(it: &NodeAffinity, path: &Path, errors: &mut Errors) {
     if let Some(required) = &it.required_during_scheduling_ignored_during_execution {
-        let path = path.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
-        if required.node_selector_terms.is_empty() {
-            errors.required(path.clone(), "must have at least one node selector term");
-        }
-        for (index, term) in required.node_selector_terms.iter().enumerate() {
-            validate_node_term(term, true, &path.index(index), errors);
-        }
+        validate_node_selector(required, &path.child("requiredDuringSchedulingIgnoredDuringExecution"), errors);
     }
     let preferred = it.preferred_during_scheduling_ignored_during_execution.iter().flatten();
     for (index, term) in preferred.enumerate() {

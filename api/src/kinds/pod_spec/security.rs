@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use k8s_openapi::api::core::v1::{AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext};
 
 use super::volumes::validate_descending_path;
+use super::windows;
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
 
@@ -36,6 +37,7 @@ pub(super) fn validate_pod(context: &PodSecurityContext, spec: &PodSpec, path: &
     let policy = context.fs_group_change_policy.as_deref();
     checks::none_or_one_of(policy, &["Always", "OnRootMismatch"], || path.child("fsGroupChangePolicy"), errors);
     validate_seccomp(context.seccomp_profile.as_ref(), || path.child("seccompProfile"), errors);
+    windows::validate_options(context.windows_options.as_ref(), || path.child("windowsOptions"), errors);
     validate_app_armor(context.app_armor_profile.as_ref(), || path.child("appArmorProfile"), errors);
     let policy = context.supplemental_groups_policy.as_deref();
     checks::none_or_one_of(policy, &["Merge", "Strict"], || path.child("supplementalGroupsPolicy"), errors);
@@ -64,6 +66,7 @@ pub(super) fn validate_container(context: &SecurityContext, host_users: bool, pa
             errors.invalid(path.clone(), context, why);
         }
     }
+    windows::validate_options(context.windows_options.as_ref(), || path.child("windowsOptions"), errors);
     validate_app_armor(context.app_armor_profile.as_ref(), || path.child("appArmorProfile"), errors);
 }
 
@@ -77,23 +80,6 @@ pub(super) fn validate_host_users(spec: &PodSpec, path: &Path, errors: &mut Erro
     {
         if is_shared == Some(true) {
             errors.forbidden(path.child(field), "when `pod.Spec.HostUsers` is false");
-        }
-    }
-}
-
-/// A pod for Linux has no options for Windows. `path` is where its specification stands.
-pub(super) fn validate_linux(spec: &PodSpec, path: &Path, errors: &mut Errors) {
-    const WHY: &str = "windows options cannot be set for a linux pod";
-    if spec.security_context.as_ref().is_some_and(|it| it.windows_options.is_some()) {
-        errors.forbidden(path.child("securityContext").child("windowsOptions"), WHY);
-    }
-    let init = spec.init_containers.as_deref().unwrap_or_default();
-    for (field, containers) in [("initContainers", init), ("containers", spec.containers.as_slice())] {
-        for (index, it) in containers.iter().enumerate() {
-            if it.security_context.as_ref().is_some_and(|it| it.windows_options.is_some()) {
-                let at = path.child(field).index(index);
-                errors.forbidden(at.child("securityContext").child("windowsOptions"), WHY);
-            }
         }
     }
 }

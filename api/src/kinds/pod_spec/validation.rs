@@ -1,12 +1,10 @@
 //! The rules for a pod's specification as a whole, in the order of Kubernetes' `ValidatePodSpec`; its parts have their own files beside
 //! this one.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 
 use super::volumes::Volumes;
-use super::{containers, resources, scheduling, security, volumes};
+use super::{annotations, claims, containers, pod_resources, resources, scheduling, security, volumes, windows};
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
 use crate::meta;
@@ -15,15 +13,12 @@ use crate::name;
 const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 /// The most seconds of a deadline: 2^31 - 1.
 const DEADLINE_LIMIT_SECONDS: i64 = i32::MAX as i64;
+/// The longest name that Linux lets a machine have for itself.
+const HOSTNAME_LIMIT_BYTES: usize = 64;
 /// How many name servers, search paths, and bytes of search paths the C libraries of containers look at.
 const NAMESERVERS_LIMIT: usize = 3;
 const SEARCHES_LIMIT: usize = 32;
 const SEARCHES_LIMIT_BYTES: usize = 2048;
-/// The annotation by which a ReplicaSet chooses which pod goes first.
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-/// The annotation of a pod that stands for one that a node runs by itself.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
 /// Whose specification it is: some rules hold for pods only, so that templates may leave to later what pods must say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -33,19 +28,19 @@ pub(super) enum Owner {
 
 /// Notes every mistake in a pod template. `path` is where the template stands.
 pub fn validate_template(template: &PodTemplateSpec, path: &Path, errors: &mut Errors) {
-    let annotations = template.metadata.as_ref().and_then(|it| it.annotations.as_ref());
+    let known = template.metadata.as_ref().and_then(|it| it.annotations.as_ref());
     if let Some(metadata) = &template.metadata {
         // Kubernetes' paths skip `metadata` here.
         meta::validate_labels(metadata.labels.as_ref(), &path.child("labels"), errors);
         meta::validate_annotations(metadata.annotations.as_ref(), &path.child("annotations"), errors);
     }
-    if let (Some(annotations), Some(spec)) = (annotations, &template.spec) {
-        validate_annotations(annotations, spec, || path.child("annotations"), errors);
+    if let (Some(known), Some(spec)) = (known, &template.spec) {
+        annotations::validate(known, spec, || path.child("annotations"), errors);
     }
     let path = path.child("spec");
     match &template.spec {
         Some(spec) => {
-            validate_owned(spec, Owner::Template, &path, errors);
+            validate_owned(spec, Owner::Template, None, &path, errors);
             if spec.ephemeral_containers.as_ref().is_some_and(|it| !it.is_empty()) {
                 errors.forbidden(path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
             }
@@ -54,38 +49,31 @@ pub fn validate_template(template: &PodTemplateSpec, path: &Path, errors: &mut E
     }
 }
 
-/// Notes every mistake in the annotations that mean something to Kubernetes where a pod has them.
-pub fn validate_annotations(
-    annotations: &BTreeMap<String, String>,
-    spec: &PodSpec,
-    path: impl Fn() -> Path,
-    errors: &mut Errors,
-) {
-    let unbound = spec.node_name.as_deref().unwrap_or_default().is_empty();
-    if let Some(value) = annotations.get(MIRROR).filter(|_| unbound) {
-        errors.invalid(path().key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set");
-    }
-    if let Some(cost) = annotations.get(DELETION_COST) {
-        // Neither a plus nor leading zeros, so that every number has one text.
-        let is_plain = cost.parse::<i32>().is_ok_and(|it| it.to_string() == *cost);
-        if !is_plain {
-            errors.invalid(path().key(DELETION_COST), cost, "must be a 32bit integer");
+/// Notes every mistake in the specification of the pod of this name, which stands at `path`.
+pub fn validate_spec(spec: &PodSpec, name: Option<&str>, path: &Path, errors: &mut Errors) {
+    validate_owned(spec, Owner::Pod, name.filter(|it| !it.is_empty()), path, errors);
+    // A token is somebody's.
+    if spec.service_account_name.as_deref().unwrap_or_default().is_empty() {
+        for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+            let sources = volume.projected.iter().flat_map(|it| it.sources.iter().flatten());
+            for (at, _) in sources.enumerate().filter(|(_, it)| it.service_account_token.is_some()) {
+                let path = path.child("volumes").index(index).child("projected").child("sources").index(at);
+                let why = "must not be specified when serviceAccountName is not set";
+                errors.forbidden(path.child("serviceAccountToken"), why);
+            }
         }
     }
-}
-
-/// Notes every mistake in the specification of a pod, which stands at `path`.
-pub fn validate_spec(spec: &PodSpec, path: &Path, errors: &mut Errors) {
-    validate_owned(spec, Owner::Pod, path, errors);
     containers::validate_images(spec, path, errors);
 }
 
-fn validate_owned(spec: &PodSpec, owner: Owner, path: &Path, errors: &mut Errors) {
+fn validate_owned(spec: &PodSpec, owner: Owner, pod: Option<&str>, path: &Path, errors: &mut Errors) {
     let volumes = match spec.volumes {
-        Some(_) => volumes::validate(spec, owner, &path.child("volumes"), errors),
+        Some(_) => volumes::validate(spec, owner, pod, &path.child("volumes"), errors),
         None => Volumes::new(),
     };
+    claims::validate_all(spec, &path.child("resourceClaims"), errors);
     containers::validate_all(spec, &volumes, path, errors);
+    pod_resources::validate(spec, &path.child("resources"), errors);
     let policies = &["Always", "OnFailure", "Never"];
     checks::one_of(spec.restart_policy.as_deref(), policies, || path.child("restartPolicy"), errors);
     checks::one_of(spec.dns_policy.as_deref(), DNS_POLICIES, || path.child("dnsPolicy"), errors);
@@ -98,6 +86,7 @@ fn validate_owned(spec: &PodSpec, owner: Owner, path: &Path, errors: &mut Errors
     scheduling::validate_affinity(spec, path, errors);
     validate_dns(spec, path, errors);
     scheduling::validate_gates(spec, path, errors);
+    windows::validate_host_process(spec, path, errors);
     security::validate_host_users(spec, path, errors);
     let subdomain = name::dns1123_subdomain;
     let account = spec.service_account_name.as_deref();
@@ -109,6 +98,7 @@ fn validate_owned(spec: &PodSpec, owner: Owner, path: &Path, errors: &mut Errors
     }
     checks::none_or_named(spec.hostname.as_deref(), name::dns1123_label, || path.child("hostname"), errors);
     checks::none_or_named(spec.subdomain.as_deref(), name::dns1123_label, || path.child("subdomain"), errors);
+    validate_hostname_override(spec, || path.child("hostnameOverride"), errors);
     if let Some(tolerations) = &spec.tolerations {
         scheduling::validate_tolerations(tolerations, &path.child("tolerations"), errors);
     }
@@ -134,10 +124,28 @@ fn validate_owned(spec: &PodSpec, owner: Owner, path: &Path, errors: &mut Errors
         resources::validate_overhead(overhead, &path.child("overhead"), errors);
     }
     match spec.os.as_ref().map(|it| it.name.as_str()) {
-        None | Some("windows") => {}
-        Some("linux") => security::validate_linux(spec, path, errors),
+        None => {}
+        Some("linux") => windows::validate_linux(spec, path, errors),
+        Some("windows") => windows::validate_windows(spec, path, errors),
         Some("") => errors.required(path.child("os").child("name"), "cannot be empty"),
         Some(other) => errors.not_supported(path.child("os"), other, &["linux", "windows"]),
+    }
+}
+
+/// A name that the pod has for itself only, and which nothing else may decide (KEP-4762).
+fn validate_hostname_override(spec: &PodSpec, path: impl Fn() -> Path, errors: &mut Errors) {
+    let Some(text) = spec.hostname_override.as_deref() else { return };
+    for complaint in name::dns1123_subdomain(text) {
+        errors.invalid(path(), text, complaint);
+    }
+    if text.len() > HOSTNAME_LIMIT_BYTES {
+        errors.too_long(path(), HOSTNAME_LIMIT_BYTES);
+    }
+    if spec.host_network == Some(true) {
+        errors.forbidden(path(), "may not be specified when hostNetwork is true");
+    }
+    if spec.set_hostname_as_fqdn == Some(true) {
+        errors.forbidden(path(), "may not be specified when setHostnameAsFQDN is true");
     }
 }
 

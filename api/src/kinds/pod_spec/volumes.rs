@@ -12,28 +12,39 @@ use k8s_openapi::api::core::v1::{PodSpec, Volume};
 
 use super::validation::Owner;
 use crate::field::{Errors, Path};
-use crate::kinds::checks;
+use crate::kinds::{checks, disk_rules};
 use crate::name;
-
-const HOST_PATH_TYPES: &[&str] =
-    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
 /// A pod's volumes in which there is no mistake, by name.
 pub(super) type Volumes<'a> = HashMap<&'a str, &'a Volume>;
 
 /// Notes every mistake in the volumes of `spec`; gives the good ones, against which mounts are checked.
-pub(super) fn validate<'a>(spec: &'a PodSpec, owner: Owner, path: &Path, errors: &mut Errors) -> Volumes<'a> {
+pub(super) fn validate<'a>(
+    spec: &'a PodSpec,
+    owner: Owner,
+    pod: Option<&str>,
+    path: &Path,
+    errors: &mut Errors,
+) -> Volumes<'a> {
     let mut good = Volumes::new();
+    let ephemeral = || spec.volumes.iter().flatten().filter(|it| it.ephemeral.is_some());
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         let path = path.index(index);
         let mistakes = errors.list().len();
-        validate_source(volume, owner, &path, errors);
+        validate_source(volume, owner, pod, &path, errors);
         checks::named(&volume.name, name::dns1123_label, || path.child("name"), errors);
         if good.contains_key(volume.name.as_str()) {
             errors.duplicate(path.child("name"), &volume.name);
         }
         if errors.list().len() == mistakes {
             good.insert(&volume.name, volume);
+        }
+        if let (Some(claim), Some(pod)) = (&volume.persistent_volume_claim, pod)
+            && ephemeral().any(|it| format!("{pod}-{}", it.name) == claim.claim_name)
+        {
+            let path = path.child("persistentVolumeClaim").child("claimName");
+            let why = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.invalid(path, &claim.claim_name, why);
         }
     }
     good
@@ -55,7 +66,7 @@ impl Sources<'_> {
     }
 }
 
-fn validate_source(it: &Volume, owner: Owner, path: &Path, errors: &mut Errors) {
+fn validate_source(it: &Volume, owner: Owner, pod: Option<&str>, path: &Path, errors: &mut Errors) {
     let mut sources = Sources { path, seen: 0 };
     if let Some(empty) = &it.empty_dir
         && sources.first("emptyDir", errors)
@@ -68,13 +79,7 @@ fn validate_source(it: &Volume, owner: Owner, path: &Path, errors: &mut Errors) 
     if let Some(host) = &it.host_path
         && sources.first("hostPath", errors)
     {
-        let path = path.child("hostPath");
-        if host.path.is_empty() {
-            errors.required(path.child("path"), "");
-        } else {
-            validate_no_backsteps(&host.path, || path.child("path"), errors);
-            checks::none_or_one_of(host.type_.as_deref(), HOST_PATH_TYPES, || path.child("type"), errors);
-        }
+        disk_rules::validate_host_path(host, &path.child("hostPath"), errors);
     }
     disks::validate_first(it, &mut sources, errors);
     if let Some(secret) = &it.secret
@@ -101,7 +106,7 @@ fn validate_source(it: &Volume, owner: Owner, path: &Path, errors: &mut Errors) 
     {
         files::validate_projected(projected, &path.child("projected"), errors);
     }
-    disks::validate_csi(it, &mut sources, errors);
+    disks::validate_csi(it, pod, &mut sources, errors);
     if let Some(image) = &it.image
         && sources.first("image", errors)
     {
@@ -122,12 +127,5 @@ pub(super) fn validate_descending_path(text: &str, path: impl Fn() -> Path, erro
     if text.starts_with('/') {
         errors.invalid(path(), text, "must be a relative path");
     }
-    validate_no_backsteps(text, path, errors);
-}
-
-/// A path that never goes upwards.
-pub(super) fn validate_no_backsteps(text: &str, path: impl Fn() -> Path, errors: &mut Errors) {
-    if text.split('/').any(|it| it == "..") {
-        errors.invalid(path(), text, "must not contain '..'");
-    }
+    disk_rules::validate_no_backsteps(text, path, errors);
 }
