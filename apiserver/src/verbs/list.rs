@@ -51,8 +51,7 @@ pub async fn page(core: &Arc<Core>, request: &Request, kind: &'static Kind) -> s
         let Some(at) = token.revision() else {
             // An inconsistent continuation: what follows, as it is now.
             core.catch_up().await?;
-            ready(core, kind, &prefix).await?;
-            let page = now(core, request, kind, &prefix, Some(&after));
+            let page = now(core, request, kind, &prefix, Some(&after)).await?;
             return complete(core, request, kind, &prefix, Some(&after), page).await;
         };
         return at_revision(core, request, kind, &prefix, Some(&after), at).await;
@@ -67,8 +66,7 @@ pub async fn page(core: &Arc<Core>, request: &Request, kind: &'static Kind) -> s
         }
         (given, _) => core.cache.wait_for(revision(given)?).await?,
     }
-    ready(core, kind, &prefix).await?;
-    let page = now(core, request, kind, &prefix, None);
+    let page = now(core, request, kind, &prefix, None).await?;
     complete(core, request, kind, &prefix, None, page).await
 }
 
@@ -110,16 +108,6 @@ pub async fn readable(core: &Core, kind: &'static Kind, key: &str) -> status::Re
     read.map(|_| ()).map_err(|error| Status::internal(format!("unable to decode key {key:?}: {error}")))
 }
 
-/// Has the forms made that only a webhook can make.
-async fn ready(core: &Core, kind: &'static Kind, prefix: &str) -> status::Result<()> {
-    if !convert::is_asked(kind) {
-        return Ok(());
-    }
-    let snapshot = core.cache.table(kind).snapshot();
-    let objects: Vec<Arc<Object>> = snapshot.range(prefix, None).cloned().collect();
-    convert::ready(core, kind, objects.iter()).await
-}
-
 /// What all keys of a kind's objects in a namespace begin with; of all namespaces if it is empty.
 pub fn prefix(kind: &Kind, namespace: &str) -> String {
     match namespace {
@@ -128,32 +116,47 @@ pub fn prefix(kind: &Kind, namespace: &str) -> String {
     }
 }
 
-/// A page of what the cache holds.
-fn now(core: &Core, request: &Request, kind: &'static Kind, prefix: &str, after: Option<&str>) -> Page {
+/// A page of what the cache holds. What is shown is what was converted: nothing that came meanwhile is among it.
+async fn now(
+    core: &Core,
+    request: &Request,
+    kind: &'static Kind,
+    prefix: &str,
+    after: Option<&str>,
+) -> status::Result<Page> {
     let table = core.cache.table(kind);
     let selection = &request.selection;
     // Read before the objects: everything up to it is among them.
     let complete = table.complete(core.cache.revision());
+    let whole = |objects: Vec<Arc<Object>>, revision: u64| Page {
+        objects,
+        revision,
+        continue_token: String::new(),
+        remaining: None,
+    };
     if let Some(name) = selection.name().filter(|_| !kind.namespaced() || !request.object_namespace().is_empty()) {
-        let found = core.cache.get(kind, request.object_namespace(), name);
-        let objects = found.into_iter().filter(|it| selection.matches(kind, it)).collect();
-        return Page { objects, revision: complete, continue_token: String::new(), remaining: None };
+        let found = core.get(kind, request.object_namespace(), name).await?;
+        return Ok(whole(found.into_iter().filter(|it| selection.matches(kind, it)).collect(), complete));
     }
     if request.options.limit == 0
         && let Some(term) = selection.term(kind)
     {
         let (found, last) = table.with_term(&term, prefix);
+        convert::ready(core, kind, found.iter()).await?;
         let found = found.into_iter().map(|it| it.served_as(kind)).filter(|it| selection.matches(kind, it));
-        let objects = found.collect();
-        return Page { objects, revision: complete.max(last), continue_token: String::new(), remaining: None };
+        return Ok(whole(found.collect(), complete.max(last)));
     }
     let snapshot = table.snapshot();
     let revision = complete.max(snapshot.revision);
+    if convert::is_asked(kind) {
+        let objects: Vec<Arc<Object>> = snapshot.range(prefix, after).cloned().collect();
+        convert::ready(core, kind, objects.iter()).await?;
+    }
     let page = cut(request, kind, prefix, snapshot.range(prefix, after), revision);
     if !page.continue_token.is_empty() {
         table.keep(revision, snapshot);
     }
-    page
+    Ok(page)
 }
 
 /// A page of what there was at a revision.
