@@ -142,11 +142,8 @@ impl Model {
     /// What the garbage collector does: pods of a set that is gone go, too. A leader that is late makes such pods when the other has
     /// removed an old set meanwhile.
     fn collect_garbage(&mut self) {
-        let sets: Vec<Value> = self
-            .keys("replicasets")
-            .iter()
-            .map(|it| self.objects[&("replicasets", it.clone())]["metadata"]["uid"].clone())
-            .collect();
+        let owners = self.objects.iter().filter(|((kind, _), _)| *kind != "pods");
+        let sets: Vec<Value> = owners.map(|(_, it)| it["metadata"]["uid"].clone()).collect();
         let orphan = |pod: &Value| {
             let owners = pod["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
             owners.iter().any(|it| it["controller"] == true && !sets.contains(&it["uid"]))
