@@ -25,9 +25,12 @@ pub async fn lifecycle(client: &kube::Client) -> Result<()> {
     ensure!(api.get("lively").await?.metadata.uid == made.metadata.uid, "it is another");
     let mine = "test-serviceaccount-static=true";
     let mut events = api.watch(&WatchParams::default().labels(mine).timeout(180), "").await?.boxed();
-    let mut next = async || match tokio::time::timeout(LIMIT, events.try_next()).await?? {
-        Some(event) => Ok(event),
-        None => bail!("the watch has ended"),
+    let mut next = async || loop {
+        match tokio::time::timeout(LIMIT, events.try_next()).await?? {
+            Some(WatchEvent::Bookmark(_)) => {}
+            Some(event) => return Ok(event),
+            None => bail!("the watch has ended"),
+        }
     };
     ensure!(matches!(next().await?, WatchEvent::Added(_)), "it is there");
 

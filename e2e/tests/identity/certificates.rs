@@ -142,7 +142,7 @@ pub async fn operations(client: &kube::Client) -> Result<()> {
     loop {
         match tokio::time::timeout(LIMIT, events.try_next()).await?? {
             Some(WatchEvent::Modified(it)) if annotated(&it, "updated") => break,
-            Some(WatchEvent::Modified(_)) => {}
+            Some(WatchEvent::Modified(_) | WatchEvent::Bookmark(_)) => {}
             other => bail!("it should have been modified: {other:?}"),
         }
     }
@@ -160,8 +160,7 @@ pub async fn operations(client: &kube::Client) -> Result<()> {
     ensure!(conditions(&approval) == ["ApprovalPatch"] && annotated(&approval, "patchedapproval"), "{approval:?}");
     let more = approval.status.get_or_insert_default().conditions.get_or_insert_default();
     more.push(serde_json::from_value(condition("Approved"))?);
-    let approved =
-        api.replace_subresource("approval", &name, &PostParams::default(), &approval).await?;
+    let approved = api.replace_subresource("approval", &name, &PostParams::default(), &approval).await?;
     ensure!(conditions(&approved) == ["ApprovalPatch", "Approved"], "{approved:?}");
 
     ensure!(api.get_subresource("status", &name).await?.metadata.uid == uid, "status is of another");
