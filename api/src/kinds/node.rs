@@ -57,10 +57,20 @@ impl Strategy for Node {
     }
 
     fn prepare(&mut self, part: Part, old: Option<&Self>) {
-        let Some(old) = old else { return };
-        match part {
-            Part::Status => self.spec.clone_from(&old.spec),
-            _ => self.status.clone_from(&old.status),
+        if let (Some(old), Part::Status) = (old, part) {
+            self.spec.clone_from(&old.spec);
+            if let (Some(status), None) = (&mut self.status, old.status.as_ref().and_then(|it| it.config.as_ref())) {
+                status.config = None;
+            }
+            return;
+        }
+        if let Some(old) = old {
+            self.status.clone_from(&old.status);
+        }
+        // What nodes were configured by once stays where it is, and comes to nobody new.
+        let configured = old.and_then(|it| it.spec.as_ref()).is_some_and(|it| it.config_source.is_some());
+        if let (Some(spec), false) = (&mut self.spec, configured) {
+            spec.config_source = None;
         }
     }
 
@@ -83,7 +93,8 @@ impl Strategy for Node {
             }
         }
         if let (Some(spec), true) = (&self.spec, part != Part::Status) {
-            validate_spec(spec, old.and_then(|it| it.spec.as_ref()), errors);
+            let before = old.map(|it| it.spec.clone().unwrap_or_default());
+            validate_spec(spec, before.as_ref(), errors);
         }
     }
 
@@ -125,6 +136,10 @@ fn validate_spec(spec: &NodeSpec, old: Option<&NodeSpec>, errors: &mut Errors) {
     let provider = |it: &NodeSpec| it.provider_id.clone().unwrap_or_default();
     if !provider(old).is_empty() && provider(old) != provider(spec) {
         errors.forbidden(path.child("providerID"), "node updates may not change providerID except from \"\" to valid");
+    }
+    let external = |it: &NodeSpec| it.external_id.clone().unwrap_or_default();
+    if external(old) != external(spec) {
+        errors.forbidden(path.child("externalID"), "may not be updated");
     }
 }
 

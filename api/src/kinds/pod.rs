@@ -107,7 +107,7 @@ impl Strategy for Pod {
                 if gated && spec.node_name.is_some() {
                     errors.forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared");
                 }
-                own.into_iter().for_each(|it| annotations::validate_matching(it, spec, errors));
+                own.into_iter().for_each(|it| annotations::validate_matching(it, spec, &Path::new("spec"), errors));
             }
             (Part::Main | Part::Finalize | Part::Approval, Some(before)) => {
                 // What has not changed was checked when it was written.

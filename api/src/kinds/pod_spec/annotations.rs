@@ -21,9 +21,12 @@ const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const CONTAINER_SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
-/// Every container of a pod: where it stands, its name and its security context.
-fn containers(spec: &PodSpec) -> impl Iterator<Item = (Path, &str, Option<&SecurityContext>)> {
-    let at = |field: &'static str, index: usize| Path::new("spec").child(field).index(index);
+/// Every container of the specification at `path`: where it stands, its name and its security context.
+fn containers<'a>(
+    spec: &'a PodSpec,
+    path: &'a Path,
+) -> impl Iterator<Item = (Path, &'a str, Option<&'a SecurityContext>)> {
+    let at = move |field: &'static str, index: usize| path.child(field).index(index);
     let init = spec.init_containers.iter().flatten().enumerate();
     let init = init.map(move |(index, it)| (at("initContainers", index), &*it.name, it.security_context.as_ref()));
     let regular = spec.containers.iter().enumerate();
@@ -32,6 +35,12 @@ fn containers(spec: &PodSpec) -> impl Iterator<Item = (Path, &str, Option<&Secur
     let debug =
         debug.map(move |(index, it)| (at("ephemeralContainers", index), &*it.name, it.security_context.as_ref()));
     init.chain(regular).chain(debug)
+}
+
+fn names(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    let debug = spec.ephemeral_containers.iter().flatten().map(|it| &*it.name);
+    let others = spec.init_containers.iter().flatten().chain(&spec.containers).map(|it| &*it.name);
+    others.chain(debug)
 }
 
 /// Notes every mistake in the annotations of a pod or a template.
@@ -53,7 +62,7 @@ pub fn validate(annotations: &Annotations, spec: &PodSpec, path: impl Fn() -> Pa
     }
     for (key, profile) in annotations {
         let Some(name) = key.strip_prefix(APP_ARMOR) else { continue };
-        if !containers(spec).any(|(_, it, _)| it == name) {
+        if !names(spec).any(|it| it == name) {
             errors.invalid(path().key(key), name, "container not found");
         }
         let known =
@@ -74,13 +83,13 @@ fn validate_seccomp(profile: &str, path: impl Fn() -> Path, errors: &mut Errors)
     }
 }
 
-/// Notes where a new pod's annotations and fields name different profiles.
-pub fn validate_matching(annotations: &Annotations, spec: &PodSpec, errors: &mut Errors) {
+/// Notes where the annotations of a new pod, or of a template, and the fields of its specification at `path` name different profiles.
+pub fn validate_matching(annotations: &Annotations, spec: &PodSpec, path: &Path, errors: &mut Errors) {
     let of_pod = spec.security_context.as_ref();
     if let (Some(text), Some(field)) = (annotations.get(SECCOMP), of_pod.and_then(|it| it.seccomp_profile.as_ref())) {
-        match_seccomp(text, field, || Path::from("spec.securityContext.seccompProfile"), errors);
+        match_seccomp(text, field, || path.child("securityContext").child("seccompProfile"), errors);
     }
-    for (at, name, context) in containers(spec) {
+    for (at, name, context) in containers(spec, path) {
         let field = context.and_then(|it| it.seccomp_profile.as_ref());
         if let (Some(text), Some(field)) = (annotations.get(&format!("{CONTAINER_SECCOMP}{name}")), field) {
             match_seccomp(text, field, || at.child("securityContext").child("seccompProfile"), errors);
@@ -89,7 +98,7 @@ pub fn validate_matching(annotations: &Annotations, spec: &PodSpec, errors: &mut
     if spec.os.as_ref().is_some_and(|it| it.name == "windows") {
         return;
     }
-    for (at, name, context) in containers(spec) {
+    for (at, name, context) in containers(spec, path) {
         let own = context.and_then(|it| it.app_armor_profile.as_ref());
         let field = own.or(of_pod.and_then(|it| it.app_armor_profile.as_ref()));
         if let (Some(text), Some(field)) = (annotations.get(&format!("{APP_ARMOR}{name}")), field) {

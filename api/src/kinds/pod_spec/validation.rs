@@ -41,6 +41,7 @@ pub fn validate_template(template: &PodTemplateSpec, path: &Path, errors: &mut E
     match &template.spec {
         Some(spec) => {
             validate_owned(spec, Owner::Template, None, &path, errors);
+            known.into_iter().for_each(|it| annotations::validate_matching(it, spec, &path, errors));
             if spec.ephemeral_containers.as_ref().is_some_and(|it| !it.is_empty()) {
                 errors.forbidden(path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
             }

@@ -256,3 +256,47 @@ fn keys_of_labels_become_requirements() {
         ],
     );
 }
+
+#[test]
+fn profiles_are_named_the_same_twice() {
+    let annotations = json!({"container.apparmor.security.beta.kubernetes.io/a": "unconfined", "seccomp.security.alpha.kubernetes.io/pod": "runtime/default"});
+    let spec = json!({"securityContext": {"seccompProfile": {"type": "Unconfined"}},
+        "containers": [{"name": "a", "image": "i", "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}]});
+    let expected = |at: &str| {
+        [
+            format!(
+                "{at}.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match"
+            ),
+            format!(
+                "{at}.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match"
+            ),
+        ]
+    };
+    let mistakes_of = |plural: &str, change: Value| {
+        let mut it = minimal(kind(plural));
+        merge(&mut it, change);
+        mistakes(kind(plural), None, it, None)
+    };
+    let pod = json!({"metadata": {"annotations": annotations}, "spec": spec});
+    assert_eq!(mistakes_of("pods", pod.clone()), expected("spec"));
+    assert_eq!(
+        mistakes_of("replicationcontrollers", json!({"spec": {"template": pod}})),
+        expected("spec.template.spec")
+    );
+    assert_eq!(
+        mistakes_of(
+            "replicationcontrollers",
+            json!({"spec": {"template": {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}}})
+        ),
+        ["spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"]
+    );
+}
+
+#[test]
+fn nodes_are_configured_by_nothing_new() {
+    let source = json!({"configMap": {"name": "c", "namespace": "d", "kubeletConfigKey": "k"}});
+    let mut it = minimal(kind("nodes"));
+    merge(&mut it, json!({"spec": {"configSource": source}}));
+    assert_eq!(admit(kind("nodes"), it)["spec"].get("configSource"), None);
+    super::fixed("nodes", json!({"externalID": "e"}), &["spec.externalID: Forbidden: may not be updated"]);
+}

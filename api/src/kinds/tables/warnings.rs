@@ -121,10 +121,7 @@ fn what_nodes_and_classes_should_not_say_any_more() {
         "nodes",
         false,
         json!({"spec": {"externalID": "e", "configSource": {"configMap": {"name": "c", "namespace": "d", "kubeletConfigKey": "k"}}}}),
-        &[
-            "spec.configSource: the feature is removed",
-            "spec.externalID: this field is deprecated, and is unused by Kubernetes",
-        ],
+        &["spec.externalID: this field is deprecated, and is unused by Kubernetes"],
     );
     let old = "beta.kubernetes.io/arch";
     let message = "deprecated since v1.14; use \"kubernetes.io/arch\" instead";
