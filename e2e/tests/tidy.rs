@@ -125,6 +125,7 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/admission/service_account.rs", "pods get their namespace's account"),
     ("apiserver/src/admission/namespace_lifecycle.rs", "namespaces are what lives"),
     ("apiserver/src/admission/escalation.rs", "roles and bindings are what escalates"),
+    ("apiserver/src/admission/admin_access.rs", "claims on devices, and the labels of their namespaces"),
     ("apiserver/src/admission/certificates.rs", "certificate requests are what is approved and signed"),
     ("apiserver/src/admission/claim_resize.rs", "claims grow if their class lets them"),
     ("apiserver/src/admission/default_ingress_class.rs", "ingresses get a class"),

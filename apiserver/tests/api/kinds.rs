@@ -106,3 +106,64 @@ async fn a_cluster_begins_with_its_flow_control() {
     assert_eq!(count(cluster.get(&format!("{base}/flowschemas")).await), Some(13));
     assert_eq!(count(cluster.get(&format!("{base}/prioritylevelconfigurations")).await), Some(8));
 }
+
+#[tokio::test]
+async fn devices_are_offered_asked_for_and_given() {
+    let cluster = Cluster::start().await;
+    let base = "/apis/resource.k8s.io/v1";
+    let class = json!({"metadata": {"name": "gpus"}, "spec": {"selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}]}});
+    assert_eq!(cluster.post(&format!("{base}/deviceclasses"), &class).await.code, 201);
+    let broken = json!({"metadata": {"name": "b"}, "spec": {"selectors": [{"cel": {"expression": "device.driver"}}]}});
+    let refused = cluster.post(&format!("{base}/deviceclasses"), &broken).await;
+    assert!(refused.code == 422 && refused.text.contains("spec.selectors[0].cel.expression"), "{}", refused.text);
+
+    for node in ["n1", "n2"] {
+        let pool = json!({"name": node, "generation": 1, "resourceSliceCount": 1});
+        let slice = json!({"metadata": {"name": node}, "spec": {"driver": "gpu.example.com", "nodeName": node, "pool": pool,
+            "devices": [{"name": "gpu-0", "attributes": {"model": {"string": "a"}}, "capacity": {"memory": {"value": "8Gi"}}}]}});
+        let made = cluster.post(&format!("{base}/resourceslices"), &slice).await;
+        assert_eq!(made.code, 201, "{}", made.text);
+    }
+    let of_one = cluster.get(&format!("{base}/resourceslices?fieldSelector=spec.nodeName%3Dn2")).await.json;
+    assert_eq!((of_one["items"].as_array().unwrap().len(), &of_one["items"][0]["metadata"]["name"]), (1, &json!("n2")));
+    let of_driver = cluster.get(&format!("{base}/resourceslices?fieldSelector=spec.driver%3Dother")).await.json;
+    assert_eq!(of_driver["items"], json!([]));
+
+    let claims = format!("{base}/namespaces/default/resourceclaims");
+    let claim = |name: &str, request: serde_json::Value| json!({"metadata": {"name": name}, "spec": {"devices": {"requests": [{"name": "r", "exactly": request}]}}});
+    let made = cluster.post(&claims, &claim("c", json!({"deviceClassName": "gpus"}))).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    assert_eq!(
+        made.json["spec"]["devices"]["requests"][0]["exactly"],
+        json!({"deviceClassName": "gpus", "allocationMode": "ExactCount", "count": 1})
+    );
+    let given = json!({"status": {
+        "allocation": {"devices": {"results": [{"request": "r", "driver": "gpu.example.com", "pool": "n1", "device": "gpu-0"}]}},
+        "reservedFor": [{"resource": "pods", "name": "p", "uid": "1"}]}});
+    let status = cluster.patch(&format!("{claims}/c/status"), "application/merge-patch+json", &given).await;
+    assert_eq!(status.code, 200, "{}", status.text);
+    let other = json!({"spec": {"devices": {"requests": []}}, "status": {"allocation": null}});
+    let refused = cluster.patch(&format!("{claims}/c"), "application/merge-patch+json", &other).await;
+    assert!(refused.code == 422 && refused.text.contains("field is immutable"), "{}", refused.text);
+    let labelled = json!({"metadata": {"labels": {"a": "b"}}, "status": {"allocation": null}});
+    let kept = cluster.patch(&format!("{claims}/c"), "application/merge-patch+json", &labelled).await.json;
+    assert_eq!(kept["status"]["reservedFor"][0]["name"], "p", "{kept}");
+
+    let of_others = json!({"deviceClassName": "gpus", "adminAccess": true});
+    let refused = cluster.post(&claims, &claim("admin", of_others.clone())).await;
+    assert!(refused.code == 422 && refused.text.contains("admin access to devices requires"), "{}", refused.text);
+    let label = json!({"metadata": {"labels": {"resource.kubernetes.io/admin-access": "true"}}});
+    cluster.patch("/api/v1/namespaces/default", "application/merge-patch+json", &label).await;
+    let made = cluster.post(&claims, &claim("admin", of_others)).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+
+    let template =
+        json!({"metadata": {"name": "t"}, "spec": {"spec": claim("", json!({"deviceClassName": "gpus"}))["spec"]}});
+    let templates = format!("{base}/namespaces/default/resourceclaimtemplates");
+    assert_eq!(cluster.post(&templates, &template).await.code, 201);
+    for path in [claims, templates, format!("{base}/resourceslices"), format!("{base}/deviceclasses")] {
+        let gone = cluster.delete(&path, None).await;
+        assert_eq!(gone.code, 200, "{}", gone.text);
+        assert_eq!(cluster.get(&path).await.json["items"], json!([]), "{path}");
+    }
+}
