@@ -260,10 +260,11 @@ impl Drop for Seat {
         let Some(group) = &self.group else { return };
         let mut groups = self.audience.groups.lock();
         // This one is still counted.
-        if group.wake.receiver_count() == 1 && groups.by_interest.remove(&group.interest).is_some() {
-            if let Some(count) = groups.sort_of(&group.interest) {
-                *count -= 1;
-            }
+        if group.wake.receiver_count() == 1
+            && groups.by_interest.remove(&group.interest).is_some()
+            && let Some(count) = groups.sort_of(&group.interest)
+        {
+            *count -= 1;
         }
     }
 }
