@@ -68,7 +68,7 @@ impl fmt::Display for Fact {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unused {
     /// The claim of this metadata, among the volumes of pods that are on a node.
-    Claim(ObjectMeta),
+    Claim(Box<ObjectMeta>),
     /// The secret, anywhere in a pod.
     Secret(Key),
 }
