@@ -48,7 +48,8 @@ impl Controller for ClaimProtection {
             let users = world.pods.by_index(BY_CLAIM, &key.to_string());
             if !users.iter().any(|it| it.uses(&claim.metadata)) {
                 let action = finalizer::take_off(CLAIMS, &claim.metadata, FINALIZER);
-                plan.steps.push(Step { unused: Some(Unused::Claim(Box::new(claim.metadata.clone()))), ..Step::from(action) });
+                plan.steps
+                    .push(Step { unused: Some(Unused::Claim(Box::new(claim.metadata.clone()))), ..Step::from(action) });
             }
         } else if let Some(action) = finalizer::put_on(CLAIMS, &claim.metadata, FINALIZER) {
             plan.act(action);

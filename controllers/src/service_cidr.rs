@@ -164,9 +164,12 @@ mod tests {
     fn a_range_stays_while_it_alone_has_an_address() {
         let at = |seconds: u32| format!("2026-01-01T00:00:{seconds:02}Z");
         let mine = range("mine", "10.10.0.0/16", Some(&at(0)));
-        assert!(plan(&[mine.clone()], "10.10.3.4", &at(30)).contains(r#""reason":"Terminating","status":"False""#));
-        insta::assert_snapshot!(plan(&[mine.clone()], "10.11.3.4", &at(4)), @"look again in 6s");
-        insta::assert_snapshot!(plan(&[mine.clone()], "10.11.3.4", &at(10)), @r#"patch servicecidrs mine at 5 {"metadata":{"finalizers":null}}"#);
+        assert!(
+            plan(std::slice::from_ref(&mine), "10.10.3.4", &at(30))
+                .contains(r#""reason":"Terminating","status":"False""#)
+        );
+        insta::assert_snapshot!(plan(std::slice::from_ref(&mine), "10.11.3.4", &at(4)), @"look again in 6s");
+        insta::assert_snapshot!(plan(std::slice::from_ref(&mine), "10.11.3.4", &at(10)), @r#"patch servicecidrs mine at 5 {"metadata":{"finalizers":null}}"#);
         let wider = range("wider", "10.0.0.0/8", None);
         insta::assert_snapshot!(plan(&[mine, wider], "10.10.3.4", &at(10)), @r#"patch servicecidrs mine at 5 {"metadata":{"finalizers":null}}"#);
     }
