@@ -2,6 +2,8 @@
 //!
 //! Source: `k8s.io/kubernetes/pkg/api/pod/warnings.go`. A path is made only where there is something to tell.
 
+use std::collections::{HashMap, HashSet};
+
 use k8s_openapi::api::core::v1::{Container, ContainerPort, NodeSelectorTerm, PodSpec, PodTemplateSpec, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -26,6 +28,11 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
     ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
 ];
+/// How many warnings are looked for: what fits into an answer's headers (4,096 bytes of some 20 each). Ports that double each other would
+/// otherwise make as many as their number squared.
+const WARNINGS_MAX: usize = 256;
+/// How many pairs of ports are looked at: all of a pod with 1,400 ports of one number.
+const PORT_PAIRS_MAX: usize = 1_000_000;
 /// Amounts of these are counted in bytes.
 const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 
@@ -44,16 +51,16 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
     for (at, volume) in spec.volumes.iter().flatten().enumerate() {
         of_volume(volume, || path().child("volumes").index(at), &mut out);
     }
-    let aliases = spec.host_aliases.as_deref().unwrap_or_default();
-    for (at, alias) in aliases.iter().enumerate() {
-        if aliases[..at].iter().any(|it| it.ip == alias.ip) {
+    let mut addresses = HashSet::new();
+    for (at, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        if !addresses.insert(&alias.ip) {
             out.push(format!("{}: duplicate ip {:?}", path().child("hostAliases").index(at).child("ip"), alias.ip));
         }
     }
-    let secrets = spec.image_pull_secrets.as_deref().unwrap_or_default();
-    for (at, secret) in secrets.iter().enumerate() {
+    let mut secrets = HashSet::new();
+    for (at, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
         let path = || path().child("imagePullSecrets").index(at).child("name");
-        if secrets[..at].iter().any(|it| it.name == secret.name) {
+        if !secrets.insert(&secret.name) {
             out.push(format!("{}: duplicate name {:?}", path(), secret.name));
         }
         if secret.name.is_empty() {
@@ -61,7 +68,9 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
         }
     }
     let lists = [("initContainers", spec.init_containers.as_deref()), ("containers", Some(&spec.containers[..]))];
-    let mut ports: Vec<(&'static str, usize, usize, &ContainerPort)> = Vec::new();
+    let mut pairs = 0;
+    // By what two ports must share to get in each other's way.
+    let mut ports: HashMap<_, Vec<(&'static str, usize, usize, &ContainerPort)>> = HashMap::new();
     for (field, containers) in lists {
         for (at, container) in containers.unwrap_or_default().iter().enumerate() {
             of_container(container, || path().child(field).index(at), &mut out);
@@ -70,12 +79,17 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
                     path().child(field).index(*at).child("ports").index(*number)
                 };
                 let this = (field, at, number, port);
-                for other in &ports {
+                let others = ports.entry((port.container_port, &port.protocol)).or_default();
+                for other in others.iter() {
+                    pairs += 1;
+                    if out.len() >= WARNINGS_MAX || pairs > PORT_PAIRS_MAX {
+                        break;
+                    }
                     if let Some(how) = conflict(port, other.3) {
                         out.push(format!("{}: {how} port definition with {}", place(&this), place(other)));
                     }
                 }
-                ports.push(this);
+                others.push(this);
             }
         }
     }
@@ -166,9 +180,9 @@ fn of_container(it: &Container, path: impl Fn() -> Path, out: &mut Vec<String>) 
             }
         }
     }
-    let variables = it.env.as_deref().unwrap_or_default();
-    for (at, variable) in variables.iter().enumerate() {
-        if !variables[..at].iter().any(|it| it.name == variable.name) {
+    let mut names = HashSet::new();
+    for (at, variable) in it.env.iter().flatten().enumerate() {
+        if names.insert(&variable.name) {
             continue;
         }
         // One that builds on what was there before does not hide it.
@@ -182,17 +196,14 @@ fn of_container(it: &Container, path: impl Fn() -> Path, out: &mut Vec<String>) 
     }
 }
 
-/// How two ports get in each other's way.
+/// How two ports of the same number and protocol get in each other's way.
 fn conflict(a: &ContainerPort, b: &ContainerPort) -> Option<&'static str> {
-    let ip = |it: &ContainerPort| it.host_ip.clone().unwrap_or_default();
+    let [ip_a, ip_b] = [a, b].map(|it| it.host_ip.as_deref().unwrap_or_default());
     let host = |it: &ContainerPort| it.host_port.unwrap_or(0);
-    if (a.container_port, &a.protocol) != (b.container_port, &b.protocol) {
-        return None;
-    }
     match () {
-        () if host(a) == host(b) && ip(a) == ip(b) => Some("duplicate"),
+        () if host(a) == host(b) && ip_a == ip_b => Some("duplicate"),
         () if host(a) == 0 || host(b) == 0 => Some("overlapping"),
-        () if host(a) == host(b) && ip(a).is_empty() != ip(b).is_empty() => Some("dangerously ambiguous"),
+        () if host(a) == host(b) && ip_a.is_empty() != ip_b.is_empty() => Some("dangerously ambiguous"),
         () => None,
     }
 }
