@@ -30,7 +30,7 @@ ANSWER_SECONDS = 60
 # The first that Hypothesis draws of anything is the smallest; the others are not.
 EXAMPLES = 6
 # The documents whose schemas are largest take long to draw from: no operation may have all the time.
-OPERATION_SECONDS = 15
+OPERATION_SECONDS = 5
 # Streams, and what needs a node: other tests have them.
 LEFT_OUT = ("/watch/", "/proxy", "/exec", "/attach", "/portforward", "/log")
 STREAMING = ("watch", "follow")
