@@ -235,8 +235,17 @@ fn is_mounted(folder: &Path) -> bool {
         .is_some_and(|above| device(above).is_some() && device(folder).is_some() && device(above) != device(folder))
 }
 
-/// The files of a volume: path, content and mode.
-pub type Files = BTreeMap<String, (Vec<u8>, u32)>;
+/// The files of a volume, by their paths in it.
+pub type Files = BTreeMap<String, File>;
+
+/// A file of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    pub content: Vec<u8>,
+    pub mode: u32,
+    /// Whose it is; root's where nobody is named.
+    pub owner: Option<u32>,
+}
 
 #[cfg(test)]
 mod tests {

@@ -127,6 +127,31 @@ pub fn storage_version_hash(kind: &Kind) -> String {
     base64::engine::general_purpose::STANDARD.encode(&digest[..8])
 }
 
+/// The built-in groups in the order in which Kubernetes lists them, and in which clients look for a resource that is in several
+/// (`groupPriorityMinimum` in `pkg/controlplane/apiserver/aggregator.go`).
+const ORDER: &[&str] = &[
+    "",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
+];
+
 /// The groups in their order, each with its versions, the preferred first. The core group is "".
 pub fn groups(kinds: &[&'static Kind]) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut out: Vec<(&'static str, Vec<&'static str>)> = Vec::new();
@@ -142,6 +167,8 @@ pub fn groups(kinds: &[&'static Kind]) -> Vec<(&'static str, Vec<&'static str>)>
             Some(_) => {}
         }
     }
+    // Those of custom kinds, which have no place in the list, come last.
+    out.sort_by_key(|(group, _)| ORDER.iter().position(|it| it == group).unwrap_or(ORDER.len()));
     out
 }
 
@@ -311,6 +338,14 @@ mod tests {
             all,
             ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10"]
         );
+    }
+
+    #[test]
+    fn every_built_in_group_has_its_place() {
+        let found: Vec<&str> = groups(&kinds()).into_iter().map(|(group, _)| group).collect();
+        assert_eq!(found, ORDER);
+        let all = groups(&kinds());
+        assert!(all.contains(&("autoscaling", vec!["v2", "v1"])), "{all:?}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub trait Object: Any + Send + Sync {
     /// See [`Strategy::validate`].
     fn check(&mut self, part: Part, old: Option<&dyn Object>, errors: &mut Errors);
     /// See [`Strategy::warnings`].
-    fn warned(&self) -> Vec<String>;
+    fn warned(&self, old: Option<&dyn Object>) -> Vec<String>;
     /// See [`Strategy::held`].
     fn holds_itself(&self) -> bool;
     /// See [`Strategy::grace_period_seconds`].
@@ -73,8 +73,8 @@ impl<T: Strategy + Send + Sync> Object for T {
         self.validate(part, typed(old), errors);
     }
 
-    fn warned(&self) -> Vec<String> {
-        self.warnings()
+    fn warned(&self, old: Option<&dyn Object>) -> Vec<String> {
+        self.warnings(typed(old))
     }
 
     fn holds_itself(&self) -> bool {
@@ -86,7 +86,7 @@ impl<T: Strategy + Send + Sync> Object for T {
     }
 
     fn encode(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
+        crate::json::encoded(self)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -342,7 +342,7 @@ impl<'a> Draft<'a> {
         let mut warnings = std::mem::take(&mut self.warnings);
         // Of what a subresource leaves alone the writer has been told.
         if self.part == Part::Main {
-            warnings.extend(new.warned());
+            warnings.extend(new.warned(old));
         }
         let releasable = meta.deletion_timestamp.is_some()
             && meta.finalizers.as_ref().is_none_or(Vec::is_empty)

@@ -1,10 +1,14 @@
-//! Decoding of request bodies: from JSON to a kind's type, with Kubernetes' field validation (KEP-2885).
+//! Decoding of request bodies: from JSON to a kind's type, with Kubernetes' field validation (KEP-2885); and the way back.
 //!
 //! Unknown fields come from the typed decoder itself; duplicate fields, which serde resolves in silence, from a pass over the text. Both
 //! are errors, warnings or nothing, as the client's `fieldValidation` asks. Nesting is bounded by serde_json's limit of 128.
 
+use std::io;
+
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::ser::{CompactFormatter, Formatter};
 
 use crate::kind::Kind;
 use crate::status::{self, Status};
@@ -54,10 +58,8 @@ pub fn decode<T: DeserializeOwned>(
     bytes: &[u8],
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
-    let (decoded, mut problems) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
-    if strictness != Strictness::Ignore {
-        problems.extend(duplicates(bytes));
-    }
+    let (decoded, unknown) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
+    let problems = if strictness == Strictness::Ignore { Vec::new() } else { duplicates::problems(bytes, &unknown) };
     Ok((decoded, judged(kind, problems, strictness)?))
 }
 
@@ -73,9 +75,9 @@ pub fn decode_value<T: DeserializeOwned>(
     // By its text: a decoder that reads values would be compiled for every kind once more, and that program text weighs more than the
     // microseconds that this takes.
     let bytes = serde_json::to_vec(&value).map_err(Status::internal)?;
-    let (decoded, problems) =
+    let (decoded, unknown) =
         tracked(&bytes).map_err(|error| undecodable(kind, types::complaint(kind, &value), &error))?;
-    Ok((decoded, judged(kind, problems, strictness)?))
+    Ok((decoded, judged(kind, unknown.iter().map(|it| unknown_field(it)).collect(), strictness)?))
 }
 
 /// Decodes a text of which no type is known.
@@ -86,7 +88,7 @@ pub(crate) fn value(kind: &Kind, bytes: &[u8]) -> status::Result<Value> {
     serde_json::from_slice(bytes).map_err(|error| undecodable_text(kind, bytes, &error))
 }
 
-/// Decodes a text; the second part are its unknown fields. There is one decoder for all kinds: a closure of this generic function's own
+/// Decodes a text; the second part are the paths of its unknown fields, each once. There is one decoder for all kinds: a closure of this generic function's own
 /// would be another type for each of them, and all the types below would be compiled for each.
 fn tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>), serde_json::Error> {
     let mut problems = Vec::new();
@@ -101,6 +103,33 @@ type Notes<'a> = Box<dyn FnMut(serde_ignored::Path<'_>) + 'a>;
 
 fn note_in(problems: &mut Vec<String>) -> Notes<'_> {
     Box::new(|path| unknown(problems, &path.to_string()))
+}
+
+/// Encodes an object as Go does: numbers without a fraction, which only schemas of definitions have, without `.0`.
+///
+/// # Errors
+/// When the object has a map whose keys are no texts, which none of ours has.
+pub fn encoded(object: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(ENCODED_BYTES);
+    object.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Numbers))?;
+    Ok(out)
+}
+
+/// How many bytes an encoded object is expected to have: as many as `serde_json::to_vec` begins with.
+const ENCODED_BYTES: usize = 128;
+
+/// From here on Go writes exponents.
+const PLAIN_MAX: f64 = 1e15;
+
+struct Numbers;
+
+impl Formatter for Numbers {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        if value.fract() == 0.0 && value.abs() < PLAIN_MAX {
+            return self.write_i64(writer, value as i64);
+        }
+        CompactFormatter.write_f64(writer, value)
+    }
 }
 
 /// What becomes of the unknown and duplicate fields that were found: warnings, or a refusal.
@@ -133,10 +162,15 @@ fn undecodable(kind: &Kind, found: Option<String>, error: &serde_json::Error) ->
     ))
 }
 
-fn unknown(problems: &mut Vec<String>, path: &str) {
-    if problems.len() < NAMED_FIELDS_LIMIT {
-        problems.push(format!("unknown field \"{}\"", kubernetes_path(path)));
+fn unknown(paths: &mut Vec<String>, path: &str) {
+    let path = kubernetes_path(path);
+    if paths.len() < NAMED_FIELDS_LIMIT && !paths.contains(&path) {
+        paths.push(path);
     }
+}
+
+fn unknown_field(path: &str) -> String {
+    format!("unknown field \"{path}\"")
 }
 
 /// `spec.containers.0.foo`, as serde_ignored writes paths, in Kubernetes' form: `spec.containers[0].foo`.
@@ -202,5 +236,22 @@ mod tests {
                 "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"metadata.nam\", duplicate field \"data.k\"",
             ),
         );
+        // In the order of the text; what is unknown is no more than that.
+        let json = r#"{"data":{"k":"1","k":"2"},"x":{"a":1,"a":2},"x":1,"metadata":{"name":"a","nam":"b","name":"c"}}"#;
+        let expected = [
+            "duplicate field \"data.k\"",
+            "unknown field \"x\"",
+            "unknown field \"metadata.nam\"",
+            "duplicate field \"metadata.name\"",
+        ];
+        check(json, Strictness::Warn, Ok(&expected));
+    }
+
+    #[test]
+    fn whole_numbers_have_no_fraction() {
+        let json = |it: f64| String::from_utf8(encoded(&vec![it]).unwrap()).unwrap();
+        for (number, expected) in [(1.0, "[1]"), (-3.0, "[-3]"), (0.5, "[0.5]"), (1e300, "[1e+300]")] {
+            assert_eq!(json(number), expected);
+        }
     }
 }

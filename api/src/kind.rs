@@ -156,8 +156,9 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     }
     /// Notes every mistake. Metadata has been checked already.
     fn validate(&self, _part: Part, _old: Option<&Self>, _errors: &mut Errors) {}
-    /// Warnings for the client about what is deprecated or ineffective: each becomes a `Warning` header.
-    fn warnings(&self) -> Vec<String> {
+    /// Warnings for the client about what is deprecated or ineffective, in what it creates or, with `old`, updates: each becomes a
+    /// `Warning` header.
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
         Vec::new()
     }
 }
@@ -458,6 +459,14 @@ impl Kind {
     /// Decodes what a client sent.
     pub(crate) fn decode(&self, new: Body<'_>, strictness: Strictness) -> Decoded {
         (self.decode)(self, new, strictness)
+    }
+
+    /// The unknown fields of an object, as warnings name them.
+    ///
+    /// # Errors
+    /// `BadRequest` where the value is no object of this kind.
+    pub fn unknown_fields(&self, object: &Value) -> status::Result<Vec<String>> {
+        self.decode(Body::Value(object.clone()), Strictness::Warn).map(|(_, unknown)| unknown)
     }
 
     /// Decodes what the server has encoded.

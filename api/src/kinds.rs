@@ -178,7 +178,7 @@ mod tests {
     use crate::kind::{Body, Kind, Part, Scope, Write};
     use crate::meta::MetaContext;
 
-    fn context(kind: &Kind) -> MetaContext<'static> {
+    pub(super) fn context(kind: &Kind) -> MetaContext<'static> {
         MetaContext {
             name: None,
             namespace: if kind.scope == Scope::Namespaced { "default" } else { "" },
@@ -338,30 +338,32 @@ mod tests {
     /// The mistakes that Kubernetes finds when `change` is written over the minimal object of a kind, or when it is created with it.
     pub(super) fn check(plural: &str, part: Option<Part>, change: Value, expected: &[&str]) {
         let kind = KINDS.iter().find(|it| it.names.plural == plural).unwrap();
-        let stored = part.map(|_| serde_json::to_vec(&admit(kind, minimal(kind))).unwrap());
-        let mut new = match &stored {
-            Some(stored) => serde_json::from_slice(stored).unwrap(),
-            None => minimal(kind),
-        };
+        let stored = part.map(|_| admit(kind, minimal(kind)));
+        let mut new = stored.clone().unwrap_or_else(|| minimal(kind));
         if stored.is_some() {
             new["metadata"]["resourceVersion"] = "7".into();
         }
         merge(&mut new, change);
+        assert_eq!(mistakes(kind, part, new, stored.as_ref()), expected, "{plural}");
+    }
+
+    /// The mistakes that Kubernetes finds in an object that is written over `old`, or created.
+    pub(super) fn mistakes(kind: &Kind, part: Option<Part>, new: Value, old: Option<&Value>) -> Vec<String> {
+        let old = old.map(|it| serde_json::to_vec(it).unwrap());
         let write = Write {
             part: part.unwrap_or(Part::Main),
             new: Body::Value(new),
-            old: stored.as_deref(),
+            old: old.as_deref(),
             meta: context(kind),
             strictness: Strictness::Strict,
         };
-        let found = kind.admit(write).err().map_or_else(Vec::new, |status| {
+        kind.admit(write).err().map_or_else(Vec::new, |status| {
             let causes = status.details.map(|it| it.causes).unwrap_or_default();
             causes
                 .into_iter()
                 .map(|it| format!("{}: {}", it.field, it.message.lines().next().unwrap_or_default()))
                 .collect()
-        });
-        assert_eq!(found, expected, "{plural}");
+        })
     }
 
     pub(super) fn merge(into: &mut Value, change: Value) {

@@ -90,4 +90,6 @@ pub fn decode(body: &[u8], expected_kind: &str, expected_version: &str) -> Resul
 }
 
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod tests;

@@ -104,10 +104,23 @@ pub struct Type {
     open: bool,
 }
 
+/// How many fields are looked at before the field of a name is searched for.
+const AHEAD: usize = 4;
+
 impl Type {
     /// The field of this name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.binary_search_by(|(it, _)| (**it).cmp(name)).ok().map(|at| &self.fields[at].1)
+    }
+
+    /// The same, for names that are asked for in some order: `next` is where the one behind the last stands, from where the search begins.
+    /// Encoders write fields in the order of their names, so that hardly any name is compared with more than a few.
+    pub fn field_from(&self, name: &str, next: &mut usize) -> Option<&Field> {
+        let mut ahead = self.fields.iter().enumerate().skip(*next).take(AHEAD);
+        let near = ahead.find(|(_, (it, _))| **it == *name).map(|(at, _)| at);
+        let at = near.or_else(|| self.fields.binary_search_by(|(it, _)| (**it).cmp(name)).ok())?;
+        *next = at + 1;
+        Some(&self.fields[at].1)
     }
 
     /// All its fields.
@@ -314,10 +327,15 @@ impl Types {
 
     /// Follows one field of a value of this shape. None: there is no such field.
     pub fn child(&self, shape: Shape, name: &str) -> Option<&Field> {
+        self.child_from(shape, name, &mut 0)
+    }
+
+    /// The same, for names that are asked for in some order: see [`Type::field_from`].
+    pub fn child_from(&self, shape: Shape, name: &str, next: &mut usize) -> Option<&Field> {
         match shape {
             Shape::Object(id) => {
                 let of = self.at(id);
-                of.field(name).or_else(|| of.open.then_some(&UNTYPED))
+                of.field_from(name, next).or_else(|| of.open.then_some(&UNTYPED))
             }
             Shape::Map(of) => Some(self.element(of)),
             Shape::Untyped => Some(&UNTYPED),

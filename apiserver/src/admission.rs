@@ -18,6 +18,7 @@ pub mod default_toleration_seconds;
 pub mod pod_security;
 pub mod priority;
 
+pub mod admin_access;
 pub mod claim_resize;
 pub mod default_storage_class;
 pub mod runtime_class;
@@ -125,6 +126,7 @@ pub fn plugins(
         Arc::new(storage_object_in_use_protection::StorageObjectInUseProtection),
         Arc::new(claim_resize::ClaimResize::new(sight)),
         Arc::new(runtime_class::RuntimeClass::new(sight)),
+        Arc::new(admin_access::AdminAccess::new(sight)),
         Arc::new(default_ingress_class::DefaultIngressClass::new(sight)),
         Arc::new(escalation::Escalation::new(policy.clone())),
         Arc::new(policies::Policies::new(sight, policy, caller)),

@@ -6,6 +6,7 @@
 //! is remembered. Knows no paths and no rules.
 
 pub mod bootstrap_token;
+pub mod last_used;
 pub mod service_account;
 pub mod static_token;
 pub mod websocket;

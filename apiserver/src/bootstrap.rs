@@ -80,7 +80,7 @@ pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapEr
         builtin::objects()?.into_iter().partition(|it| it["kind"] == "Namespace");
     // Namespaces first: what lives in them is refused before they are there.
     ensure(client, namespaces).await?;
-    ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach)]).collect()).await
+    ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach), tracking()]).collect()).await
 }
 
 /// The `kubernetes` Service and what stands behind it.
@@ -122,6 +122,15 @@ fn range(reach: &Reach) -> Value {
     })
 }
 
+/// Since when the labels of Secrets tell which tokens were used. Source: `pkg/controlplane/controller/legacytokentracking`.
+fn tracking() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"},
+        "data": {"since": clock::now().strftime("%Y-%m-%d").to_string()},
+    })
+}
+
 /// Where objects of a kind are listed and created.
 fn collection(object: &Value) -> String {
     let version = object["apiVersion"].as_str().unwrap_or_default();
@@ -148,12 +157,15 @@ struct Step {
     body: Value,
 }
 
+/// Writes that follow each other.
+type Steps = Vec<Step>;
+
 async fn ensure(client: &kube::Client, wanted: Vec<Value>) -> Result<(), BootstrapError> {
     let mut by_collection: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for object in wanted {
         by_collection.entry(collection(&object)).or_default().push(object);
     }
-    let steps: Vec<Vec<Step>> = stream::iter(by_collection)
+    let steps: Vec<Vec<Steps>> = stream::iter(by_collection)
         .map(|(path, wanted)| async move {
             let list = send(client, &Step { method: Method::GET, path: path.clone(), body: Value::Null }).await?;
             Ok::<_, BootstrapError>(steps(&path, wanted, &list))
@@ -162,16 +174,17 @@ async fn ensure(client: &kube::Client, wanted: Vec<Value>) -> Result<(), Bootstr
         .try_collect()
         .await?;
     stream::iter(steps.into_iter().flatten().map(Ok))
-        .try_for_each_concurrent(AT_ONCE, |step| async move {
-            match send(client, &step).await {
-                // Another server was faster with the same.
-                Err(BootstrapError::Write { source: kube::Error::Api(status), .. })
-                    if status.code == 409 && step.method == Method::POST =>
-                {
-                    Ok(())
+        .try_for_each_concurrent(AT_ONCE, |steps| async move {
+            for step in steps {
+                match send(client, &step).await {
+                    // Another server was faster with the same.
+                    Err(BootstrapError::Write { source: kube::Error::Api(status), .. })
+                        if (status.code == 409 && step.method == Method::POST)
+                            || (status.code == 404 && step.method == Method::DELETE) => {}
+                    outcome => drop(outcome?),
                 }
-                outcome => outcome.map(|_| ()),
             }
+            Ok(())
         })
         .await
 }
@@ -187,19 +200,34 @@ async fn send(client: &kube::Client, step: &Step) -> Result<Value, BootstrapErro
 }
 
 /// What must be written so that the wanted objects of one collection are there.
-fn steps(path: &str, wanted: Vec<Value>, list: &Value) -> Vec<Step> {
+fn steps(path: &str, wanted: Vec<Value>, list: &Value) -> Vec<Steps> {
     let items = list["items"].as_array();
     let standing: HashMap<&str, &Value> = items.into_iter().flatten().map(|it| (name(it), it)).collect();
     let step = |method, path: String, body| Step { method, path, body };
     wanted
         .into_iter()
         .filter_map(|wanted| match standing.get(name(&wanted)) {
-            None => Some(step(Method::POST, path.to_owned(), wanted)),
+            None => Some(vec![step(Method::POST, path.to_owned(), wanted)]),
+            // The role of a binding cannot change: it is made anew.
+            Some(stands)
+                if wanted["roleRef"].is_object()
+                    && !is_left_alone(stands)
+                    && stands["roleRef"] != wanted["roleRef"] =>
+            {
+                let this = json!({"preconditions": {"uid": stands["metadata"]["uid"]}});
+                let deletion = step(Method::DELETE, format!("{path}/{}", name(&wanted)), this);
+                Some(vec![deletion, step(Method::POST, path.to_owned(), wanted)])
+            }
             Some(stands) => {
-                mended(stands, &wanted).map(|it| step(Method::PUT, format!("{path}/{}", name(&wanted)), it))
+                mended(stands, &wanted).map(|it| vec![step(Method::PUT, format!("{path}/{}", name(&wanted)), it)])
             }
         })
         .collect()
+}
+
+/// Whether an object says that no start may mend it.
+fn is_left_alone(stands: &Value) -> bool {
+    stands["metadata"]["annotations"][AUTO_UPDATE] == "false"
 }
 
 /// What stands, with what it has lost of the wanted; none if nothing is to be done. What was added to it is left alone.
@@ -212,7 +240,7 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
     let before = out.clone();
     match wanted["kind"].as_str()? {
         "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding" => {
-            if stands["metadata"]["annotations"][AUTO_UPDATE] == "false" {
+            if is_left_alone(stands) {
                 return None;
             }
             for field in ["labels", "annotations"] {
@@ -252,6 +280,12 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
                 first["targetPort"] = port;
             }
         }
+        "ConfigMap" => {
+            let since = stands["data"]["since"].as_str().unwrap_or_default();
+            if since.parse::<jiff::civil::Date>().is_err() {
+                out["data"] = wanted["data"].clone();
+            }
+        }
         // Whoever called it otherwise, or lets it go, has reasons that this server does not know.
         "ServiceCIDR" if stands["spec"] == wanted["spec"] && stands["metadata"]["deletionTimestamp"].is_null() => {
             let known =
@@ -286,7 +320,7 @@ mod tests {
         let check = |standing: Value, expected: Option<(Method, Value)>| {
             let list = json!({ "items": standing });
             let got = steps("/x", vec![wanted.clone()], &list);
-            let got = got.first().map(|it| (it.method.clone(), it.body["rules"].clone()));
+            let got = got.first().map(|it| (it[0].method.clone(), it[0].body["rules"].clone()));
             assert_eq!(got, expected);
         };
         check(json!([]), Some((Method::POST, json!([pods, nodes]))));
@@ -297,9 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn a_binding_to_another_role_is_made_anew() {
+        let binding = |role: &str, auto: &str| {
+            json!({"kind": "ClusterRoleBinding", "metadata": {"name": "a", "uid": "u", "annotations": {AUTO_UPDATE: auto}},
+                "roleRef": {"kind": "ClusterRole", "name": role}})
+        };
+        let check = |stands: Value, expected: &[Method]| {
+            let got = steps("/x", vec![binding("view", "true")], &json!({ "items": [stands] }));
+            assert_eq!(got.concat().into_iter().map(|it| it.method).collect::<Vec<_>>(), expected);
+        };
+        check(binding("view", "true"), &[]);
+        check(binding("edit", "true"), &[Method::DELETE, Method::POST]);
+        check(binding("edit", "false"), &[]);
+    }
+
+    #[test]
     fn every_built_in_object_has_its_place() {
         let reach = Reach { endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)), ..reach(6443) };
-        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach)]) {
+        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach), &tracking()])
+        {
             let path = collection(object);
             let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
             let (group, version) = if parts[0] == "api" { ("", parts[1]) } else { (parts[1], parts[2]) };
@@ -329,6 +379,12 @@ mod tests {
         stands["spec"]["cidrs"] = json!(["10.0.0.0/8"]);
         stands["status"] = json!({});
         assert_eq!(mended(&stands, &wanted), None, "another range is not this server's to call ready");
+
+        let mut stands = tracking();
+        stands["data"]["since"] = "2020-02-02".into();
+        assert_eq!(mended(&stands, &tracking()), None);
+        stands["data"]["since"] = "long ago".into();
+        assert_eq!(mended(&stands, &tracking()).unwrap()["data"], tracking()["data"]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! In: the store's batches. Out: tables that are complete up to a revision, and watchers woken once a batch. The watch is resumed
 //! after every break with a growing delay; if the store has forgotten the revision at which it broke, everything is listed anew
-//! and the difference becomes events. An object that cannot be read is logged and counted; it is not served.
+//! and the difference becomes events. An object that cannot be read is logged and counted; it is not served, and its table knows its key, so that
+//! lists which should have it fail.
 //!
 //! At the start everything is listed as it was some while ago, as far back as the store remembers, and the events since then are applied
 //! like any others. So the rings are as full as before a restart, each event with the object that it replaced, and clients resume their
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use orlop_store::{Batch, Entry, Revision, Store, StoreError};
+use orlop_store::{Batch, Entry, Key, Revision, Store, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -114,7 +115,7 @@ async fn catch_up(store: &dyn Store, cache: &Cache, at: Revision, goal: Revision
 
 /// Fills the cache from a list of the store, as it was at a revision or as it is now; gives the revision at which it was taken.
 async fn list(store: &dyn Store, cache: &Cache, mut at: Option<Revision>) -> Result<Revision, StoreError> {
-    let mut found: BTreeMap<String, Vec<Arc<Object>>> = BTreeMap::new();
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
     // Objects of custom kinds may stand before the definitions by which they are read.
     let mut custom = Vec::new();
     let mut after = None;
@@ -133,7 +134,7 @@ async fn list(store: &dyn Store, cache: &Cache, mut at: Option<Revision>) -> Res
         }
     };
     for definitions in cache.tables().iter().filter(|it| is_definitions(it)) {
-        definitions.replace(found.remove(definitions.prefix()).unwrap_or_default(), revision.0);
+        found.remove(definitions.prefix()).unwrap_or_default().fill(definitions, revision);
         definitions.wake();
         cache.follow_definitions();
     }
@@ -143,18 +144,36 @@ async fn list(store: &dyn Store, cache: &Cache, mut at: Option<Revision>) -> Res
         }
     }
     for table in cache.tables().iter().filter(|it| !is_definitions(it) && !it.kind().computed) {
-        table.replace(found.remove(table.prefix()).unwrap_or_default(), revision.0);
+        found.remove(table.prefix()).unwrap_or_default().fill(table, revision);
         table.wake();
     }
     cache.publish(revision.0);
     Ok(revision)
 }
 
+/// What a list has found of one table.
+#[derive(Default)]
+struct Found {
+    objects: Vec<Arc<Object>>,
+    /// The keys of what is no object, or cannot be decrypted.
+    unreadable: Vec<Key>,
+}
+
+impl Found {
+    fn fill(self, table: &Table, at: Revision) {
+        table.replace(self.objects, self.unreadable, at.0);
+    }
+}
+
 /// Puts an entry to those of its table.
-fn sort(cache: &Cache, table: &Table, entry: Entry, found: &mut BTreeMap<String, Vec<Arc<Object>>>) {
+fn sort(cache: &Cache, table: &Table, entry: Entry, found: &mut BTreeMap<String, Found>) {
+    let found = found.entry(table.prefix().to_owned()).or_default();
     match Object::stored(table.kind(), entry.key.clone(), entry.modified.0, &entry.value) {
-        Ok(object) => found.entry(table.prefix().to_owned()).or_default().push(Arc::new(object)),
-        Err(error) => undecodable(cache, &entry.key, &error),
+        Ok(object) => found.objects.push(Arc::new(object)),
+        Err(error) => {
+            undecodable(cache, &entry.key, &error);
+            found.unreadable.push(entry.key);
+        }
     }
 }
 
@@ -170,11 +189,11 @@ async fn fill(store: &dyn Store, cache: &Cache, table: &Table, at: Revision) {
         Ok(page) => {
             let mut found = BTreeMap::new();
             page.entries.into_iter().for_each(|it| sort(cache, table, it, &mut found));
-            table.replace(found.remove(table.prefix()).unwrap_or_default(), at.0);
+            found.remove(table.prefix()).unwrap_or_default().fill(table, at);
         }
         Err(error) => {
             tracing::warn!(prefix = table.prefix(), %error, "what the store holds of a new kind cannot be listed");
-            table.replace(Vec::new(), at.0);
+            Found::default().fill(table, at);
         }
     }
 }
@@ -254,8 +273,10 @@ async fn apply(store: &dyn Store, cache: &Cache, batch: Batch, wakes: &mut Wakes
         let Some(table) = table_of(cache, &event.key) else { continue };
         // What follows for the same table goes in together, under one lock.
         let mut changes = Vec::new();
+        let mut unreadable = Vec::new();
         let mut next = Some(event);
         while let Some(event) = next.take() {
+            unreadable.retain(|it| *it != event.key);
             match event.value {
                 None => changes.push((event.key, event.revision.0, None)),
                 Some(value) => {
@@ -263,6 +284,7 @@ async fn apply(store: &dyn Store, cache: &Cache, batch: Batch, wakes: &mut Wakes
                         Ok(object) => changes.push((event.key, event.revision.0, Some(Arc::new(object)))),
                         Err(error) => {
                             undecodable(cache, &event.key, &error);
+                            unreadable.push(event.key.clone());
                             // What stood there before is no longer true.
                             changes.push((event.key, event.revision.0, None));
                         }
@@ -272,6 +294,7 @@ async fn apply(store: &dyn Store, cache: &Cache, batch: Batch, wakes: &mut Wakes
             next = events.next_if(|it| it.key.starts_with(table.prefix()));
         }
         table.apply(changes);
+        unreadable.into_iter().for_each(|it| table.note_unreadable(it));
         wakes.add(&table);
         if is_definitions(&table) {
             fresh.extend(cache.follow_definitions());

@@ -15,8 +15,8 @@ use crate::fairness::Fairness;
 use crate::metrics::Metrics;
 use crate::present::{self, Response};
 use crate::registry::Kinds;
-use crate::request::Request;
 use crate::request::accept::Form;
+use crate::request::{Request, Verb};
 
 /// How long a health check waits for the store.
 const STORE_CHECK_MAX: std::time::Duration = std::time::Duration::from_secs(2);
@@ -54,6 +54,10 @@ impl Plain {
         let kinds = core.cache.registry().kinds();
         let path = request.path.trim_end_matches('/');
         let segments: Vec<&str> = path.split('/').filter(|it| !it.is_empty()).collect();
+        if matches!(segments.first(), Some(&("api" | "apis"))) {
+            // Discovery is negotiated, as objects are.
+            request.accept.check(Verb::Get)?;
+        }
         match segments.as_slice() {
             [] => json_of(request, &paths(&kinds)),
             [check @ ("livez" | "readyz" | "healthz"), rest @ ..] => health(core, request, check, rest).await,
@@ -271,8 +275,10 @@ fn pinned(request: &Request, it: &openapi::Document, mut response: Response) -> 
 
 fn cached(request: &Request, body: &Bytes, etag: &str, content_type: &'static str) -> Response {
     let quoted = format!("\"{etag}\"");
-    let known = request.headers.get(header::IF_NONE_MATCH).and_then(|it| it.to_str().ok());
-    let mut response = match known.is_some_and(|it| it.split(',').any(|it| it.trim() == quoted)) {
+    let known = request.headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
+    // Compared weakly (RFC 9110, 13.1.2): `W/` in front says nothing here.
+    let mut known = known.flat_map(|it| it.split(',')).map(|it| it.trim().trim_start_matches("W/"));
+    let mut response = match known.any(|it| it == "*" || it == quoted) {
         true => present::with_type(StatusCode::NOT_MODIFIED, content_type, Bytes::new()),
         false => present::with_type(StatusCode::OK, content_type, body.clone()),
     };

@@ -16,7 +16,7 @@ use orlop_api::openapi::types::type_of;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Object;
+use crate::cache::{Interest, Object};
 use crate::core::Core;
 use crate::registry;
 
@@ -38,12 +38,12 @@ pub async fn run(core: Arc<Core>, client: kube::Client, shutdown: CancellationTo
 
 async fn follow(core: &Core, client: &kube::Client, kind: &'static Kind) {
     let table = core.cache.table(kind);
-    let mut wake = table.subscribe();
+    let mut seat = table.join(Interest::Everything);
     // The revisions that were looked at.
     let mut seen: HashMap<Box<str>, u64> = HashMap::new();
     let mut pause = TRY_AGAIN_MIN;
     loop {
-        wake.borrow_and_update();
+        seat.mark();
         let snapshot = table.snapshot();
         seen.retain(|name, _| snapshot.iter().any(|it| it.head.name == *name));
         let mut failed = false;
@@ -65,7 +65,7 @@ async fn follow(core: &Core, client: &kube::Client, kind: &'static Kind) {
             pause = TRY_AGAIN_MIN;
         }
         tokio::select! {
-            changed = wake.changed() => if changed.is_err() { return },
+            more = seat.changed() => if !more { return },
             () = tokio::time::sleep(pause), if failed => pause = (pause * 2).min(TRY_AGAIN_MAX),
         }
     }

@@ -21,6 +21,7 @@ use crate::admission::{self, Sight};
 use crate::args;
 use crate::at_rest::Sealed;
 use crate::at_rest::configuration::{Configuration, ConfigurationError};
+use crate::authenticate::last_used::{self, LastUsed};
 use crate::authenticate::service_account::Issuer;
 use crate::authenticate::{Credentials, Found, Objects, TokenFileError};
 use crate::authorize::Policy;
@@ -140,9 +141,9 @@ impl Server {
         let background = CancellationToken::new();
         let followed = feed::start(store.clone(), cache.clone(), background.clone()).await.map_err(StartError::List)?;
 
-        let issuer = Arc::new(
-            Issuer::new(&pki.service_account).map_err(StartError::Issuer)?.extending(config.extend_token_expiration),
-        );
+        let (used, uses) = LastUsed::new();
+        let issuer = Issuer::new(&pki.service_account).map_err(StartError::Issuer)?;
+        let issuer = Arc::new(issuer.extending(config.extend_token_expiration).telling(used));
         let objects: Arc<dyn Objects> = cache.clone();
         let sight = Sight { objects: objects.clone(), store: store.clone() };
         let addresses = ServiceAddresses::new(config.service_cidr);
@@ -171,6 +172,7 @@ impl Server {
         tasks.spawn(addresses.sweep(store, cache, background.clone()));
         let server = Server { pipeline: pipeline.clone(), pki: pki.clone(), address, tasks: tasks.clone() };
         let settling = server.client("system:apiserver", &["system:masters"]);
+        tasks.spawn(last_used::write_down(uses, settling.clone(), background.clone()));
         tasks.spawn(definitions::run(server.pipeline.core().clone(), settling.clone(), background.clone()));
         tasks.spawn(policy_types::run(server.pipeline.core().clone(), settling, background.clone()));
         // Before anything listens: whoever reaches the server finds the cluster's first objects there.

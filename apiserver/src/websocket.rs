@@ -78,6 +78,12 @@ pub fn serve(
     if named.next().is_some() {
         return Err(bad("bad protocol: only one subprotocol can be named"));
     }
+    // As Go's server of WebSockets does: whoever asks says where from, be it anywhere.
+    if !is_place(given(header::ORIGIN)) {
+        let mut refused = HttpResponse::new(Body::Whole(Bytes::new()));
+        *refused.status_mut() = StatusCode::FORBIDDEN;
+        return Ok(refused);
+    }
     let upgrade = request.upgrade.clone().ok_or_else(|| bad("this connection cannot change its protocol"))?;
     let mut response = HttpResponse::new(Body::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -105,6 +111,11 @@ pub fn serve(
         }
     });
     Ok(response)
+}
+
+/// Whether an `Origin` is an address or an absolute path, which is all that is asked of it (`checkOrigin` in `golang.org/x/net/websocket`).
+fn is_place(origin: &str) -> bool {
+    origin.starts_with('/') || origin.parse::<http::Uri>().is_ok_and(|it| it.scheme().is_some())
 }
 
 /// What came from the client.
@@ -216,6 +227,15 @@ async fn hear(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Heard> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_is_asked_for() {
+        for (origin, expected) in
+            [("https://localhost", true), ("http://a.example:8080", true), ("", false), ("null", false)]
+        {
+            assert_eq!(is_place(origin), expected, "{origin}");
+        }
+    }
 
     fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [1, 2, 3, 4];

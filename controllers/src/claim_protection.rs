@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use orlop_client::Key;
 
 use crate::finalizer;
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, Step, Unused};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
 use crate::world::{BY_CLAIM, World};
@@ -48,7 +48,7 @@ impl Controller for ClaimProtection {
             let users = world.pods.by_index(BY_CLAIM, &key.to_string());
             if !users.iter().any(|it| it.uses(&claim.metadata)) {
                 let action = finalizer::take_off(CLAIMS, &claim.metadata, FINALIZER);
-                plan.steps.push(Step { unused: Some(claim.metadata.clone()), ..Step::from(action) });
+                plan.steps.push(Step { unused: Some(Unused::Claim(claim.metadata.clone())), ..Step::from(action) });
             }
         } else if let Some(action) = finalizer::put_on(CLAIMS, &claim.metadata, FINALIZER) {
             plan.act(action);

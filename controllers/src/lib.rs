@@ -44,6 +44,7 @@ pub mod service_account;
 pub mod service_account_token;
 
 pub mod bootstrap_signer;
+pub mod legacy_token_cleaner;
 pub mod token_cleaner;
 
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(attributes_class_protection::AttributesClassProtection),
         Arc::new(service_cidr::ServiceCidrs),
         Arc::new(token_cleaner::TokenCleaner),
+        Arc::new(legacy_token_cleaner::LegacyTokenCleaner),
         Arc::new(bootstrap_signer::BootstrapSigner),
     ];
     // Who has no CA's key leaves signing to others.

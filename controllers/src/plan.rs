@@ -64,6 +64,24 @@ impl fmt::Display for Fact {
     }
 }
 
+/// What no pod may use, as the server has to confirm.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unused {
+    /// The claim of this metadata, among the volumes of pods that are on a node.
+    Claim(ObjectMeta),
+    /// The secret, anywhere in a pod.
+    Secret(Key),
+}
+
+impl fmt::Display for Unused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unused::Claim(claim) => write!(f, "no pod uses {}", key_of(claim)),
+            Unused::Secret(secret) => write!(f, "no pod names {secret}"),
+        }
+    }
+}
+
 /// A token to ask for before a write, whose `data.token` it becomes. It is bound to the secret that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenWanted {
@@ -111,8 +129,8 @@ pub struct Step {
     pub facts: Vec<Fact>,
     /// The collections that must be empty, by their paths, or the write does not go out.
     pub empty: Vec<String>,
-    /// The claim that no pod may use, or the write does not go out.
-    pub unused: Option<ObjectMeta>,
+    /// What no pod may use, or the write does not go out.
+    pub unused: Option<Unused>,
     /// Whether what follows goes out though this was refused.
     pub goes_on: bool,
     /// What the write is to carry besides.
@@ -193,8 +211,8 @@ impl fmt::Display for Plan {
             if !step.empty.is_empty() {
                 writeln!(f, "  if {} are empty", step.empty.join(" "))?;
             }
-            if let Some(claim) = &step.unused {
-                writeln!(f, "  if no pod uses {}", key_of(claim))?;
+            if let Some(it) = &step.unused {
+                writeln!(f, "  if {it}")?;
             }
             if let Some(token) = &step.token {
                 writeln!(f, "  with {token}")?;

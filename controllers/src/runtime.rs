@@ -6,10 +6,10 @@
 //! the key comes back, ever later. Nothing carries input but the key, so that a restart, a missed event and a second
 //! leader are the same path.
 
-mod claim;
 mod fact;
 mod review;
 mod token;
+mod unused;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -241,8 +241,8 @@ impl Worker {
         for path in &step.empty {
             fact::confirm_empty(path, &self.client).await?;
         }
-        if let Some(claim) = &step.unused {
-            claim::confirm_unused(claim, &self.client).await?;
+        if let Some(it) = &step.unused {
+            unused::confirm(it, &self.client).await?;
         }
         let carrying = match (&step.token, &step.review) {
             (Some(wanted), _) => Some(token::put(wanted, step.action.clone(), &self.client).await?),

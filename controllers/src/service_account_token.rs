@@ -18,7 +18,8 @@ use crate::runtime::{Controller, Wires};
 use crate::view::*;
 use crate::world::World;
 
-const NAME: &str = "kubernetes.io/service-account.name";
+/// The annotation that names the account of a Secret.
+pub const NAME: &str = "kubernetes.io/service-account.name";
 const UID: &str = "kubernetes.io/service-account.uid";
 
 /// The controller.

@@ -291,6 +291,15 @@ pub struct NamespaceStatusView {
 #[serde(default)]
 pub struct ServiceAccountView {
     pub metadata: ObjectMeta,
+    /// The secrets that it names.
+    pub secrets: Vec<SecretNamed>,
+}
+
+/// A secret's name.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SecretNamed {
+    pub name: String,
 }
 
 /// A config map with its data; only those named `kube-root-ca.crt` are watched.

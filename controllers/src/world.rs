@@ -42,6 +42,8 @@ pub const SYSTEM: &str = "kube-system";
 pub const PUBLIC: &str = "kube-public";
 /// The config map that says where the cluster is, to who has a bootstrap token.
 pub const CLUSTER_INFO: &str = "cluster-info";
+/// The config map that says since when the use of tokens is told.
+pub const TOKEN_TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
 /// The config map with the cluster's CA that every namespace gets.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -65,6 +67,7 @@ pub struct World {
     pub tokens: Store<SecretView>,
     pub bootstrap_tokens: Store<BootstrapTokenView>,
     pub cluster_info: Store<ConfigMapView>,
+    pub token_tracking: Store<ConfigMapView>,
     pub claims: Store<ClaimView>,
     pub volumes: Store<VolumeView>,
     pub attributes_classes: Store<AttributesClassView>,
@@ -98,6 +101,7 @@ impl Default for World {
             tokens: Store::new(),
             bootstrap_tokens: Store::new(),
             cluster_info: Store::new(),
+            token_tracking: Store::new(),
             claims: Store::new(),
             volumes: Store::new(),
             attributes_classes: Store::new(),
@@ -168,6 +172,9 @@ impl World {
         let mut cluster_info = Source::path(ConfigMapView::url_path(&(), Some(PUBLIC)));
         cluster_info.fields = Some(format!("metadata.name={CLUSTER_INFO}"));
         start(client, cluster_info, &self.cluster_info, shutdown);
+        let mut tracking = Source::path(ConfigMapView::url_path(&(), Some(SYSTEM)));
+        tracking.fields = Some(format!("metadata.name={TOKEN_TRACKING}"));
+        start(client, tracking, &self.token_tracking, shutdown);
         all(client, &self.claims, shutdown);
         all(client, &self.volumes, shutdown);
         all(client, &self.attributes_classes, shutdown);
@@ -251,7 +258,8 @@ impl World {
         });
     }
 
-    /// Waits until every store holds its first list.
+    /// Waits until every store holds its first list, but those of secrets: while one of them cannot be decrypted, none are listed, and that must not
+    /// hold up what has to do with no secret. Every write that rests on an absence asks the server first.
     pub async fn synced(&self) {
         self.deployments.synced().await;
         self.replica_sets.synced().await;
@@ -265,9 +273,8 @@ impl World {
         self.service_accounts.synced().await;
         self.leases.synced().await;
         self.root_cas.synced().await;
-        self.tokens.synced().await;
-        self.bootstrap_tokens.synced().await;
         self.cluster_info.synced().await;
+        self.token_tracking.synced().await;
         self.claims.synced().await;
         self.volumes.synced().await;
         self.attributes_classes.synced().await;
@@ -277,10 +284,10 @@ impl World {
         self.budgets.synced().await;
         self.cluster_roles.synced().await;
         self.definitions.synced().await;
-        // Not those of custom kinds, one of which might never come; every write that rests on an absence asks the server first.
+        // Not those of custom kinds either, one of which might never come.
         let built_in = crate::garbage_collector::kinds();
         for (resource, store) in self.graph.all().iter() {
-            if !self.is_whole(*resource) && built_in.contains(resource) {
+            if !self.is_whole(*resource) && *resource != SECRETS && built_in.contains(resource) {
                 store.synced().await;
             }
         }

@@ -75,6 +75,7 @@ fn empty_world() -> World {
     show(&world.tokens);
     show(&world.bootstrap_tokens);
     show(&world.cluster_info);
+    show(&world.token_tracking);
     show(&world.claims);
     show(&world.volumes);
     show(&world.attributes_classes);

@@ -1,4 +1,4 @@
-//! An executable model of the API server drives deployments and replica sets from random states to rest.
+//! An executable model of the API server drives deployments, replica sets and replication controllers from random states to rest.
 //!
 //! The model keeps objects as JSON with uids and versions, honours preconditions, and shows its changes to the
 //! controllers' stores late and in part: missed events and two leaders are decisions on stale stores, and writes that
@@ -14,14 +14,17 @@ use orlop_client::write::{Action, Resource};
 use orlop_client::{Key, Store, View};
 use orlop_controllers::deployment::Deployments;
 use orlop_controllers::replica_set::ReplicaSets;
+use orlop_controllers::replication_controller::ReplicationControllers;
 use orlop_controllers::runtime::Controller;
-use orlop_controllers::view::{DEPLOYMENTS, PODS, REPLICA_SETS};
+use orlop_controllers::view::{DEPLOYMENTS, PODS, REPLICA_SETS, REPLICATION_CONTROLLERS};
 use orlop_controllers::world::World;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 /// Rounds of decisions until everything must be at rest; a rollout of ten pods takes about thirty.
 const ROUNDS_MOST: usize = 300;
+/// Every store, for those that catch up.
+const ALL: u8 = 15;
 
 #[derive(Default)]
 struct Model {
@@ -123,6 +126,9 @@ impl Model {
         if which & 4 != 0 {
             self.show("pods", &world.pods);
         }
+        if which & 8 != 0 {
+            self.show("replicationcontrollers", &world.replication_controllers);
+        }
     }
 
     fn keys(&self, kind: &str) -> Vec<Key> {
@@ -179,7 +185,9 @@ fn merge(target: &mut Value, patch: &Value) {
 fn round(model: &mut Model, world: &World) -> usize {
     let mut wanted = 0;
     let work = model.keys("deployments").into_iter().map(|it| (&Deployments as &dyn Controller, it));
-    let work: Vec<_> = work.chain(model.keys("replicasets").into_iter().map(|it| (&ReplicaSets as _, it))).collect();
+    let work = work.chain(model.keys("replicasets").into_iter().map(|it| (&ReplicaSets as _, it)));
+    let controllers = model.keys("replicationcontrollers");
+    let work: Vec<_> = work.chain(controllers.into_iter().map(|it| (&ReplicationControllers as _, it))).collect();
     for (controller, key) in work {
         let plan = controller.decide(&key, world, model.now, None);
         wanted += plan.steps.len();
@@ -221,7 +229,7 @@ fn settle(model: &mut Model, world: &World, mut each: impl FnMut(&Model)) {
         model.now += SignedDuration::from_secs(1);
         model.run_pods();
         model.collect_garbage();
-        model.catch_up(world, 7);
+        model.catch_up(world, ALL);
         if round(model, world) == 0 {
             return;
         }
@@ -335,7 +343,7 @@ fn random_histories_come_to_rest() {
         settle(&mut model, &worlds[0], |_| {});
         assert_right(&model);
         // The other leader, once it has caught up, agrees.
-        model.catch_up(&worlds[1], 7);
+        model.catch_up(&worlds[1], ALL);
         assert_eq!(round(&mut model, &worlds[1]), 0);
         Ok(())
     });
@@ -343,4 +351,68 @@ fn random_histories_come_to_rest() {
         panic!("{error}");
     }
     assert_eq!(REPLICA_SETS.plural, "replicasets");
+}
+
+/// A replication controller that is scaled, while pods go, leave its selection, and come without an owner: it has as many as it says.
+#[test]
+fn replication_controllers_come_to_rest() {
+    let strategy = proptest::collection::vec((0u8..6, 0u8..16, 0i32..6), 1..40);
+    let mut runner = TestRunner::new(Config { failure_persistence: None, cases: 200, ..Config::default() });
+    let result = runner.run(&strategy, |steps| {
+        let (mut model, worlds) = (Model::default(), [World::default(), World::default()]);
+        let template =
+            json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "image": "one" }] } });
+        let spec = json!({ "replicas": 3, "selector": { "app": "web" }, "template": template });
+        assert!(model.create(REPLICATION_CONTROLLERS, "a", json!({ "metadata": { "name": "web" }, "spec": spec })));
+        let id = (REPLICATION_CONTROLLERS.plural, Key::new("a", "web"));
+        for (what, which, number) in steps {
+            model.now += SignedDuration::from_secs(1);
+            let nth = |model: &Model| model.keys("pods").into_iter().nth(usize::try_from(number).unwrap());
+            match what {
+                0 => {
+                    let uid = model.objects[&id].clone()["metadata"]["uid"].as_str().unwrap().to_owned();
+                    let patch = json!({ "spec": { "replicas": number } });
+                    let (resource, key) = (REPLICATION_CONTROLLERS, id.1.clone());
+                    assert!(model.apply(&Action::Patch { resource, key, sub: None, uid, revision: None, patch }));
+                }
+                1 => {
+                    if let Some(victim) = nth(&model) {
+                        model.objects.remove(&(PODS.plural, victim));
+                        model.revision += 1;
+                    }
+                }
+                2 => {
+                    if let Some(stray) = nth(&model).map(|it| (PODS.plural, it)) {
+                        let mut pod = model.objects[&stray].clone();
+                        pod["metadata"]["labels"]["app"] = "stray".into();
+                        model.stamp(&mut pod);
+                        model.objects.insert(stray, pod);
+                    }
+                }
+                3 => {
+                    let free = json!({ "metadata": { "name": format!("free-{number}"), "labels": { "app": "web" } } });
+                    model.create(PODS, "a", free);
+                }
+                _ => model.run_pods(),
+            }
+            let world = &worlds[usize::from(what) % 2];
+            model.catch_up(world, which);
+            round(&mut model, world);
+        }
+        settle(&mut model, &worlds[0], |_| {});
+        let controller = &model.objects[&id];
+        let want = controller["spec"]["replicas"].as_u64().unwrap() as usize;
+        let owner = |pod: &Value| pod["metadata"]["ownerReferences"][0]["kind"] == "ReplicationController";
+        let selected = |pod: &&Value| pod["metadata"]["labels"]["app"] == "web";
+        assert_eq!(model.pods().filter(selected).count(), want, "{}", controller["status"]);
+        assert!(model.pods().all(|it| owner(it) == selected(&it)), "those and no others are its own");
+        assert_eq!(controller["status"]["availableReplicas"].as_u64().unwrap_or(0) as usize, want);
+        assert_eq!(controller["status"]["observedGeneration"], controller["metadata"]["generation"]);
+        model.catch_up(&worlds[1], ALL);
+        assert_eq!(round(&mut model, &worlds[1]), 0);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
 }

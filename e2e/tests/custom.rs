@@ -11,6 +11,8 @@ mod defaults;
 mod definitions;
 #[path = "custom/published.rs"]
 mod published;
+#[path = "custom/rules.rs"]
+mod rules;
 #[path = "custom/validation.rs"]
 mod validation;
 #[path = "custom/watching.rs"]
@@ -69,6 +71,10 @@ const PARTS: &[(&str, Part)] = &[
     ("tables", definitions::pages_and_tables),
     ("defaults", defaults::defaults),
     ("watching", watching::watches),
+    ("selected", watching::selects_by_fields),
+    ("rules", rules::objects_satisfy_rules),
+    ("transitions", rules::changes_satisfy_rules),
+    ("wrong-rules", rules::rules_that_cannot_be),
     ("one-converted", conversion::one_object),
     ("many-converted", conversion::lists_of_several_versions),
     ("oldest-review", conversion::the_oldest_review),

@@ -2,6 +2,8 @@
 //!
 //! One cluster for all: each scenario has a namespace of its own, and a few run beside each other.
 
+#[path = "pods/accounts.rs"]
+mod accounts;
 #[path = "pods/endings.rs"]
 mod endings;
 #[path = "pods/environment.rs"]
@@ -39,6 +41,7 @@ const SCENARIOS: &[Scenario] = &[
     ("probes", probes::play),
     ("volumes", volumes::play),
     ("hooks", hooks::play),
+    ("accounts", accounts::play),
     ("resources", resources::play),
     ("placement", placement::play),
     ("network", network::play),

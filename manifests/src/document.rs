@@ -386,9 +386,9 @@ mod tests {
     #[test]
     fn what_stands_twice_is_told_and_the_last_counts() {
         let read = |text: &str| read_one_with_repeats("b", text.as_bytes());
-        let text = "# a comment\na: 1\nb: {c: 1, c: 2}\na: 2\nd:\n- x: 1\n  y: 2\n  x: 3\n";
+        let text = "# a comment\na: 1\nb: {c: 1, c: 2}\na: 2\nd:\n- x: 1\n  z: 2\n  x: 3\n";
         let (value, told) = read(text).unwrap();
-        assert_eq!(value, serde_json::json!({"a": 2, "b": {"c": 2}, "d": [{"x": 3, "y": 2}]}));
+        assert_eq!(value, serde_json::json!({"a": 2, "b": {"c": 2}, "d": [{"x": 3, "z": 2}]}));
         let expected = [(3, "c"), (4, "a"), (8, "x")];
         assert_eq!(told, expected.map(|(line, key)| format!("line {line}: key {key:?} already set in map")));
         assert_eq!(read("a: 1\n").unwrap(), (serde_json::json!({"a": 1}), Vec::new()));

@@ -64,6 +64,20 @@ impl Amounts {
         self.other.retain(|(_, amount)| *amount != 0);
     }
 
+    /// Takes these amounts in the place of its own of the same names.
+    fn replace(&mut self, with: &Quantities) {
+        let new = Amounts::read(with);
+        if with.contains_key("cpu") {
+            self.cpu_milli = new.cpu_milli;
+        }
+        if with.contains_key("memory") {
+            self.memory_bytes = new.memory_bytes;
+        }
+        self.other.retain(|(name, _)| !with.contains_key(&**name));
+        self.other.extend(new.other);
+        self.other.sort();
+    }
+
     /// Adds what `with` holds.
     pub fn add(&mut self, with: &Self) {
         self.merge(with, i64::saturating_add);
@@ -117,6 +131,10 @@ fn sum(spec: &PodSpecView, of: impl Fn(&ContainerView) -> Amounts) -> Amounts {
     }
     total.add(&sidecars);
     total.raise(&start);
+    // What the pod as a whole asks for stands for what its containers ask for.
+    if let Some(whole) = &spec.resources.requests {
+        total.replace(whole);
+    }
     if let Some(overhead) = &spec.overhead {
         total.add(&Amounts::read(overhead));
     }
@@ -131,6 +149,17 @@ mod tests {
         let spec: PodSpecView = serde_json::from_str(spec).unwrap();
         let (exact, _) = requests(&spec);
         assert_eq!((exact.cpu_milli, exact.memory_bytes), (cpu_milli, memory_bytes));
+    }
+
+    #[test]
+    fn a_pod_as_a_whole_asks_for_its_containers() {
+        let containers = r#""containers":[{"resources":{"requests":{"cpu":"250m","memory":"1Ki"}}}]"#;
+        check(
+            &format!(r#"{{{containers},"resources":{{"requests":{{"cpu":"2"}}}},"overhead":{{"cpu":"100m"}}}}"#),
+            2100,
+            1024,
+        );
+        check(&format!(r#"{{{containers},"resources":{{"requests":{{"memory":"4Ki"}}}}}}"#), 250, 4096);
     }
 
     #[test]

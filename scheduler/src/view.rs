@@ -33,6 +33,8 @@ pub struct PodSpecView {
     pub priority: Option<i32>,
     pub containers: Vec<ContainerView>,
     pub init_containers: Vec<ContainerView>,
+    /// What the pod as a whole asks for.
+    pub resources: ResourcesView,
     pub overhead: Option<Quantities>,
     pub node_selector: Option<BTreeMap<String, String>>,
     pub affinity: Option<Box<AffinityView>>,

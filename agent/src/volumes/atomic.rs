@@ -28,17 +28,18 @@ pub fn write(folder: &Path, files: &Files, group: Option<i64>) -> io::Result<()>
     let fresh = folder.join(&next);
     std::fs::create_dir(&fresh)?;
     std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755))?;
-    for (path, (content, mode)) in files {
+    for (path, it) in files {
         let file = fresh.join(path);
         if let Some(above) = file.parent() {
             std::fs::create_dir_all(above)?;
         }
-        std::fs::write(&file, content)?;
+        std::fs::write(&file, &it.content)?;
         // The group of the pod may read what the owner may.
-        let mode = if group.is_some() { mode | ((mode & 0o400) >> 3) } else { *mode };
+        let mode = if group.is_some() { it.mode | ((it.mode & 0o400) >> 3) } else { it.mode };
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode))?;
-        if let Some(group) = group.and_then(|it| u32::try_from(it).ok()) {
-            chown(&file, None, Some(group))?;
+        let group = group.and_then(|it| u32::try_from(it).ok());
+        if group.is_some() || it.owner.is_some() {
+            chown(&file, it.owner, group)?;
         }
     }
     let _ = std::fs::remove_file(folder.join(NEW_DATA));
@@ -84,15 +85,17 @@ fn read(folder: &Path) -> Option<BTreeSet<String>> {
 fn same(folder: &Path, paths: &BTreeSet<String>, files: &Files) -> bool {
     let root = folder.join(DATA);
     paths.len() == files.len()
-        && files.iter().all(|(path, (content, _))| std::fs::read(root.join(path)).is_ok_and(|it| it == *content))
+        && files.iter().all(|(path, file)| std::fs::read(root.join(path)).is_ok_and(|it| it == file.content))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volumes::File;
 
     fn files(entries: &[(&str, &str)]) -> Files {
-        entries.iter().map(|(path, content)| ((*path).to_owned(), (content.as_bytes().to_vec(), 0o644))).collect()
+        let file = |content: &str| File { content: content.as_bytes().to_vec(), mode: 0o644, owner: None };
+        entries.iter().map(|(path, content)| ((*path).to_owned(), file(content))).collect()
     }
 
     #[test]

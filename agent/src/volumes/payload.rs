@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume};
 
-use super::Files;
+use super::{File, Files};
 use crate::environment::{Place, field, resource};
 use crate::machine::ending::find;
 use crate::references::{Kind, Snapshot};
@@ -75,8 +75,10 @@ pub fn of(
                 files.fields(from.items.as_deref().unwrap_or_default(), it.default_mode)?;
             } else if let Some(from) = &source.service_account_token {
                 let token = tokens.get(&token_key(from)).ok_or("failed to fetch token: none was issued")?;
-                // A token is its owner's only, or its group's where the pod has one.
-                files.put(&from.path, token.clone().into_bytes(), 0o600)?;
+                // A token is for its user only, and for the pod's group, where either is named; or else for whoever an image runs as.
+                let (owner, grouped) = (user_of(pod), group_of(pod).is_some());
+                let mode = if owner.is_some() || grouped { 0o600 } else { it.default_mode.unwrap_or(DEFAULT_MODE) };
+                files.put_for(&from.path, token.clone().into_bytes(), mode, owner)?;
             } else {
                 return Err("a projected source that this node does not support".into());
             }
@@ -85,6 +87,20 @@ pub fn of(
         return Ok(None);
     }
     Ok(Some(files.files))
+}
+
+fn group_of(pod: &Pod) -> Option<i64> {
+    pod.spec.as_ref()?.security_context.as_ref()?.fs_group
+}
+
+/// The user as whom all containers of a pod run; none where they differ, or one leaves it to its image. Source: `securitycontext.FsUserFrom`.
+fn user_of(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let shared = spec.security_context.as_ref().and_then(|it| it.run_as_user);
+    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut users = all.map(|it| it.security_context.as_ref().and_then(|it| it.run_as_user).or(shared));
+    let first = users.next()??;
+    if users.all(|it| it == Some(first)) { u32::try_from(first).ok() } else { None }
 }
 
 struct Filling<'a> {
@@ -142,11 +158,16 @@ impl Filling<'_> {
     }
 
     fn put(&mut self, path: &str, content: Vec<u8>, mode: i32) -> Result<(), String> {
+        self.put_for(path, content, mode, None)
+    }
+
+    fn put_for(&mut self, path: &str, content: Vec<u8>, mode: i32, owner: Option<u32>) -> Result<(), String> {
         let safe = !path.is_empty() && Path::new(path).components().all(|it| matches!(it, Component::Normal(_)));
         if !safe || path.starts_with("..") {
             return Err(format!("invalid path {path:?}: it must stay in its volume"));
         }
-        self.files.insert(path.to_owned(), (content, u32::try_from(mode & 0o777).unwrap_or(0o644)));
+        let mode = u32::try_from(mode & 0o777).unwrap_or(0o644);
+        self.files.insert(path.to_owned(), File { content, mode, owner });
         Ok(())
     }
 }
@@ -170,7 +191,7 @@ mod tests {
         let files = of(&pod, &volume, &found, &Place::default(), &Tokens::new());
         let told = files.map(|it| {
             let it = it.expect("it is filled from the API").into_iter();
-            it.map(|(path, (content, mode))| (path, String::from_utf8(content).unwrap(), mode)).collect::<Vec<_>>()
+            it.map(|(path, it)| (path, String::from_utf8(it.content).unwrap(), it.mode)).collect::<Vec<_>>()
         });
         let expected =
             expected.map(|it| it.iter().map(|(p, c, m)| ((*p).to_owned(), (*c).to_owned(), *m)).collect::<Vec<_>>());
@@ -195,5 +216,27 @@ mod tests {
                 {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}]}}),
             Ok(&[("l", "w", 0o644), ("labels", "a=\"b\"", 0o644)]),
         );
+    }
+
+    #[test]
+    fn tokens_are_for_whom_the_pod_runs_as() {
+        let check = |spec: serde_json::Value, mode: u32, owner: Option<u32>| {
+            let pod: Pod =
+                serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
+            let source = serde_json::json!({"serviceAccountToken": {"path": "t"}});
+            let volume = serde_json::json!({"name": "v", "projected": {"sources": [source]}});
+            let tokens = Tokens::from([((String::new(), TOKEN_SECONDS), "token".to_owned())]);
+            let volume: Volume = serde_json::from_value(volume).unwrap();
+            let files = of(&pod, &volume, &Snapshot::default(), &Place::default(), &tokens).unwrap().unwrap();
+            assert_eq!((files["t"].mode, files["t"].owner), (mode, owner), "{spec}");
+        };
+        let container = |user: Option<i64>| serde_json::json!({"name": "c", "securityContext": {"runAsUser": user}});
+        let of_pod = |user: Option<i64>, group: Option<i64>| serde_json::json!({"runAsUser": user, "fsGroup": group});
+        let spec = |of_pod, containers: &[serde_json::Value]| serde_json::json!({"securityContext": of_pod, "containers": containers});
+        check(spec(of_pod(None, None), &[container(None)]), 0o644, None);
+        check(spec(of_pod(Some(1000), None), &[container(None)]), 0o600, Some(1000));
+        check(spec(of_pod(None, Some(10_000)), &[container(None)]), 0o600, None);
+        check(spec(of_pod(Some(1000), None), &[container(None), container(Some(1001))]), 0o644, None);
+        check(spec(of_pod(None, None), &[container(Some(7)), container(Some(7))]), 0o600, Some(7));
     }
 }

@@ -67,7 +67,11 @@ pub fn tokens(text: &str) -> Result<Vec<(Token, u32)>, Complaint> {
             (Token::Quoted(name.into()), after)
         } else {
             let sign = SIGNS.iter().find(|it| rest.starts_with(**it));
-            let sign = sign.ok_or_else(|| fail(&format!("token recognition error at: '{first}'")))?;
+            let sign = sign.ok_or_else(|| {
+                // What could have been the first half of a sign was read together with what should have been the other.
+                let seen = if "=&|".contains(first) { rest.chars().take(2).collect() } else { first.to_string() };
+                fail(&format!("token recognition error at: '{seen}'"))
+            })?;
             (Token::Sign(sign), &rest[sign.len()..])
         };
         out.push((token, at));

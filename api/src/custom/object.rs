@@ -207,7 +207,7 @@ impl Object for CustomObject {
         }
     }
 
-    fn warned(&self) -> Vec<String> {
+    fn warned(&self, _old: Option<&dyn Object>) -> Vec<String> {
         Vec::new()
     }
 

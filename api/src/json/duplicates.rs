@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use smallvec::SmallVec;
 
-use super::NAMED_FIELDS_LIMIT;
+use super::{NAMED_FIELDS_LIMIT, unknown_field};
 use crate::managed::text::Cursor;
 
 /// How deep a text may be nested: as deep as the decoder goes.
@@ -20,11 +20,23 @@ const COMPARED_NAMES_MAX: usize = 16;
 
 /// The fields that stand twice in one object, in the order of their second appearance, as Kubernetes' decoder tells of them.
 pub fn duplicates(json: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
+    problems(json, &[])
+}
+
+/// Beside them the fields of which the typed decoder has found that nobody knows them, by their places; all in the order of the text. What is
+/// unknown is told once, and nothing of what stands in it.
+pub(super) fn problems(json: &[u8], unknown: &[String]) -> Vec<String> {
+    let mut search = Search { unknown, found: Vec::new() };
     if let Ok(text) = std::str::from_utf8(json) {
-        let _ = walk(&mut Cursor::new(text), &Trail { above: None, step: Step::Name("") }, 0, &mut found);
+        let _ = walk(&mut Cursor::new(text), &Trail { above: None, step: Step::Name("") }, 0, &mut search);
     }
-    found
+    search.found
+}
+
+/// What is looked for, and what was found of it.
+struct Search<'u> {
+    unknown: &'u [String],
+    found: Vec<String>,
 }
 
 /// The way to a value, written out only where there is something to tell.
@@ -39,6 +51,12 @@ enum Step<'t> {
 }
 
 impl Trail<'_> {
+    fn path(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
     fn write(&self, out: &mut String) {
         let Some(above) = self.above else { return };
         above.write(out);
@@ -54,6 +72,10 @@ impl Trail<'_> {
             }
         }
     }
+}
+
+fn duplicate_field(path: &str) -> String {
+    format!("duplicate field \"{path}\"")
 }
 
 /// The names that an object has shown so far.
@@ -82,7 +104,7 @@ impl<'a> Names<'a> {
 }
 
 /// Looks through a value; none where the text is no JSON.
-fn walk<'a>(cursor: &mut Cursor<'a>, trail: &Trail<'_>, depth: usize, found: &mut Vec<String>) -> Option<()> {
+fn walk<'a>(cursor: &mut Cursor<'a>, trail: &Trail<'_>, depth: usize, search: &mut Search<'_>) -> Option<()> {
     if depth == DEPTH_LIMIT {
         return None;
     }
@@ -93,12 +115,17 @@ fn walk<'a>(cursor: &mut Cursor<'a>, trail: &Trail<'_>, depth: usize, found: &mu
             while more {
                 let name = cursor.name()?;
                 let below = Trail { above: Some(trail), step: Step::Name(&name) };
-                if !names.insert(name.clone()) && found.len() < NAMED_FIELDS_LIMIT {
-                    let mut path = String::new();
-                    below.write(&mut path);
-                    found.push(format!("duplicate field \"{path}\""));
+                let is_new = names.insert(name.clone());
+                let path = (!is_new || !search.unknown.is_empty()).then(|| below.path());
+                let is_unknown = path.as_ref().is_some_and(|it| search.unknown.contains(it));
+                if let Some(path) = path.filter(|_| is_new == is_unknown && search.found.len() < NAMED_FIELDS_LIMIT) {
+                    search.found.push(if is_unknown { unknown_field(&path) } else { duplicate_field(&path) });
                 }
-                walk(cursor, &below, depth + 1, found)?;
+                if is_unknown {
+                    cursor.value()?;
+                } else {
+                    walk(cursor, &below, depth + 1, search)?;
+                }
                 more = cursor.next(b'}')?;
             }
         }
@@ -106,7 +133,7 @@ fn walk<'a>(cursor: &mut Cursor<'a>, trail: &Trail<'_>, depth: usize, found: &mu
             let mut more = cursor.open(b'[', b']')?;
             let mut index = 0;
             while more {
-                walk(cursor, &Trail { above: Some(trail), step: Step::Index(index) }, depth + 1, found)?;
+                walk(cursor, &Trail { above: Some(trail), step: Step::Index(index) }, depth + 1, search)?;
                 index += 1;
                 more = cursor.next(b']')?;
             }

@@ -53,6 +53,19 @@ pub fn warn_of_range(text: &str, path: &Path, warnings: &mut Vec<String>) {
     }
 }
 
+/// Adds a warning where an address is not written as it should be. One that is no address has been refused.
+pub fn warn_of_address(text: &str, path: impl Fn() -> Path, warnings: &mut Vec<String>) {
+    let Ok(IpAddr::V6(ip)) = text.parse::<IpAddr>() else { return };
+    let canonical = ip.to_string();
+    if let Some(plain) = ip.to_ipv4_mapped() {
+        let why = "will be considered invalid in a future Kubernetes release";
+        warnings.push(format!("{}: non-standard IP address {text:?} {why}: use \"{plain}\"", path()));
+    } else if canonical != text {
+        warnings
+            .push(format!("{}: IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})", path()));
+    }
+}
+
 fn is_mapped(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some())
 }

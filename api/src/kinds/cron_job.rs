@@ -9,7 +9,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, NONE, list, str_or};
 use crate::kinds::checks;
-use crate::kinds::job;
+use crate::kinds::{job, workload};
 use crate::table::{Cell, Column};
 
 /// A job's name has 63 bytes at most, of which a dash and the minute since 1970 take 11.
@@ -63,6 +63,21 @@ impl Strategy for CronJob {
         {
             errors.invalid("metadata.name", name, "must be no more than 52 characters");
         }
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let old = old.map(|it| &it.metadata);
+        let mut warnings: Vec<String> = workload::name_warning(&self.metadata, old).into_iter().collect();
+        let changed = old.is_none_or(|it| it.generation != self.metadata.generation);
+        let Some(spec) = self.spec.as_ref().filter(|_| changed) else { return warnings };
+        if let Some(job) = &spec.job_template.spec {
+            job::spec::warn(job, &Path::new("spec").child("jobTemplate").child("spec"), &mut warnings);
+        }
+        if spec.schedule.contains("TZ") {
+            let schedule = &spec.schedule;
+            warnings.push(format!("spec.schedule: CRON_TZ or TZ used in {schedule} is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"));
+        }
+        warnings
     }
 }
 

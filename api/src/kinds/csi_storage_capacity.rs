@@ -6,6 +6,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells;
 use crate::kinds::checks;
+use crate::kinds::pod_spec::warnings;
 use crate::kinds::volume_rules as rules;
 use crate::name;
 use crate::quantity::Quantity;
@@ -48,5 +49,23 @@ impl Strategy for CSIStorageCapacity {
             checks::immutable(&self.node_topology, &old.node_topology, "nodeTopology", errors);
             checks::immutable(&self.storage_class_name, &old.storage_class_name, "storageClassName", errors);
         }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let Some(topology) = &self.node_topology else { return warnings };
+        let path = Path::new("nodeTopology");
+        for (at, expression) in topology.match_expressions.iter().flatten().enumerate() {
+            if let Some(message) = warnings::deprecated(&expression.key) {
+                let path = path.child("matchExpressions").index(at).child("key");
+                warnings.push(format!("{path}: {} is {message}", expression.key));
+            }
+        }
+        for key in topology.match_labels.iter().flat_map(|it| it.keys()) {
+            if let Some(message) = warnings::deprecated(key) {
+                warnings.push(format!("{}: {message}", path.child("matchLabels").child(key)));
+            }
+        }
+        warnings
     }
 }

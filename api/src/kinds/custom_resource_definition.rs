@@ -105,10 +105,6 @@ impl Strategy for CustomResourceDefinition {
             _ => rules::validate(self, old, errors),
         }
     }
-
-    fn warnings(&self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 /// A definition that is deleted waits for its objects, and says so.

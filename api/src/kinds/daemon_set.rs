@@ -7,7 +7,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::{defaults, validation, warnings};
+use crate::kinds::pod_spec::{defaults, validation};
 use crate::kinds::workload;
 use crate::selector::label;
 use crate::table::{Cell, Column};
@@ -71,8 +71,9 @@ impl Strategy for DaemonSet {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let old = old.map(|it| &it.metadata);
+        workload::warnings(self.spec.as_ref().map(|it| &it.template), &self.metadata, old, workload::NameOfPods::Unread)
     }
 }
 

@@ -34,6 +34,7 @@ const DRIVER_LIMIT_BYTES: usize = 63;
 const IDENTIFIER_LIMIT_BYTES: usize = 32;
 /// How many attributes and amounts a device may have together; expressions see no more.
 pub const PROPERTIES_MAX: usize = 32;
+/// How long the text of an attribute, or a version, may be.
 pub const VALUE_LIMIT_BYTES: usize = 64;
 
 const EXACT_COUNT: &str = "ExactCount";

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
+use crate::kinds::addresses::warn_of_address;
 use crate::kinds::cells::{self, AGE, list, str_of};
 use crate::kinds::checks;
 use crate::meta;
@@ -80,6 +81,22 @@ impl Strategy for EndpointSlice {
         if let Some(old) = old {
             checks::immutable(&self.address_type, &old.address_type, "addressType", errors);
         }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.address_type == "FQDN" {
+            // The field is not in a `spec`, but so Kubernetes says it.
+            warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+            return warnings;
+        }
+        for (at, endpoint) in self.endpoints.iter().enumerate() {
+            for (index, address) in endpoint.addresses.iter().enumerate() {
+                let path = || Path::new("endpoints").index(at).child("addresses").index(index);
+                warn_of_address(address, path, &mut warnings);
+            }
+        }
+        warnings
     }
 }
 

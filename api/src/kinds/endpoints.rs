@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
+use crate::kinds::addresses::warn_of_address;
 use crate::kinds::cells::{self, AGE, NONE, list, str_of};
 use crate::kinds::checks;
 use crate::name;
@@ -61,6 +62,21 @@ impl Strategy for Endpoints {
                 }
             }
         }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (at, subset) in self.subsets.iter().flatten().enumerate() {
+            for (field, addresses) in
+                [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)]
+            {
+                for (index, address) in addresses.iter().flatten().enumerate() {
+                    let path = || Path::new("subsets").index(at).child(field).index(index).child("ip");
+                    warn_of_address(&address.ip, path, &mut warnings);
+                }
+            }
+        }
+        warnings
     }
 }
 

@@ -76,6 +76,15 @@ impl Strategy for Ingress {
             errors.invalid(path, annotated, "must match `ingressClassName` when both are specified");
         }
     }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let annotated = self.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(CLASS_ANNOTATION));
+        let classed = self.spec.as_ref().is_some_and(|it| it.ingress_class_name.is_some());
+        if old.is_some() || !annotated || classed {
+            return Vec::new();
+        }
+        vec![format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead")]
+    }
 }
 
 fn validate_spec(spec: &IngressSpec, path: &Path, errors: &mut Errors) {

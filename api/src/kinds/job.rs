@@ -15,7 +15,6 @@ use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::warnings;
 use crate::kinds::workload;
 use crate::name;
 use crate::selector::label;
@@ -100,8 +99,14 @@ impl Strategy for Job {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let old = old.map(|it| &it.metadata);
+        let mut warnings: Vec<String> = workload::name_warning(&self.metadata, old).into_iter().collect();
+        let changed = old.is_none_or(|it| it.generation != self.metadata.generation);
+        if let Some(spec) = self.spec.as_ref().filter(|_| changed) {
+            spec::warn(spec, &Path::new("spec"), &mut warnings);
+        }
+        warnings
     }
 }
 

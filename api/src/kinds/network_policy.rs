@@ -69,7 +69,7 @@ impl Strategy for NetworkPolicy {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
         let mut warnings = Vec::new();
         let Some(spec) = &self.spec else { return warnings };
         let path = Path::new("spec");

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Selectable, Strategy, Sub};
+use crate::kinds::addresses;
 use crate::kinds::cells::{self, AGE, NONE, list, str_of, str_or};
 use crate::kinds::checks;
 use crate::kinds::pod_spec::resources;
@@ -84,6 +85,21 @@ impl Strategy for Node {
         if let (Some(spec), true) = (&self.spec, part != Part::Status) {
             validate_spec(spec, old.and_then(|it| it.spec.as_ref()), errors);
         }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let Some(spec) = &self.spec else { return warnings };
+        if spec.config_source.is_some() {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if spec.external_id.as_deref().is_some_and(|it| !it.is_empty()) {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+        }
+        for (at, range) in spec.pod_cidrs.iter().flatten().enumerate() {
+            addresses::warn_of_range(range, &Path::new("spec").child("podCIDRs").index(at), &mut warnings);
+        }
+        warnings
     }
 }
 

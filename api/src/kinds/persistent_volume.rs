@@ -11,6 +11,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, str_of};
 use crate::kinds::checks;
+use crate::kinds::pod_spec::warnings as pod_warnings;
 use crate::kinds::pod_spec::{resources, scheduling};
 use crate::kinds::volume_rules as rules;
 use crate::name;
@@ -100,6 +101,25 @@ impl Strategy for PersistentVolume {
         if let Some(before) = before {
             validate_update(spec, before, &path, errors);
         }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        rules::warn_of_class(self.metadata.annotations.as_ref(), &mut warnings);
+        let Some(spec) = &self.spec else { return warnings };
+        let path = Path::new("spec");
+        if spec.persistent_volume_reclaim_policy.as_deref() == Some("Recycle") {
+            let path = path.child("persistentVolumeReclaimPolicy");
+            warnings.push(format!("{path}: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning."));
+        }
+        if let Some(required) = spec.node_affinity.as_ref().and_then(|it| it.required.as_ref()) {
+            let path = path.child("nodeAffinity").child("required").child("nodeSelectorTerms");
+            for (at, term) in required.node_selector_terms.iter().enumerate() {
+                pod_warnings::of_term(term, || path.index(at), &mut warnings);
+            }
+        }
+        sources::warn(spec, &path, &mut warnings);
+        warnings
     }
 }
 

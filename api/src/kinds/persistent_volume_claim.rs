@@ -76,6 +76,13 @@ impl Strategy for PersistentVolumeClaim {
             validate_update(spec, before, old.status.as_ref(), &path, errors);
         }
     }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        rules::warn_of_class(self.metadata.annotations.as_ref(), &mut warnings);
+        self.spec.iter().for_each(|it| rules::warn_of_claim(it, || Path::new("spec"), &mut warnings));
+        warnings
+    }
 }
 
 /// Fills in what the client left out; the templates of a StatefulSet's claims get the same.

@@ -4,6 +4,7 @@
 
 mod columns;
 mod extra;
+mod label_keys;
 mod status;
 mod update;
 
@@ -13,6 +14,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::pod_spec::defaults::{self, GRACE_PERIOD_SECONDS};
 use crate::kinds::pod_spec::{annotations, resources, validation, warnings};
+use crate::name;
 use crate::table::Column;
 
 impl Strategy for Pod {
@@ -62,7 +64,10 @@ impl Strategy for Pod {
 
     fn prepare(&mut self, part: Part, old: Option<&Self>) {
         match (part, old) {
-            (_, None) => self.status = Some(first_status(self)),
+            (_, None) => {
+                self.status = Some(first_status(self));
+                label_keys::merge(self);
+            }
             (Part::Main | Part::Finalize | Part::Approval, Some(old)) => self.status.clone_from(&old.status),
             (Part::Status, Some(old)) => {
                 self.spec.clone_from(&old.spec);
@@ -129,8 +134,17 @@ impl Strategy for Pod {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        self.spec.as_ref().map(|it| warnings::of_pod(it, Some(&self.metadata), None)).unwrap_or_default()
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        // Programs update pods, and often; they are not told.
+        let Some(spec) = self.spec.as_ref().filter(|_| old.is_none()) else { return Vec::new() };
+        let complaints = name::dns1123_label(self.metadata.name.as_deref().unwrap_or_default());
+        let mut warnings = Vec::new();
+        if !complaints.is_empty() {
+            let why = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
+            warnings.push(format!("metadata.name: {why}: [{}]", complaints.join(" ")));
+        }
+        warnings.extend(warnings::of_pod(spec, Some(&self.metadata), None));
+        warnings
     }
 }
 

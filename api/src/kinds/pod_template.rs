@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PodTemplate;
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
 use crate::kinds::cells;
-use crate::kinds::pod_spec::{defaults, validation};
+use crate::kinds::pod_spec::{defaults, validation, warnings};
 use crate::table::{Cell, Column};
 
 impl Strategy for PodTemplate {
@@ -33,5 +33,11 @@ impl Strategy for PodTemplate {
         if let Some(template) = &self.template {
             validation::validate_template(template, &Path::new("template"), errors);
         }
+    }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let changed = old.is_none_or(|it| it.metadata.generation != self.metadata.generation);
+        let template = self.template.as_ref().filter(|_| changed);
+        template.map(|it| warnings::of_template(it, &Path::new("template"))).unwrap_or_default()
     }
 }

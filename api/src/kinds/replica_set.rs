@@ -6,7 +6,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::{defaults, warnings};
+use crate::kinds::pod_spec::defaults;
 use crate::kinds::workload;
 use crate::table::Column;
 
@@ -73,7 +73,13 @@ impl Strategy for ReplicaSet {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        self.spec.as_ref().and_then(|it| it.template.as_ref()).map(warnings::of_template).unwrap_or_default()
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let old = old.map(|it| &it.metadata);
+        workload::warnings(
+            self.spec.as_ref().and_then(|it| it.template.as_ref()),
+            &self.metadata,
+            old,
+            workload::NameOfPods::Built,
+        )
     }
 }

@@ -77,6 +77,16 @@ impl Strategy for ReplicationController {
             validate_spec(spec, &Path::new("spec"), errors);
         }
     }
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let old = old.map(|it| &it.metadata);
+        workload::warnings(
+            self.spec.as_ref().and_then(|it| it.template.as_ref()),
+            &self.metadata,
+            old,
+            workload::NameOfPods::Built,
+        )
+    }
 }
 
 fn validate_spec(spec: &ReplicationControllerSpec, path: &Path, errors: &mut Errors) {

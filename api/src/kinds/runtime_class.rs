@@ -7,6 +7,7 @@ use crate::kind::{Names, Part, Scope, Strategy};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
 use crate::kinds::pod_spec::resources;
+use crate::kinds::pod_spec::warnings;
 use crate::meta;
 use crate::name;
 use crate::table::Column;
@@ -42,5 +43,11 @@ impl Strategy for RuntimeClass {
         if let Some(old) = old {
             checks::immutable(&self.handler, &old.handler, "handler", errors);
         }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let labels = self.scheduling.as_ref().and_then(|it| it.node_selector.as_ref());
+        let messages = labels.into_iter().flat_map(|it| it.keys()).filter_map(|it| warnings::deprecated(it));
+        messages.map(|it| format!("scheduling.nodeSelector: {it}")).collect()
     }
 }

@@ -5,6 +5,7 @@
 mod columns;
 mod update;
 mod validation;
+mod warnings;
 
 use k8s_openapi::api::core::v1::{LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -70,6 +71,10 @@ impl Strategy for Service {
             (_, Some(spec), _) => validation::validate(spec, old.and_then(|it| it.spec.as_ref()), errors),
             _ => {}
         }
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        warnings::of(self)
     }
 }
 

@@ -6,6 +6,9 @@ use crate::kind::{Names, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, list};
 use crate::table::{Cell, Column};
 
+/// Says that only the secrets that the account lists may be mounted.
+const MOUNTABLE_ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
+
 impl Strategy for ServiceAccount {
     const NAMES: Names =
         Names { plural: "serviceaccounts", singular: "serviceaccount", short: &["sa"], categories: &[] };
@@ -13,4 +16,14 @@ impl Strategy for ServiceAccount {
     const SUBS: &'static [Sub] = &[Sub::Token];
     const COLUMNS: &'static [Column] =
         &[cells::text("Secrets", |it| Cell::Number(list(&it["secrets"]).len() as i64)).doc(".secrets"), AGE];
+
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let annotated =
+            |it: &Self| it.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(MOUNTABLE_ANNOTATION));
+        if !annotated(self) || old.is_some_and(annotated) {
+            return Vec::new();
+        }
+        let why = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
+        vec![format!("metadata.annotations[{MOUNTABLE_ANNOTATION}]: {why}")]
+    }
 }

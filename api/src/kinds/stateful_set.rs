@@ -11,8 +11,8 @@ use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
 use crate::kinds::persistent_volume_claim;
-use crate::kinds::pod_spec::{annotations, defaults, warnings};
-use crate::kinds::workload;
+use crate::kinds::pod_spec::{annotations, defaults};
+use crate::kinds::{volume_rules, workload};
 use crate::meta;
 use crate::name::NameRule;
 use crate::selector::label;
@@ -89,8 +89,25 @@ impl Strategy for StatefulSet {
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
-        self.spec.as_ref().map(|it| warnings::of_template(&it.template)).unwrap_or_default()
+    fn warnings(&self, old: Option<&Self>) -> Vec<String> {
+        let before = old.map(|it| &it.metadata);
+        let mut warnings = workload::warnings(
+            self.spec.as_ref().map(|it| &it.template),
+            &self.metadata,
+            before,
+            workload::NameOfPods::Unread,
+        );
+        let changed = before.is_none_or(|it| it.generation != self.metadata.generation);
+        let Some(spec) = self.spec.as_ref().filter(|_| changed) else { return warnings };
+        for (at, claim) in spec.volume_claim_templates.iter().flatten().enumerate() {
+            // Kubernetes writes this field's name with a capital letter here.
+            let path = || Path::new("spec").child("volumeClaimTemplates").index(at).child("Spec");
+            claim.spec.iter().for_each(|it| volume_rules::warn_of_claim(it, path, &mut warnings));
+        }
+        if spec.revision_history_limit.is_some_and(|it| it < 0) {
+            warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+        }
+        warnings
     }
 }
 

@@ -9,6 +9,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy};
 use crate::kinds::cells::{self, AGE, str_of, str_or};
 use crate::kinds::checks;
+use crate::kinds::pod_spec::warnings;
 use crate::name;
 use crate::table::{Cell, Column};
 
@@ -66,6 +67,19 @@ impl Strategy for StorageClass {
             }
         }
         checks::immutable(&self.volume_binding_mode, &old.volume_binding_mode, "volumeBindingMode", errors);
+    }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (at, term) in self.allowed_topologies.iter().flatten().enumerate() {
+            for (index, expression) in term.match_label_expressions.iter().flatten().enumerate() {
+                if let Some(message) = warnings::deprecated(&expression.key) {
+                    let path = Path::new("allowedTopologies").index(at).child("matchLabelExpressions").index(index);
+                    warnings.push(format!("{}: {message}", path.child("key")));
+                }
+            }
+        }
+        warnings
     }
 }
 

@@ -7,6 +7,7 @@ mod flow;
 mod network;
 mod pods;
 mod volumes;
+mod warnings;
 
 use serde_json::{Value, json};
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaimSpec;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use serde_json::Value;
 
@@ -42,6 +43,31 @@ pub fn validate_access_modes(modes: &[String], path: &Path, errors: &mut Errors)
 pub fn validate_class_and_mode(class: Option<&str>, mode: Option<&str>, path: &Path, errors: &mut Errors) {
     checks::none_or_named(class, name::dns1123_subdomain, || path.child("storageClassName"), errors);
     checks::none_or_one_of(mode, &["Block", "Filesystem"], || path.child("volumeMode"), errors);
+}
+
+/// The warning about a class that is named as it was before there was a field for it.
+pub fn warn_of_class(annotations: Option<&BTreeMap<String, String>>, warnings: &mut Vec<String>) {
+    if annotations.is_some_and(|it| it.contains_key(CLASS_ANNOTATION)) {
+        let path = Path::new("metadata").child("annotations").key(CLASS_ANNOTATION);
+        warnings.push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
+    }
+}
+
+/// The warnings about what a claim asks for.
+pub fn warn_of_claim(spec: &PersistentVolumeClaimSpec, path: impl Fn() -> Path, warnings: &mut Vec<String>) {
+    let Some(resources) = &spec.resources else { return };
+    for (field, amounts) in [("requests", &resources.requests), ("limits", &resources.limits)] {
+        if let Some(text) = amounts.as_ref().and_then(|it| it.get(STORAGE)) {
+            warn_of_fraction(text, || path().child("resources").child(field).key(STORAGE), warnings);
+        }
+    }
+}
+
+/// The warning about an amount of bytes that is not whole.
+pub fn warn_of_fraction(text: &Text, path: impl FnOnce() -> Path, warnings: &mut Vec<String>) {
+    if Quantity::of(text).is_ok_and(|it| it.milli_value_ceil() % 1000 != 0) {
+        warnings.push(format!("{}: fractional byte value {:?} is invalid, must be an integer", path(), text.0));
+    }
 }
 
 /// An amount must be one, and more than nothing.

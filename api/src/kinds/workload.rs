@@ -9,10 +9,42 @@ use serde_json::Value;
 
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::validation;
+use crate::kinds::pod_spec::{validation, warnings};
 use crate::meta::{validate_annotations, validate_labels};
 use crate::name;
 use crate::selector::label::{self, Selector};
+
+/// What becomes of the name of a workload in its pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOfPods {
+    /// Their names are built from it, and Kubernetes warns of a name that is not good for a host.
+    Built,
+    /// Nothing that Kubernetes would warn of.
+    Unread,
+}
+
+/// What whoever writes a workload is told of its name and of the template at `spec.template`: when it is created, and when an update
+/// changes what is wanted.
+pub fn warnings(
+    template: Option<&PodTemplateSpec>,
+    metadata: &ObjectMeta,
+    old: Option<&ObjectMeta>,
+    name: NameOfPods,
+) -> Vec<String> {
+    let told = name_warning(metadata, old).filter(|_| name == NameOfPods::Built);
+    let template = template.filter(|_| old.is_none_or(|it| it.generation != metadata.generation));
+    let path = || Path::new("spec").child("template");
+    told.into_iter().chain(template.into_iter().flat_map(|it| warnings::of_template(it, &path()))).collect()
+}
+
+/// The warning about a new workload's name that its pods' hosts could not have.
+pub fn name_warning(metadata: &ObjectMeta, old: Option<&ObjectMeta>) -> Option<String> {
+    let complaints = name::dns1123_label(metadata.name.as_deref().unwrap_or_default());
+    (old.is_none() && !complaints.is_empty()).then(|| {
+        let why = "this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended";
+        format!("metadata.name: {why}: [{}]", complaints.join(" "))
+    })
+}
 
 /// Notes every mistake in the metadata of a template, which may have labels and annotations and nothing else.
 pub fn validate_template_metadata(metadata: &ObjectMeta, path: &Path, errors: &mut Errors) {

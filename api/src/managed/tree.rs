@@ -57,9 +57,10 @@ impl<'a> Tree<'a> {
             (b'{', Shape::Object(_) | Shape::Map(_) | Shape::Untyped) if !field.leaf => {
                 let mut parts = Vec::new();
                 let mut more = cursor.open(b'{', b'}')?;
+                let mut next = 0;
                 while more {
                     let name = cursor.name()?;
-                    let child = types.child(field.shape, &name).unwrap_or(&UNTYPED);
+                    let child = types.child_from(field.shape, &name, &mut next).unwrap_or(&UNTYPED);
                     let value = Self::value(cursor, types, child)?;
                     parts.push((name, value));
                     more = cursor.next(b'}')?;

@@ -91,11 +91,12 @@ fn fields<'a>(
     out: &mut Part<'a>,
 ) {
     let (mut changed, mut removed) = (Vec::new(), Vec::new());
+    let mut next = 0;
     let mut visit = |name: &Cow<'a, str>, was: Option<&Tree<'a>>, is: Option<&Tree<'a>>| {
         if ignored.iter().any(|it| **it == [&**name]) {
             return;
         }
-        let child = types.child(field.shape, name).unwrap_or(&UNTYPED);
+        let child = types.child_from(field.shape, name, &mut next).unwrap_or(&UNTYPED);
         // The zero of a field that its type always has.
         let stated = |it: Option<&Tree<'a>>| it.is_some_and(|it| matches!(it, Tree::Object(_)));
         let was = was.or_else(|| tree::zero(child).filter(|_| stated(old)));

@@ -1,7 +1,10 @@
 //! JSON patch (RFC 6902): a list of operations, all or none of which take effect.
 
+use std::fmt;
+
 use json_patch::jsonptr::Pointer;
 use json_patch::{Patch, PatchOperation};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::status::{self, Cause, Details, Reason, Status};
@@ -11,13 +14,60 @@ pub const OPERATIONS_LIMIT: usize = 10_000;
 /// How much all `copy` operations of one patch may add: the most a request body may have. Doubling copies would fill any memory.
 pub const COPIED_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 
+/// What an operation says.
+const FIELDS: &[&str] = &["op", "path", "from", "value"];
+
+/// The fields of operations that nobody knows, and those that stand twice, as field validation names them. What is no patch has none.
+pub fn problems(patch: &[u8]) -> Vec<String> {
+    let operations: Vec<Names> = serde_json::from_slice(patch).unwrap_or_default();
+    let mut out = Vec::new();
+    for (at, Names(names)) in operations.iter().enumerate().take(OPERATIONS_LIMIT) {
+        for (place, name) in names.iter().enumerate() {
+            let word = match (FIELDS.contains(&name.as_str()), names[..place].contains(name)) {
+                (false, false) => "unknown",
+                (true, true) => "duplicate",
+                _ => continue,
+            };
+            out.push(format!("json patch {word} field \"[{at}].{name}\""));
+        }
+    }
+    out
+}
+
+/// The names of an operation's fields, in their order.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {
+        struct Names_;
+        impl<'de> Visitor<'de> for Names_ {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an operation")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.push(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        decoder.deserialize_map(Names_)
+    }
+}
+
 /// The object after the patch.
 ///
 /// # Errors
 /// `BadRequest` for what is no JSON patch, `RequestEntityTooLarge` for too many operations, `Invalid` where an operation fails.
 pub fn apply(object: &Value, patch: &[u8]) -> status::Result<Value> {
-    let patch: Patch =
-        serde_json::from_slice(patch).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    // By values: of what stands twice in an operation, the last counts.
+    let patch: Patch = serde_json::from_slice(patch)
+        .and_then(serde_json::from_value::<Patch>)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     if patch.0.len() > OPERATIONS_LIMIT {
         return Err(Status::new(
             Reason::RequestEntityTooLarge,

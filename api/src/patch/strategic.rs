@@ -302,5 +302,19 @@ fn without_directives(value: Value) -> Option<Value> {
     }
 }
 
+/// A patch as Go prints a map of it (`%+v`), which is how refusals show it.
+pub fn shown(patch: &Value) -> String {
+    let list = |items: Vec<String>| items.join(" ");
+    match patch {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
+            format!("map[{}]", list(fields.iter().map(|(name, it)| format!("{name}:{}", shown(it))).collect()))
+        }
+        Value::Array(items) => format!("[{}]", list(items.iter().map(shown).collect())),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use super::messages::{self, Count, Form, Message};
 
 /// Wire types: what stands behind a field's number.
 const VARINT: u32 = 0;
+const FIXED_64: u32 = 1;
 const BYTES: u32 = 2;
 
 /// Appends a number in groups of seven bits.
@@ -138,9 +139,28 @@ fn one(out: &mut Vec<u8>, number: u32, form: Form, value: &Value) {
         (Form::Strings, Value::Array(items)) => nested(out, number, |out| {
             items.iter().filter_map(Value::as_str).for_each(|it| bytes(out, 1, it.as_bytes()));
         }),
+        (Form::Double, Value::Number(it)) => {
+            tag(out, number, FIXED_64);
+            out.extend_from_slice(&it.as_f64().unwrap_or_default().to_le_bytes());
+        }
         (Form::Message(inner), Value::Object(object)) => {
             nested(out, number, |out| message(out, messages::at(inner), object));
         }
+        (Form::OrBool(inner), value) => nested(out, number, |out| match value {
+            Value::Object(_) => {
+                int(out, 1, 1);
+                one(out, 2, Form::Message(inner), value);
+            }
+            value => one(out, 1, Form::Bool, value),
+        }),
+        (Form::OrList(inner), value) => nested(out, number, |out| match value {
+            Value::Array(items) => items.iter().for_each(|it| one(out, 2, Form::Message(inner), it)),
+            value => one(out, 1, Form::Message(inner), value),
+        }),
+        (Form::OrStrings(inner), value) => nested(out, number, |out| match value {
+            Value::Array(items) => items.iter().for_each(|it| one(out, 2, Form::String, it)),
+            value => one(out, 1, Form::Message(inner), value),
+        }),
         _ => {}
     }
 }

@@ -11,13 +11,16 @@
 //! | `quantity`, `int-or-string`, `time`, `micro-time` | texts and numbers, for which protobuf has messages |
 //! | `raw` | any JSON, of which the message holds the text |
 //! | `strings` | a list of strings, for which protobuf has a message (`ExtraValue`) |
+//! | `double` | a number with a fraction |
+//! | `bool\|M`, `list\|M`, `strings\|M` | an object of the message M, or a truth, a list of such objects, a list of strings |
 //! | `[]form`, `{}form` | a list, a map from strings |
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// The second part has what only answers have; it is written by hand, from `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto`.
-const TEXT: &str = concat!(include_str!("messages.txt"), include_str!("answers.txt"));
+/// The other parts have what only answers have, and definitions, which stand in no kubectl; they are written by hand, from `generated.proto` of
+/// `k8s.io/apimachinery/pkg/apis/meta/v1` and of `k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1`.
+const TEXT: &str = concat!(include_str!("messages.txt"), include_str!("answers.txt"), include_str!("extensions.txt"));
 
 /// The `apiVersion` in the table of what is of the same kind in every version.
 const ANY_VERSION: &str = "*";
@@ -35,8 +38,15 @@ pub enum Form {
     MicroTime,
     Raw,
     Strings,
+    Double,
     /// The message at this place in the table.
     Message(u16),
+    /// That message, or `true` or `false` (`JSONSchemaPropsOrBool`).
+    OrBool(u16),
+    /// That message, or a list of it (`JSONSchemaPropsOrArray`).
+    OrList(u16),
+    /// That message, or a list of strings (`JSONSchemaPropsOrStringArray`).
+    OrStrings(u16),
 }
 
 /// How often a field holds it.
@@ -142,7 +152,14 @@ fn field(line: &'static str, places: &HashMap<&str, u16>) -> Option<Field> {
         "micro-time" => Form::MicroTime,
         "raw" => Form::Raw,
         "strings" => Form::Strings,
-        message => Form::Message(*places.get(message)?),
+        "double" => Form::Double,
+        message => match message.split_once('|') {
+            None => Form::Message(*places.get(message)?),
+            Some(("bool", message)) => Form::OrBool(*places.get(message)?),
+            Some(("list", message)) => Form::OrList(*places.get(message)?),
+            Some(("strings", message)) => Form::OrStrings(*places.get(message)?),
+            Some(_) => return None,
+        },
     };
     Some(Field { number, name, count, form })
 }
@@ -165,7 +182,11 @@ mod tests {
         names
             .zip(0..)
             .map(|(name, place)| {
-                let package = if name.starts_with("meta.") { "io.k8s.apimachinery.pkg.apis" } else { "io.k8s.api" };
+                let package = match name.split('.').next() {
+                    Some("meta") => "io.k8s.apimachinery.pkg.apis",
+                    Some("apiextensions") => "io.k8s.apiextensions-apiserver.pkg.apis",
+                    _ => "io.k8s.api",
+                };
                 (format!("{package}.{name}"), at(place))
             })
             .collect()
@@ -194,7 +215,11 @@ mod tests {
             Form::IntOrString => reference.ends_with(".IntOrString"),
             Form::Time => reference.ends_with(".Time"),
             Form::MicroTime => reference.ends_with(".MicroTime"),
-            Form::Raw => reference.ends_with(".FieldsV1") || reference.ends_with(".RawExtension"),
+            Form::Raw => [".FieldsV1", ".RawExtension", ".JSON"].iter().any(|it| reference.ends_with(it)),
+            Form::Double => of["type"] == "number",
+            Form::OrBool(_) => reference.ends_with(".JSONSchemaPropsOrBool"),
+            Form::OrList(_) => reference.ends_with(".JSONSchemaPropsOrArray"),
+            Form::OrStrings(_) => reference.ends_with(".JSONSchemaPropsOrStringArray"),
             Form::Strings => of["type"] == "array" && of["items"]["type"] == "string",
             Form::Message(place) => names.get(reference).is_some_and(|it| std::ptr::eq(*it, at(place))),
         };
@@ -210,10 +235,6 @@ mod tests {
             let Some(properties) = schema["properties"].as_object() else { continue };
             // What only answers have.
             if name.ends_with("List") || name.ends_with("ListMeta") || name.contains(".Status") {
-                continue;
-            }
-            // Definitions come as JSON: their schemas hold values of any type, which protobuf would carry as text.
-            if name.contains(".apiextensions.") {
                 continue;
             }
             let message = names.get(&name).unwrap_or_else(|| panic!("no message {name}"));
@@ -241,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_message() {
-        for kind in KINDS.iter().filter(|it| it.group != "apiextensions.k8s.io") {
+        for kind in KINDS {
             assert!(of_kind(kind.kind, &kind.api_version()).is_some(), "{kind:?}");
         }
         assert!(of_kind("DeleteOptions", "apps/v1").is_some());

@@ -12,8 +12,12 @@ use super::Malformed;
 use super::messages::{self, Count, Field, Form, Message};
 use super::wire::{Reader, Wire};
 
-/// How deep messages may be nested. The deepest of the built-in kinds have some fifteen levels, and none holds itself.
-const DEPTH_MAX: usize = 32;
+/// How deep messages may be nested. The deepest of the built-in kinds have some fifteen levels; only the schemas of definitions hold themselves, by
+/// one or two levels of messages for each of their own. JSON ends at 128 of its levels, which are as many.
+const DEPTH_MAX: usize = 128;
+
+/// Below this every whole number has a place of its own among the doubles (2^53).
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The object of a message.
 ///
@@ -142,12 +146,48 @@ fn value(name: &str, form: Form, wire: Wire<'_>, depth: usize) -> Result<Value, 
             }
             Value::Array(list)
         }
+        Form::Double => double(name, wire)?,
         Form::Message(inner) => {
             let mut out = Map::new();
             merge(bytes_of(name, wire)?, messages::at(inner), &mut out, depth + 1)?;
             Value::Object(out)
         }
+        Form::OrBool(inner) => match field_of(name, wire, 2)? {
+            Some(object) => value(name, Form::Message(inner), object, depth + 1)?,
+            None => match field_of(name, wire, 1)? {
+                Some(given) => value(name, Form::Bool, given, depth)?,
+                None => false.into(),
+            },
+        },
+        Form::OrList(inner) => either(name, wire, Form::Message(inner), Form::Message(inner), depth)?,
+        Form::OrStrings(inner) => either(name, wire, Form::Message(inner), Form::String, depth)?,
     })
+}
+
+/// One object, the first field of the message, or else a list, the second.
+fn either(name: &str, wire: Wire<'_>, object: Form, item: Form, depth: usize) -> Result<Value, Malformed> {
+    if let Some(given) = field_of(name, wire, 1)? {
+        return value(name, object, given, depth + 1);
+    }
+    let mut list = Vec::new();
+    let mut reader = Reader::new(bytes_of(name, wire)?);
+    while let Some((number, wire)) = reader.next()? {
+        if number == 2 {
+            list.push(value(name, item, wire, depth + 1)?);
+        }
+    }
+    Ok(Value::Array(list))
+}
+
+/// A number with a fraction; one that has none is written without, as Go does.
+fn double(name: &str, wire: Wire<'_>) -> Result<Value, Malformed> {
+    let Wire::Fixed64(bits) = wire else { return Err(wrong(name)) };
+    let number = f64::from_bits(bits);
+    if number.fract() == 0.0 && number.abs() < WHOLE_MAX {
+        return Ok((number as i64).into());
+    }
+    let why = || Malformed::Value { field: name.to_owned(), why: format!("{number} is no number in JSON") };
+    serde_json::Number::from_f64(number).map(Value::Number).ok_or_else(why)
 }
 
 /// A time in the form of JSON; null for the one that is not set, which has no field at all.

@@ -315,8 +315,9 @@ fn judge_object(
         }
     }
     let mut passed = 1;
+    let mut next = 0;
     for (name, value) in fields {
-        match node.child(name) {
+        match node.child_from(name, &mut next) {
             Some((of, is_entry)) => {
                 let step = if is_entry { Step::Key(name) } else { Step::Field(name) };
                 passed += judge(of, value, old.and_then(|it| it.get(name)), &trail.down(step), errors);

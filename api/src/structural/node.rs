@@ -12,6 +12,9 @@ use super::pattern::Pattern;
 /// How deep schemas may be nested. JSON of requests is at most 128 deep, two levels of which make one of a schema.
 pub const DEPTH_LIMIT: usize = 64;
 
+/// How many properties are looked at before that of a name is searched for.
+const AHEAD: usize = 4;
+
 /// The type that a schema asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Type {
@@ -227,9 +230,23 @@ impl Node {
         self.properties.binary_search_by(|(it, _)| (**it).cmp(name)).ok().map(|at| &self.properties[at].1)
     }
 
+    /// The same, for names that are asked for in their order: `next` is where the one behind the last stands, from where the search begins.
+    fn property_from(&self, name: &str, next: &mut usize) -> Option<&Node> {
+        let mut ahead = self.properties.iter().enumerate().skip(*next).take(AHEAD);
+        let near = ahead.find(|(_, (it, _))| **it == *name).map(|(at, _)| at);
+        let at = near.or_else(|| self.properties.binary_search_by(|(it, _)| (**it).cmp(name)).ok())?;
+        *next = at + 1;
+        Some(&self.properties[at].1)
+    }
+
     /// The schema of a field, named or an entry of a map; whether it is an entry.
     pub fn child(&self, name: &str) -> Option<(&Node, bool)> {
-        match (self.property(name), &self.additional) {
+        self.child_from(name, &mut 0)
+    }
+
+    /// The same, for names that are asked for in their order, as the fields of a value stand.
+    pub fn child_from(&self, name: &str, next: &mut usize) -> Option<(&Node, bool)> {
+        match (self.property_from(name, next), &self.additional) {
             (Some(found), _) => Some((found, false)),
             (None, Additional::Schema(of)) => Some((of, true)),
             (None, _) => None,

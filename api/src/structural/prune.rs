@@ -63,6 +63,7 @@ fn walk(node: Option<&Node>, place: Place, value: &mut Value, trail: &Trail<'_>,
     match value {
         Value::Object(fields) => {
             let has_meta = place == Place::Root || node.is_some_and(|it| it.embedded);
+            let mut next = 0;
             fields.retain(|name, value| {
                 if has_meta && META_FIELDS.contains(&name.as_str()) {
                     if place != Place::Root && name == "metadata" {
@@ -74,7 +75,7 @@ fn walk(node: Option<&Node>, place: Place, value: &mut Value, trail: &Trail<'_>,
                     note(&trail.down(Step::Field(name)), removed);
                     return false;
                 };
-                if let Some((of, is_entry)) = node.child(name) {
+                if let Some((of, is_entry)) = node.child_from(name, &mut next) {
                     let step = if is_entry { Step::Key(name) } else { Step::Field(name) };
                     walk(Some(of), Place::Below, value, &trail.down(step), removed);
                     return true;

@@ -362,7 +362,7 @@ fn scheduling() {
             "FieldValueInvalid spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Invalid value: \"\": name part must consist of…",
         ],
     );
-    let constraint = json!({"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}, "matchLabelKeys": ["a"], "minDomains": 0});
+    let constraint = json!({"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]}, "matchLabelKeys": ["a"], "minDomains": 0});
     pod(
         json!({"topologySpreadConstraints": [constraint, {"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "ScheduleAnyway"}], "schedulingGates": [{"name": ""}, {"name": "g"}, {"name": "g"}]}),
         &[

@@ -287,3 +287,63 @@ async fn nobody_gives_what_they_do_not_have() {
     .await;
     check("ann", "RoleBinding", bind("Role", "missing"), Some("rolebindings.rbac.authorization.k8s.io \"x\" is forbidden: role.rbac.authorization.k8s.io \"missing\" not found")).await;
 }
+
+#[tokio::test]
+async fn only_namespaces_for_admins_have_the_devices_of_others() {
+    let sight = sight(&[
+        (
+            "Namespace",
+            json!({"metadata":{"name":"admins","uid":"1","labels":{"resource.kubernetes.io/admin-access":"true"}}}),
+        ),
+        ("Namespace", json!({"metadata":{"name":"d","uid":"2"}})),
+    ])
+    .await;
+    let plugin = admin_access::AdminAccess::new(&sight);
+    let who = Identity::new("ann", &[]);
+    let request =
+        |name: &str, admin: bool| json!({"name": name, "exactly": {"deviceClassName": "c", "adminAccess": admin}});
+    let spec = json!({"devices": {"requests": [request("a", false), request("b", true)]}});
+    let claim = |spec: &Value, status: Value| json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": "x", "namespace": "d"}, "spec": spec, "status": status});
+    let template = json!({"metadata": {"name": "x"}, "spec": {"spec": spec}});
+    let plain = json!({"devices": {"requests": [request("a", false)]}});
+    for (kind, object, refused) in [
+        ("ResourceClaim", json!({"metadata": {"name": "x"}, "spec": spec}), true),
+        ("ResourceClaimTemplate", template, true),
+        ("ResourceClaim", json!({"metadata": {"name": "x"}, "spec": plain}), false),
+    ] {
+        for namespace in ["admins", "d"] {
+            let write = write(&who, Operation::Create, ("resource.k8s.io", kind), namespace, "x");
+            assert!(plugin.validates(&write));
+            let draft = draft(write.kind, namespace, object.clone());
+            let got = plugin.validate(&write, Subject { json: None, draft: Some(&draft) }).await;
+            assert_eq!(got.is_err(), refused && namespace == "d", "{kind} in {namespace}: {got:?}");
+            if let Err(refusal) = got {
+                let why = format!(
+                    "{kind}.resource.k8s.io \"x\" is invalid: spec.devices.requests[1].exactly.adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace"
+                );
+                assert_eq!((refusal.code(), refusal.message), (422, why));
+            }
+        }
+    }
+    let given = json!({"allocation": {"devices": {"results": [{"request": "b", "driver": "e.com", "pool": "p", "device": "g", "adminAccess": true}]}}});
+    for (before, refused) in [(json!({}), true), (given.clone(), false)] {
+        let write = Admission {
+            sub: Some(Sub::Status),
+            ..write(&who, Operation::Update, ("resource.k8s.io", "ResourceClaim"), "d", "x")
+        };
+        let old = claim(&spec, before).to_string();
+        let meta =
+            MetaContext { name: None, namespace: "d", now: jiff::Timestamp::UNIX_EPOCH, uid: "u", suffix: "bcdfg" };
+        let new = Body::Value(claim(&spec, given.clone()));
+        let (old, strictness) = (Some(old.as_bytes()), Strictness::Strict);
+        let draft = write.kind.draft(Write { part: Part::Status, new, old, meta, strictness }).unwrap();
+        let got = plugin.validate(&write, Subject { json: None, draft: Some(&draft) }).await;
+        assert_eq!(got.is_err(), refused, "{got:?}");
+        if let Err(refusal) = got {
+            assert!(
+                refusal.message.contains(" status.allocation.devices.results[0].adminAccess: Forbidden: admin access"),
+                "{refusal:?}"
+            );
+        }
+    }
+}

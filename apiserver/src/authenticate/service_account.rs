@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
+use super::last_used::LastUsed;
 use super::{Found, Objects, digest};
 use crate::pki::Pair;
 use crate::stage::{Identity, Reviewed};
@@ -87,6 +88,8 @@ pub struct Issuer {
     point: Vec<u8>,
     /// Whether pods' tokens for the API server get a longer life than they ask for.
     extends: bool,
+    /// Told of the Secrets whose tokens are used, if anybody wants to know.
+    used: Option<LastUsed>,
     verified: Mutex<Verified>,
 }
 
@@ -140,6 +143,7 @@ impl Issuer {
         Ok(Issuer {
             point: point.ok_or("the public key is no point of P-256")?,
             extends: true,
+            used: None,
             key_id: URL_SAFE_NO_PAD.encode(Sha256::digest(&*public)),
             signing: EncodingKey::from_ec_pem(keys.key.as_bytes()).map_err(unusable)?,
             verifying: DecodingKey::from_ec_pem(keys.certificate.as_bytes()).map_err(unusable)?,
@@ -160,6 +164,11 @@ impl Issuer {
     /// Leaves pods' tokens as short as they ask (`--service-account-extend-token-expiration=false`).
     pub fn extending(self, extends: bool) -> Self {
         Issuer { extends, ..self }
+    }
+
+    /// Tells `used` of the Secrets whose tokens come with requests.
+    pub fn telling(self, used: LastUsed) -> Self {
+        Issuer { used: Some(used), ..self }
     }
 
     /// Whether pods' tokens for the API server get a longer life than they ask for.
@@ -198,6 +207,12 @@ impl Issuer {
         }
         judge_times(&claims, now)?;
         judge_references(&claims, objects, now)?;
+        let it = &claims.kubernetes;
+        if let (Some(used), Some(secret)) = (&self.used, &it.secret)
+            && let Some(found) = objects.find("", "Secret", &it.namespace, &secret.name)
+        {
+            used.note(&it.namespace, &secret.name, &it.serviceaccount.name, &found, now)?;
+        }
         Ok(Some((Arc::new(identity(&claims)), good_for)))
     }
 

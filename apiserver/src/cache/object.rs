@@ -88,7 +88,7 @@ impl Object {
         let Some(conversion) = kind.conversion else { return self.clone() };
         let made = self.forms().other.get_or_init(|| {
             let value = serde_json::from_slice(&self.json).unwrap_or_default();
-            let json = serde_json::to_vec(&(conversion.from_stored)(value)).unwrap_or_default();
+            let json = kind_first((conversion.from_stored)(value));
             let made = Object::served(kind, self.key.clone(), self.revision, json.into());
             Other::One(made.map_or_else(|error| self.unserved(kind, &error), Arc::new))
         });
@@ -223,9 +223,19 @@ pub fn to_stored<'a>(kind: &Kind, json: &'a [u8]) -> Cow<'a, [u8]> {
         None => Cow::Borrowed(json),
         Some(conversion) => {
             let value = serde_json::from_slice(json).unwrap_or_default();
-            Cow::Owned(serde_json::to_vec(&(conversion.to_stored)(value)).unwrap_or_default())
+            Cow::Owned(kind_first((conversion.to_stored)(value)))
         }
     }
+}
+
+/// Encodes an object as all of ours are: `apiVersion` and `kind` first, where lists can leave them out without a look at the rest.
+fn kind_first(mut value: Value) -> Vec<u8> {
+    let taken =
+        |value: &mut Value, name: &str| value.as_object_mut().and_then(|it| it.remove(name)).unwrap_or_default();
+    let (version, kind) = (taken(&mut value, "apiVersion"), taken(&mut value, "kind"));
+    let rest = value.to_string();
+    let comma = if rest == "{}" { "" } else { "," };
+    format!("{{\"apiVersion\":{version},\"kind\":{kind}{comma}{}", rest.get(1..).unwrap_or("}")).into_bytes()
 }
 
 #[cfg(test)]

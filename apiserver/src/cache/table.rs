@@ -1,6 +1,6 @@
 //! The objects of one stored kind, and what happened to them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +69,8 @@ struct State {
     ring: Ring,
     /// The revision of the last event.
     revision: u64,
+    /// The keys under which the store has something that cannot be read. Each costs less than its object would.
+    unreadable: BTreeSet<Key>,
     /// Snapshots that a continue token names, with the time of their list, oldest first.
     kept: VecDeque<(u64, Instant, Snapshot)>,
 }
@@ -127,6 +129,7 @@ impl Table {
                 }
             }
         }
+        state.unreadable = self.state.read().unreadable.clone();
         state.revision = before.revision;
         state.ring.begin_at(before.revision);
         drop(state);
@@ -266,6 +269,20 @@ impl Table {
         drop(state);
     }
 
+    /// The first key that begins with `prefix`, comes after `after` and not behind `last`, under which the store has something that cannot be read.
+    pub fn unreadable(&self, prefix: &str, after: Option<&str>, last: Option<&str>) -> Option<Key> {
+        let state = self.state.read();
+        if state.unreadable.is_empty() {
+            return None;
+        }
+        let from: Bound<Key> = match after {
+            Some(after) => Bound::Excluded(after.into()),
+            None => Bound::Included(prefix.into()),
+        };
+        let first = state.unreadable.range::<Key, _>((from, Bound::Unbounded)).next()?;
+        (first.starts_with(prefix) && last.is_none_or(|it| **first <= *it)).then(|| first.clone())
+    }
+
     /// The place of the first event after `revision`.
     ///
     /// # Errors
@@ -291,6 +308,9 @@ impl Table {
         let mut forgotten = Vec::new();
         let mut state = self.state.write();
         for (key, revision, new) in changes {
+            if !state.unreadable.is_empty() {
+                state.unreadable.remove(&key);
+            }
             let old = match &new {
                 Some(new) => state.objects.insert(key, new.clone()),
                 None => state.objects.remove(&key),
@@ -310,8 +330,13 @@ impl Table {
         drop(state);
     }
 
+    /// Notes that what the store has under a key now cannot be read. It is no object to any reader, and no list is complete without it.
+    pub(crate) fn note_unreadable(&self, key: Key) {
+        self.state.write().unreadable.insert(key);
+    }
+
     /// Fills the table with what a list has found. Changes since the last state become events; watches from before cannot begin.
-    pub(crate) fn replace(&self, listed: Vec<Arc<Object>>, revision: u64) {
+    pub(crate) fn replace(&self, listed: Vec<Arc<Object>>, unreadable: Vec<Key>, revision: u64) {
         let listed: Map = listed.into_iter().map(|it| (it.key.clone(), it)).collect();
         let before = self.snapshot();
         let first = before.revision == 0 && before.is_empty();
@@ -335,7 +360,9 @@ impl Table {
         } else {
             self.apply(changes);
         }
-        self.state.write().ring.begin_at(revision);
+        let mut state = self.state.write();
+        state.ring.begin_at(revision);
+        state.unreadable = unreadable.into_iter().collect();
     }
 
     /// Wakes the watchers for whom there is something new; gives how many they are.
@@ -380,14 +407,32 @@ mod tests {
     #[test]
     fn a_list_anew_becomes_events() {
         let table = table();
-        table.replace(vec![object("a", 2), object("b", 3)], 5);
+        table.replace(vec![object("a", 2), object("b", 3)], Vec::new(), 5);
         assert_eq!(table.snapshot().revision, 5);
         let seat = table.join(Interest::Everything);
         let place = table.snapshot_and_place().1;
-        table.replace(vec![object("b", 7), object("c", 8)], 9);
+        table.replace(vec![object("b", 7), object("c", 8)], Vec::new(), 9);
         let events = table.look(&seat, place, 10).unwrap().events;
         assert_eq!(events.iter().map(|it| it.1.revision).collect::<Vec<_>>(), [7, 8, 9]);
         assert_eq!(table.place_after(5), Err(9));
         assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_known_by_its_key() {
+        let table = table();
+        let key = |name: &str| object(name, 1).key.clone();
+        table.replace(vec![object("a", 2)], vec![key("b"), key("d")], 5);
+        let all = table.prefix();
+        assert_eq!(table.unreadable(all, None, None), Some(key("b")));
+        assert_eq!(table.unreadable(all, Some(&key("b")), None), Some(key("d")));
+        assert_eq!(table.unreadable(all, None, Some(&key("a"))), None);
+        assert_eq!(table.unreadable("/registry/configmaps/other/", None, None), None);
+        // It is written anew, or deleted.
+        table.apply([(key("b"), 6, Some(object("b", 6))), (key("d"), 7, None)]);
+        assert_eq!(table.unreadable(all, None, None), None);
+        table.apply([(key("a"), 8, None)]);
+        table.note_unreadable(key("a"));
+        assert_eq!(table.unreadable(all, None, None), Some(key("a")));
     }
 }

@@ -1,8 +1,10 @@
 //! Lists, written piece by piece from the bytes of their objects.
 //!
 //! In: the objects of a page and what the list says of itself. Out: a response that never holds more than one piece beside the
-//! cache's own bytes, so that a list of 15 MB costs 128 KiB.
+//! cache's own bytes, so that a list of 15 MB costs 128 KiB. Of which kind the items of a built-in kind are is said by the list only, as Kubernetes'
+//! own types do; custom objects say it each.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use orlop_api::kind::Kind;
 use orlop_api::protobuf::answer;
 use orlop_api::status;
 use orlop_api::table::{self, Include, ListMeta};
+use serde_json::{Map, Value};
 
 use super::{Body, META, Response, gzip};
 use crate::cache::Object;
@@ -70,6 +73,7 @@ pub fn list(request: &Request, kind: &'static Kind, page: Page) -> status::Resul
     let mut writer = Writer {
         objects: page.objects.into_iter(),
         kind,
+        types: kind.custom.is_none().then(|| types(kind)),
         form,
         protobuf,
         include,
@@ -108,6 +112,8 @@ pub fn list(request: &Request, kind: &'static Kind, page: Page) -> status::Resul
 struct Writer {
     objects: std::vec::IntoIter<Arc<Object>>,
     kind: &'static Kind,
+    /// What the items' bytes begin with and the list leaves out.
+    types: Option<String>,
     form: Form,
     protobuf: bool,
     include: Include,
@@ -138,10 +144,56 @@ impl Iterator for Writer {
                 _ if self.protobuf => answer::item(&mut self.out, object.message(self.kind)),
                 Form::Table => super::write_row(&mut self.out, self.kind, &object, self.include, self.now),
                 Form::Metadata => self.out.extend_from_slice(object.partial()),
-                Form::Whole | Form::AggregatedDiscovery => self.out.extend_from_slice(&object.json),
+                Form::Whole | Form::AggregatedDiscovery => match &self.types {
+                    Some(types) => write_item(&mut self.out, types, &object.json),
+                    None => self.out.extend_from_slice(&object.json),
+                },
             }
         }
         let next = if self.over { Vec::new() } else { Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8) };
         Some(std::mem::replace(&mut self.out, next).into())
+    }
+}
+
+/// What the bytes of a kind's objects begin with.
+fn types(kind: &Kind) -> String {
+    format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", kind.api_version(), kind.kind)
+}
+
+/// Writes an object without its `apiVersion` and `kind`, which stand in front of what we have encoded.
+fn write_item(out: &mut Vec<u8>, types: &str, json: &[u8]) {
+    match json.strip_prefix(types.as_bytes()) {
+        Some(rest) => {
+            out.push(b'{');
+            out.extend_from_slice(rest);
+        }
+        None => out.extend_from_slice(&decoded(json)),
+    }
+}
+
+/// The same where somebody else has encoded it.
+fn decoded(json: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(mut fields) = serde_json::from_slice::<Map<String, Value>>(json) else { return json.into() };
+    fields.retain(|name, _| !["apiVersion", "kind"].contains(&name.as_str()));
+    serde_json::to_vec(&fields).map_or(json.into(), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry;
+
+    #[test]
+    fn items_are_of_the_kind_of_their_list() {
+        let kind = registry::named("apps", "Deployment").unwrap();
+        for (json, expected) in [
+            (r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"}}"#, r#"{"metadata":{"name":"a"}}"#),
+            (r#"{"kind":"Deployment","metadata":{"name":"a"},"apiVersion":"apps/v1"}"#, r#"{"metadata":{"name":"a"}}"#),
+            (r#"{"metadata":{"name":"a"}}"#, r#"{"metadata":{"name":"a"}}"#),
+        ] {
+            let mut out = Vec::new();
+            write_item(&mut out, &types(kind), json.as_bytes());
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 }

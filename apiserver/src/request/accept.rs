@@ -79,10 +79,10 @@ impl Accept {
         if ranges.is_empty() {
             return plain;
         }
+        // Even a quality of zero is better than nothing: so it is in Kubernetes, other than in RFC 9110.
         ranges.sort_by(|(a, _), (b, _)| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-        let acceptable = ranges.iter().filter(|((quality, _), _)| *quality > 0.0);
         let protobuf = speaks();
-        let found = acceptable.filter_map(|(_, it)| range(it, protobuf)).next();
+        let found = ranges.iter().filter_map(|(_, it)| range(it, protobuf)).next();
         let found = found.unwrap_or(Accept { refused: true, ..plain });
         Accept { gzip, no_protobuf: !protobuf, ..found }
     }
@@ -124,7 +124,8 @@ fn rank(range: &str) -> Rank {
         _ => 2,
     };
     let quality = parts.find_map(|it| it.trim().strip_prefix("q="));
-    (quality.and_then(|it| it.parse().ok()).unwrap_or(1.0), exactness)
+    // One that is no number is none.
+    (quality.map_or(1.0, |it| it.parse().unwrap_or(0.0)), exactness)
 }
 
 /// What one media range asks for; none if that cannot be had.
@@ -145,6 +146,8 @@ fn range(text: &str, protobuf: bool) -> Option<Accept> {
             Some(("v", it)) => version = it,
             Some(("pretty", it)) => out.pretty = it == "1",
             Some(("stream", it)) if !matches!(it, "" | "watch") => return None,
+            // There are no streams of YAML.
+            Some(("stream", "watch")) if out.encoding == Encoding::Yaml => return None,
             _ => {}
         }
     }
@@ -206,6 +209,18 @@ mod tests {
         check("application/json;q=0.5, application/yaml", Some((Encoding::Yaml, Form::Whole)));
         check("*/*, application/yaml", Some((Encoding::Yaml, Form::Whole)));
         check("application/yaml;q=0, */*;q=0.1", Some((Encoding::Json, Form::Whole)));
+        check("application/yaml;q=0", Some((Encoding::Yaml, Form::Whole)));
+        check("application/yaml;q=much, application/json;q=0.1", Some((Encoding::Json, Form::Whole)));
+        check(
+            "text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8",
+            Some((Encoding::Json, Form::Whole)),
+        );
+        check("application/*;q=0.2, text/html", Some((Encoding::Json, Form::Whole)));
+        check("application/yaml;stream=watch, application/json;stream=watch", Some((Encoding::Json, Form::Whole)));
+        check("application/json;as=Table;g=meta.k8s.io;v=v1;charset=utf-8", Some((Encoding::Json, Form::Table)));
+        check("*/*;as=Table;g=meta.k8s.io;v=v1", Some((Encoding::Json, Form::Table)));
+        check("application/json;as=Table;g=other;v=v1", None);
+        check("application/json;as=Table;g=other;v=v1, application/json;q=0.1", Some((Encoding::Json, Form::Whole)));
         check("text/html", None);
         check("application/json;as=Table;v=v9;g=meta.k8s.io", None);
         check_of("application/vnd.kubernetes.protobuf", false, None);

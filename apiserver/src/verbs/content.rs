@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::CONTENT_TYPE;
-use orlop_api::json::syntax;
+use orlop_api::json::{Strictness, syntax};
 use orlop_api::kind::{Body, Kind};
 use orlop_api::kinds::KINDS;
 use orlop_api::protobuf;
@@ -46,12 +46,37 @@ pub fn unsupported(accepted: &str) -> Status {
     Status::new(Reason::UnsupportedMediaType, text).with_details(Details::default())
 }
 
-/// The body as an object of a kind. JSON stays text, so that its kind can tell duplicate fields.
+/// The body as an object of a kind. JSON stays text, so that its kind can tell duplicate fields; the second part are the warnings for those
+/// of YAML, which no value can tell.
 ///
 /// # Errors
-/// `UnsupportedMediaType`, or `BadRequest` for what cannot be read or is of another kind.
-pub fn object<'a>(request: &Request, kind: &Kind, body: &'a [u8]) -> status::Result<Body<'a>> {
-    object_of(request, kind.kind, &kind.api_version(), body)
+/// `UnsupportedMediaType`, or `BadRequest` for what cannot be read or is of another kind, or has a key twice where that is forbidden.
+pub fn object<'a>(request: &Request, kind: &Kind, body: &'a [u8]) -> status::Result<(Body<'a>, Vec<String>)> {
+    if media_type(request) != "application/yaml" {
+        return Ok((object_of(request, kind.kind, &kind.api_version(), body)?, Vec::new()));
+    }
+    let (value, twice) = yaml_with_repeats(body)?;
+    TypeMeta::of(&value).check(kind.kind, &kind.api_version())?;
+    match request.options.strictness {
+        Strictness::Strict if !twice.is_empty() => {
+            let mut problems = vec![told_by_yaml(&twice)];
+            problems.extend(kind.unknown_fields(&value)?);
+            Err(Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                kind.kind,
+                kind.version,
+                kind.kind,
+                problems.join(", ")
+            )))
+        }
+        Strictness::Ignore => Ok((Body::Value(value), Vec::new())),
+        _ => Ok((Body::Value(value), twice)),
+    }
+}
+
+/// Keys that stand twice, in the words of Go's YAML reader.
+pub fn told_by_yaml(twice: &[String]) -> String {
+    format!("yaml: unmarshal errors:\n  {}", twice.join("\n  "))
 }
 
 /// How many bytes of a body that makes no sense its refusal shows.

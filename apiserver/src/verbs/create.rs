@@ -19,7 +19,8 @@ pub async fn create(core: &Core, it: &Authorized, kind: &'static Kind, body: &[u
         let text = "create not allowed while custom resource definition is terminating";
         return Err(Status { message: text.to_owned(), ..Status::method_not_allowed() });
     }
-    let object = content::object(request, kind, body)?;
-    let written = Writer::new(core, it, kind, None).create(object).await?;
+    let (object, warnings) = content::object(request, kind, body)?;
+    let mut written = Writer::new(core, it, kind, None).create(object).await?;
+    written.warnings.splice(0..0, warnings);
     super::answer(request, kind, &written)
 }

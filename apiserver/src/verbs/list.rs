@@ -2,6 +2,9 @@
 //!
 //! The first page is taken from the cache now, or at the version asked for; the next ones from the snapshot that the continue token
 //! names, or, once that is let go of, from the store at the same revision, until the store has forgotten it too.
+//!
+//! A page that should have an object which cannot be read, because its key of encryption is lost or its bytes are none, fails and names it, as
+//! in Kubernetes: who takes what is missing for deleted would act on it. Pages and namespaces beside it are answered.
 
 pub mod token;
 
@@ -48,8 +51,8 @@ pub async fn page(core: &Arc<Core>, request: &Request, kind: &'static Kind) -> s
         let Some(at) = token.revision() else {
             // An inconsistent continuation: what follows, as it is now.
             core.catch_up().await?;
-            ready(core, kind, &prefix).await?;
-            return Ok(now(core, request, kind, &prefix, Some(&after)));
+            let page = now(core, request, kind, &prefix, Some(&after)).await?;
+            return complete(core, request, kind, &prefix, Some(&after), page).await;
         };
         return at_revision(core, request, kind, &prefix, Some(&after), at).await;
     }
@@ -63,18 +66,46 @@ pub async fn page(core: &Arc<Core>, request: &Request, kind: &'static Kind) -> s
         }
         (given, _) => core.cache.wait_for(revision(given)?).await?,
     }
-    ready(core, kind, &prefix).await?;
-    Ok(now(core, request, kind, &prefix, None))
+    let page = now(core, request, kind, &prefix, None).await?;
+    complete(core, request, kind, &prefix, None, page).await
 }
 
-/// Has the forms made that only a webhook can make.
-async fn ready(core: &Core, kind: &'static Kind, prefix: &str) -> status::Result<()> {
-    if !convert::is_asked(kind) {
-        return Ok(());
+/// The page, unless it lacks something that cannot be read.
+async fn complete(
+    core: &Core,
+    request: &Request,
+    kind: &'static Kind,
+    prefix: &str,
+    after: Option<&str>,
+    page: Page,
+) -> status::Result<Page> {
+    let table = core.cache.table(kind);
+    let last = page.objects.last().filter(|_| !page.continue_token.is_empty()).map(|it| it.key.clone());
+    let named = request.selection.name().filter(|_| !kind.namespaced() || !request.object_namespace().is_empty());
+    // A name means one key, and no other is looked at.
+    let named = named.map(|it| kind.key(request.object_namespace(), it));
+    let (prefix, last) = match &named {
+        Some(key) => (key.as_str(), Some(key.as_str())),
+        None => (prefix, last.as_deref()),
+    };
+    let mut after = after.map(str::to_owned);
+    while let Some(key) = table.unreadable(prefix, after.as_deref(), last) {
+        readable(core, kind, &key).await?;
+        // It was deleted, or written anew, a moment ago.
+        after = Some(key.to_string());
     }
-    let snapshot = core.cache.table(kind).snapshot();
-    let objects: Vec<Arc<Object>> = snapshot.range(prefix, None).cloned().collect();
-    convert::ready(core, kind, objects.iter()).await
+    Ok(page)
+}
+
+/// Asks the store for what could not be read.
+///
+/// # Errors
+/// Why it cannot be read.
+pub async fn readable(core: &Core, kind: &'static Kind, key: &str) -> status::Result<()> {
+    let (entry, _) = core.store.get(key).await.map_err(unavailable)?;
+    let Some(entry) = entry else { return Ok(()) };
+    let read = Object::stored(core.cache.table(kind).kind(), entry.key.clone(), entry.modified.0, &entry.value);
+    read.map(|_| ()).map_err(|error| Status::internal(format!("unable to decode key {key:?}: {error}")))
 }
 
 /// What all keys of a kind's objects in a namespace begin with; of all namespaces if it is empty.
@@ -85,32 +116,47 @@ pub fn prefix(kind: &Kind, namespace: &str) -> String {
     }
 }
 
-/// A page of what the cache holds.
-fn now(core: &Core, request: &Request, kind: &'static Kind, prefix: &str, after: Option<&str>) -> Page {
+/// A page of what the cache holds. What is shown is what was converted: nothing that came meanwhile is among it.
+async fn now(
+    core: &Core,
+    request: &Request,
+    kind: &'static Kind,
+    prefix: &str,
+    after: Option<&str>,
+) -> status::Result<Page> {
     let table = core.cache.table(kind);
     let selection = &request.selection;
     // Read before the objects: everything up to it is among them.
     let complete = table.complete(core.cache.revision());
+    let whole = |objects: Vec<Arc<Object>>, revision: u64| Page {
+        objects,
+        revision,
+        continue_token: String::new(),
+        remaining: None,
+    };
     if let Some(name) = selection.name().filter(|_| !kind.namespaced() || !request.object_namespace().is_empty()) {
-        let found = core.cache.get(kind, request.object_namespace(), name);
-        let objects = found.into_iter().filter(|it| selection.matches(kind, it)).collect();
-        return Page { objects, revision: complete, continue_token: String::new(), remaining: None };
+        let found = core.get(kind, request.object_namespace(), name).await?;
+        return Ok(whole(found.into_iter().filter(|it| selection.matches(kind, it)).collect(), complete));
     }
     if request.options.limit == 0
         && let Some(term) = selection.term(kind)
     {
         let (found, last) = table.with_term(&term, prefix);
+        convert::ready(core, kind, found.iter()).await?;
         let found = found.into_iter().map(|it| it.served_as(kind)).filter(|it| selection.matches(kind, it));
-        let objects = found.collect();
-        return Page { objects, revision: complete.max(last), continue_token: String::new(), remaining: None };
+        return Ok(whole(found.collect(), complete.max(last)));
     }
     let snapshot = table.snapshot();
     let revision = complete.max(snapshot.revision);
+    if convert::is_asked(kind) {
+        let objects: Vec<Arc<Object>> = snapshot.range(prefix, after).cloned().collect();
+        convert::ready(core, kind, objects.iter()).await?;
+    }
     let page = cut(request, kind, prefix, snapshot.range(prefix, after), revision);
     if !page.continue_token.is_empty() {
         table.keep(revision, snapshot);
     }
-    page
+    Ok(page)
 }
 
 /// A page of what there was at a revision.
@@ -126,7 +172,8 @@ async fn at_revision(
     if let Some(snapshot) = table.kept(at) {
         let objects: Vec<Arc<Object>> = snapshot.range(prefix, after).cloned().collect();
         convert::ready(core, kind, objects.iter()).await?;
-        return Ok(cut(request, kind, prefix, objects.iter(), at));
+        let page = cut(request, kind, prefix, objects.iter(), at);
+        return complete(core, request, kind, prefix, after, page).await;
     }
     if kind.computed {
         // What is not stored has no history.
@@ -146,7 +193,11 @@ async fn at_revision(
     for entry in entries {
         match Object::stored(table.kind(), entry.key.clone(), entry.modified.0, &entry.value) {
             Ok(object) => objects.push(Arc::new(object)),
-            Err(error) => tracing::error!(key = %entry.key, %error, "a stored object cannot be read; it is not served"),
+            Err(error) => {
+                tracing::error!(key = %entry.key, %error, "a stored object cannot be read; it is not served");
+                readable(core, kind, &entry.key).await?;
+                return Err(Status::internal(format!("unable to decode key {:?}: {error}", &*entry.key)));
+            }
         }
     }
     convert::ready(core, kind, objects.iter()).await?;

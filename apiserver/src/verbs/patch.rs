@@ -28,8 +28,9 @@ pub struct Patch<'b> {
     patch: Read<'b>,
     /// Whether the patch itself is about managed fields.
     shows_managers: bool,
-    /// What is to be said of keys that stand twice in an applied configuration.
-    repeats: Vec<String>,
+    strictness: Strictness,
+    /// What field validation finds in the patch itself.
+    problems: Vec<String>,
 }
 
 enum Read<'b> {
@@ -50,22 +51,37 @@ impl<'b> Patch<'b> {
             serde_json::from_slice::<Value>(body)
                 .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
         };
-        let mut repeats = Vec::new();
+        let strictness = request.options.strictness;
+        let mut problems;
         let patch = match PatchType::parse(given)? {
-            PatchType::Json => Read::Json(body),
-            PatchType::Merge => Read::Merge(value()?),
+            PatchType::Json => {
+                problems = json::problems(body);
+                Read::Json(body)
+            }
+            PatchType::Merge => {
+                problems = orlop_api::json::duplicates(body);
+                Read::Merge(value()?)
+            }
             // How lists are merged only the built-in types say.
             PatchType::Strategic if kind.custom.is_some() => return Err(content::unsupported(CUSTOM)),
-            PatchType::Strategic => Read::Strategic(value()?),
+            PatchType::Strategic => {
+                problems = orlop_api::json::duplicates(body);
+                Read::Strategic(value()?)
+            }
             PatchType::Apply => {
                 if request.options.field_manager.is_empty() {
                     let mut errors = orlop_api::field::Errors::default();
                     errors.required("fieldManager", "is required for apply patch");
                     return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors));
                 }
-                let (config, by) = (content::yaml_with_repeats(body)?, Recorder::of(request, sub));
-                let (config, twice) = config;
-                repeats = twice;
+                let (config, twice) = content::yaml_with_repeats(body)?;
+                if strictness == Strictness::Strict && !twice.is_empty() {
+                    let told = content::told_by_yaml(&twice);
+                    let text = format!("error strict decoding YAML: error converting YAML to JSON: {told}");
+                    return Err(Status::bad_request(text));
+                }
+                problems = twice;
+                let by = Recorder::of(request, sub);
                 Read::Apply { config, by, force: request.options.force.unwrap_or(false) }
             }
         };
@@ -76,7 +92,10 @@ impl<'b> Patch<'b> {
         }
         const NAME: &[u8] = b"managedFields";
         let shows_managers = body.windows(NAME.len()).any(|it| it == NAME);
-        Ok(Patch { kind, sub, patch, shows_managers, repeats })
+        if strictness == Strictness::Ignore {
+            problems.clear();
+        }
+        Ok(Patch { kind, sub, patch, shows_managers, strictness, problems })
     }
 
     /// Whether it is a server-side apply, which creates what is not there.
@@ -114,6 +133,28 @@ impl<'b> Patch<'b> {
 }
 
 impl Patch<'_> {
+    /// Refuses what strict field validation finds in the patch and in the object that it makes.
+    ///
+    /// # Errors
+    /// `Invalid`, with both, as Kubernetes words it.
+    fn check_fields(&self, patched: &Value) -> status::Result<()> {
+        if self.strictness != Strictness::Strict {
+            return Ok(());
+        }
+        let mut problems = self.problems.clone();
+        problems.extend(self.kind.unknown_fields(patched)?);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let shown = match &self.patch {
+            Read::Strategic(patch) => strategic::shown(patch),
+            _ => patched.to_string(),
+        };
+        let mut errors = orlop_api::field::Errors::default();
+        errors.invalid("patch", shown, format!("strict decoding error: {}", problems.join(", ")));
+        Err(Status::invalid("", "", "", &errors))
+    }
+
     /// What the apply makes of an object as it stands, or of none.
     fn applied(&self, old: Option<Standing<'_>>) -> status::Result<Applied> {
         let Read::Apply { config, by, force } = &self.patch else {
@@ -139,10 +180,14 @@ impl Change for Patch<'_> {
         let (bare, managed) = found.as_ref().map_or((whole, None), |(bare, managed)| (&**bare, Some(*managed)));
         match &self.patch {
             Read::Apply { .. } => self.applied(Some(Standing { bare, managed })).map(Body::Applied),
-            _ if self.shows_managers => self.applied_to(Some(&old.value())).map(Body::Value),
             _ => {
-                let value = serde_json::from_str(bare).map_err(Status::internal)?;
-                self.applied_to(Some(&value)).map(Body::Value)
+                let value = match self.shows_managers {
+                    true => old.value(),
+                    false => serde_json::from_str(bare).map_err(Status::internal)?,
+                };
+                let patched = self.applied_to(Some(&value))?;
+                self.check_fields(&patched)?;
+                Ok(Body::Value(patched))
             }
         }
     }
@@ -166,21 +211,14 @@ pub async fn patch(
         // Unknown fields of an applied configuration are errors already; those of the live object are nobody's fault.
         writer.strictness = Strictness::Ignore;
     }
-    if request.options.strictness == Strictness::Strict && !patch.repeats.is_empty() {
-        let told = patch.repeats.join("\n  ");
-        let text = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors";
-        return Err(Status::bad_request(format!("{text}:\n  {told}")));
-    }
-    let answer = |mut written: Written| {
-        if request.options.strictness == Strictness::Warn {
-            written.warnings.extend(patch.repeats.iter().cloned());
-        }
+    let warned = |mut written: Written| {
+        written.warnings.splice(0..0, patch.problems.iter().cloned());
         super::answer(request, kind, &written)
     };
     for _ in 0..CREATE_RETRIES_MAX {
         match writer.update(stage::part_of(sub), &patch).await {
             Err(status) if status.reason == Reason::NotFound && patch.is_apply() && sub.is_none() => {}
-            outcome => return answer(outcome?),
+            outcome => return warned(outcome?),
         }
         if let Some(uid) =
             patch.as_apply().and_then(|(config, ..)| config["metadata"]["uid"].as_str()).filter(|it| !it.is_empty())
@@ -193,7 +231,7 @@ pub async fn patch(
         match writer.create(Body::Applied(applied)).await {
             // Somebody else was faster: it is there now, and can be changed.
             Err(status) if status.reason == Reason::AlreadyExists => {}
-            outcome => return answer(outcome?),
+            outcome => return warned(outcome?),
         }
     }
     Err(Status::modified(kind.group, kind.names.plural, &request.name))

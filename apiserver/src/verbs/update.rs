@@ -35,11 +35,11 @@ pub async fn update(
     body: &[u8],
 ) -> status::Result<Response> {
     let request = it.request();
-    let object = content::object(request, kind, body)?;
+    let (object, warnings) = content::object(request, kind, body)?;
     let writer = Writer::new(core, it, kind, sub);
     let change = Replace(object.clone());
     let outcome = writer.update(stage::part_of(sub), &change).await;
-    let written = match outcome {
+    let mut written = match outcome {
         Err(Status { reason: Reason::NotFound, .. }) if kind.create_on_update && sub.is_none() => {
             writer.create(object).await?
         }
@@ -54,6 +54,7 @@ pub async fn update(
         }
         outcome => outcome?,
     };
+    written.warnings.splice(0..0, warnings);
     super::answer(request, kind, &written)
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::get::revision;
 use super::list;
-use crate::cache::{Cache, Object, Seat, Table};
+use crate::cache::{Cache, Object, Seat, Snapshot, Table};
 use crate::convert;
 use crate::core::Core;
 use crate::present::body::BodyError;
@@ -114,10 +114,15 @@ pub async fn watch(core: &Arc<Core>, it: &Authorized, kind: &'static Kind) -> st
     };
     match ready {
         Err(status) => watcher.refused = Some(status),
-        Ok(()) if synthetic => match watcher.ready_state().await {
-            Ok(()) => watcher.begin_with_state(options.bookmarks),
-            Err(status) => watcher.refused = Some(status),
-        },
+        Ok(()) if synthetic => {
+            // What is told is what was converted: both are of this moment.
+            let complete = watcher.table.complete(core.cache.revision());
+            let (snapshot, place) = watcher.table.snapshot_and_place();
+            match watcher.ready_state(core, &snapshot).await {
+                Ok(()) => watcher.begin_with_state(&snapshot, place, complete, options.bookmarks),
+                Err(status) => watcher.refused = Some(status),
+            }
+        }
         Ok(()) => watcher.begin_after(if asked == 0 { watcher.table.complete(core.cache.revision()) } else { asked }),
     }
     watcher.set_alarm();
@@ -173,9 +178,7 @@ struct Watcher {
 
 impl Watcher {
     /// Begins with everything there is, and goes on from there.
-    fn begin_with_state(&mut self, announce: bool) {
-        let complete = self.table.complete(self.cache.revision());
-        let (snapshot, place) = self.table.snapshot_and_place();
+    fn begin_with_state(&mut self, snapshot: &Snapshot, place: u64, complete: u64, announce: bool) {
         let kind = self.kind;
         let meant = snapshot.range(&self.prefix, None).map(|it| it.served_as(kind));
         let meant: Vec<Arc<Object>> = meant.filter(|it| self.selection.matches(kind, it)).collect();
@@ -226,12 +229,20 @@ impl Watcher {
             // Marked as seen before the look, so that what comes after it wakes us again.
             self.seat.mark();
             let complete = self.table.complete(self.cache.revision());
-            if let Err(status) = self.ready_events().await {
-                self.ending = true;
-                self.lines.error(&mut out, &status);
-                return Some(out.into());
-            }
-            match self.tell_events(&mut out) {
+            let until = match self.ready_events().await {
+                Ok(until) => until,
+                Err(status) => {
+                    self.ending = true;
+                    self.lines.error(&mut out, &status);
+                    return Some(out.into());
+                }
+            };
+            match self.tell_events(&mut out, until.place) {
+                Told::All if !until.is_end => {
+                    if out.is_empty() {
+                        continue;
+                    }
+                }
                 Told::All => self.told = self.told.max(complete),
                 Told::Some => {}
                 Told::Overtaken => {
@@ -266,19 +277,29 @@ impl Watcher {
     }
 
     /// Has the forms made of what is there at the beginning, where a webhook has to make them.
-    async fn ready_state(&self) -> status::Result<()> {
+    async fn ready_state(&self, core: &Core, snapshot: &Snapshot) -> status::Result<()> {
+        // A state without what cannot be read would not be the state.
+        let mut unreadable = self.table.unreadable(&self.prefix, None, None);
+        while let Some(key) = unreadable {
+            list::readable(core, self.kind, &key).await?;
+            unreadable = self.table.unreadable(&self.prefix, Some(&key), None);
+        }
         let Some(core) = &self.converts else { return Ok(()) };
-        let objects: Vec<Arc<Object>> = self.table.snapshot().range(&self.prefix, None).cloned().collect();
+        let objects: Vec<Arc<Object>> = snapshot.range(&self.prefix, None).cloned().collect();
         convert::ready(core, self.kind, objects.iter()).await
     }
 
-    /// The same, of what is told next.
-    async fn ready_events(&self) -> status::Result<()> {
-        let Some(core) = &self.converts else { return Ok(()) };
-        let Some(look) = self.table.look(&self.seat, self.place, EVENTS_READY) else { return Ok(()) };
+    /// The same, of what is told next: gives up to where that is.
+    async fn ready_events(&self) -> status::Result<Until> {
+        let Some(core) = &self.converts else { return Ok(Until { place: u64::MAX, is_end: true }) };
+        let Some(look) = self.table.look(&self.seat, self.place, EVENTS_READY) else {
+            return Ok(Until { place: self.place, is_end: true });
+        };
+        let until = Until { place: look.next, is_end: look.events.len() < EVENTS_READY };
         let both = look.events.iter().flat_map(|(_, it)| it.old.iter().chain(&it.new));
         let objects: Vec<Arc<Object>> = both.cloned().collect();
-        convert::ready(core, self.kind, objects.iter()).await
+        convert::ready(core, self.kind, objects.iter()).await?;
+        Ok(until)
     }
 
     /// Tells of the objects that were there at the beginning; false once they all are told.
@@ -297,8 +318,8 @@ impl Watcher {
         !out.is_empty()
     }
 
-    /// Tells of events until a piece is full or nothing is left.
-    fn tell_events(&mut self, out: &mut Vec<u8>) -> Told {
+    /// Tells of events up to a place, until a piece is full or nothing is left.
+    fn tell_events(&mut self, out: &mut Vec<u8>, until: u64) -> Told {
         loop {
             let Some(look) = self.table.look(&self.seat, self.place, LOOK_EVENTS) else { return Told::Overtaken };
             if look.events.is_empty() {
@@ -306,6 +327,9 @@ impl Watcher {
                 return Told::All;
             }
             for (place, event) in look.events {
+                if place >= until {
+                    return Told::All;
+                }
                 if out.len() >= PIECE_BYTES {
                     return Told::Some;
                 }
@@ -322,6 +346,13 @@ impl Watcher {
             self.place = look.next;
         }
     }
+}
+
+/// Up to which place of the ring everything is ready to be told.
+struct Until {
+    place: u64,
+    /// Whether that was all there was.
+    is_end: bool,
 }
 
 /// How far a look at the ring came.

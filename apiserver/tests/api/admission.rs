@@ -156,3 +156,31 @@ async fn nodes_come_with_a_taint() {
     let it = made(cluster.post("/api/v1/nodes", &json!({"metadata": {"name": "n"}})).await);
     assert_eq!(it["spec"]["taints"], json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]));
 }
+
+#[tokio::test]
+async fn what_is_stored_in_begins_held() {
+    let cluster = Cluster::start().await;
+    let claim = json!({"metadata": {"name": "data", "finalizers": ["example.com/a"]}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let volume = json!({"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": "/x"}}});
+    let class = json!({"metadata": {"name": "gold"}, "driverName": "csi.example.com", "parameters": {"iops": "1"}});
+    for (path, body, expected) in [
+        (
+            "/api/v1/namespaces/default/persistentvolumeclaims",
+            claim,
+            json!(["example.com/a", "kubernetes.io/pvc-protection"]),
+        ),
+        ("/api/v1/persistentvolumes", volume, json!(["kubernetes.io/pv-protection"])),
+        ("/apis/storage.k8s.io/v1/volumeattributesclasses", class, json!(["kubernetes.io/vac-protection"])),
+    ] {
+        let made = cluster.post(path, &body).await;
+        assert_eq!(made.code, 201, "{}", made.text);
+        assert_eq!(made.json["metadata"]["finalizers"], expected);
+        // Only new ones: who takes it off an object that stands may.
+        let object = format!("{path}/{}", made.json["metadata"]["name"].as_str().unwrap());
+        let bare = json!({"metadata": {"finalizers": null}});
+        let bare = cluster.patch(&object, "application/merge-patch+json", &bare).await;
+        assert!(bare.json["metadata"]["finalizers"].is_null(), "{}", bare.text);
+    }
+}

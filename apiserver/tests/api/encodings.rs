@@ -135,6 +135,110 @@ async fn documents_are_kept_by_their_fingerprints() {
 }
 
 #[tokio::test]
+async fn what_is_known_is_not_sent_again() {
+    let cluster = Cluster::start().await;
+    let discovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    for (path, accept) in [("/openapi/v2", "application/json"), ("/openapi/v3/api/v1", "*/*"), ("/apis", discovery)] {
+        let whole = cluster.accept(path, accept).await;
+        let etag = whole.headers["etag"].to_str().unwrap().to_owned();
+        assert!(!whole.bytes.is_empty() && etag.starts_with('"'), "{path}");
+        for (known, code) in [
+            (etag.clone(), 304),
+            (format!("W/{etag}"), 304),
+            (format!("\"other\", {etag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"other\"".to_owned(), 200),
+            (etag.trim_matches('"').to_owned(), 200),
+        ] {
+            let request = Request::get(path).header("accept", accept).header("if-none-match", &known);
+            let answer = cluster.send(request.body(Vec::new()).unwrap()).await;
+            assert_eq!((answer.code.as_u16(), answer.bytes.is_empty()), (code, code == 304), "{path} {known}");
+            assert_eq!(answer.headers["etag"], etag.as_str());
+        }
+    }
+}
+
+#[tokio::test]
+async fn discovery_is_negotiated_too() {
+    let cluster = Cluster::start().await;
+    for path in ["/api", "/apis", "/apis/apps", "/apis/apps/v1", "/api/v1"] {
+        let refused = cluster.accept(path, "text/html").await;
+        assert_eq!((refused.code.as_u16(), &refused.json["reason"]), (406, &json!("NotAcceptable")), "{path}");
+        let browser = cluster.accept(path, "text/html, application/xml;q=0.9, */*;q=0.8").await;
+        assert_eq!(browser.headers["content-type"], "application/json", "{path}");
+        assert_eq!(cluster.accept(path, "application/yaml").await.headers["content-type"], "application/yaml");
+    }
+    let unknown = "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList";
+    assert_eq!(cluster.accept("/apis", unknown).await.code, 406);
+    let plain = cluster.accept("/apis", &format!("{unknown}, application/json")).await;
+    assert_eq!(plain.json["kind"], "APIGroupList");
+    // What is no resource is what it is.
+    assert_eq!(cluster.accept("/version", "text/html").await.code, 200);
+}
+
+#[tokio::test]
+async fn items_are_of_the_kind_of_their_list() {
+    let cluster = Cluster::start().await;
+    cluster.post(MAPS, &map("a")).await;
+    let event = json!({"metadata": {"name": "e", "namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reason": "R", "action": "A", "type": "Normal", "reportingController": "x.io/y", "reportingInstance": "z",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}});
+    let made = cluster.post("/apis/events.k8s.io/v1/namespaces/default/events", &event).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    let events = |group: &str| format!("{group}/namespaces/default/events");
+    for (path, kind) in [
+        (MAPS.to_owned(), "ConfigMapList"),
+        (events("/api/v1"), "EventList"),
+        (events("/apis/events.k8s.io/v1"), "EventList"),
+        ("/apis/rbac.authorization.k8s.io/v1/clusterroles?limit=1".to_owned(), "ClusterRoleList"),
+    ] {
+        let list = cluster.get(&path).await.json;
+        let item = list["items"][0].as_object().unwrap_or_else(|| panic!("{path}: {list}"));
+        assert_eq!(list["kind"], kind);
+        assert!(
+            item.contains_key("metadata") && !item.contains_key("kind") && !item.contains_key("apiVersion"),
+            "{list}"
+        );
+        // What only shows metadata says of each what it is.
+        let partial = cluster.accept(&path, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").await;
+        assert_eq!(partial.json["items"][0]["kind"], "PartialObjectMetadata", "{path}");
+        let yaml = cluster.accept(&path, "application/yaml").await;
+        assert_eq!(yaml.text.matches("kind: Event\n").count(), 0, "{}", yaml.text);
+    }
+    // Alone, and in events of a watch, each says it.
+    assert_eq!(cluster.get(&format!("{MAPS}/a")).await.json["kind"], "ConfigMap");
+    let mut watch = cluster.watch(&format!("{MAPS}?watch=1&timeoutSeconds=5")).await;
+    assert_eq!(watch.next().await.unwrap()["object"]["kind"], "ConfigMap");
+}
+
+#[tokio::test]
+async fn definitions_come_and_go_as_protobuf() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let mut definition = crate::custom::crontabs();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["image"]["default"] =
+        "a".into();
+    let body = orlop_api::protobuf::answer::of_value(&definition).unwrap();
+    let request = Request::post(path).header("content-type", PROTOBUF).header("accept", PROTOBUF);
+    let made = cluster.send(request.body(body).unwrap()).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    assert_eq!(made.headers["content-type"], PROTOBUF);
+    let name = definition["metadata"]["name"].as_str().unwrap();
+    let read = cluster.accept(&format!("{path}/{name}"), PROTOBUF).await;
+    let mut json = cluster.get(&format!("{path}/{name}")).await.json;
+    let mut theirs = decoded(&read);
+    for it in [&mut json, &mut theirs] {
+        // Names are granted between the two looks.
+        it.as_object_mut().unwrap().remove("status");
+        for field in ["resourceVersion", "managedFields"] {
+            it["metadata"].as_object_mut().unwrap().remove(field);
+        }
+    }
+    assert_eq!(theirs, json);
+    assert_eq!(cluster.accept(path, PROTOBUF).await.headers["content-type"], PROTOBUF);
+}
+
+#[tokio::test]
 async fn deprecated_kinds_warn() {
     let cluster = Cluster::start().await;
     let answer = cluster.get("/api/v1/endpoints").await;

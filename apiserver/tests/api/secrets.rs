@@ -89,8 +89,40 @@ async fn no_secret_stands_on_the_disk_and_a_lost_key_costs_secrets_only() {
     assert_eq!(read["message"], expected);
     let (code, _) = running.send(Method::GET, MAP, &Value::Null).await;
     assert_eq!(code, StatusCode::OK);
-    let (code, list) = running.send(Method::GET, "/api/v1/secrets", &Value::Null).await;
-    assert_eq!((code, list["items"].as_array().map(Vec::len)), (StatusCode::OK, Some(0)));
+    // Nobody is told that it is gone: what lists it fails and names it, and what does not goes on.
+    let state = "/api/v1/secrets?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=5";
+    for path in ["/api/v1/secrets", "/api/v1/secrets?limit=5", "/api/v1/namespaces/default/secrets?resourceVersion=0"] {
+        let (code, list) = running.send(Method::GET, path, &Value::Null).await;
+        assert_eq!((code, &list["message"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(expected)), "{path}");
+    }
+    let (_, event) = running.send(Method::GET, state, &Value::Null).await;
+    assert_eq!((&event["type"], &event["object"]["message"]), (&json!("ERROR"), &json!(expected)));
+    let revision = |it: &Value| it["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    for path in
+        ["/api/v1/namespaces/kube-system/secrets", "/api/v1/namespaces/default/secrets?fieldSelector=metadata.name=b"]
+    {
+        let (code, list) = running.send(Method::GET, path, &Value::Null).await;
+        assert_eq!((code, &list["items"]), (StatusCode::OK, &json!([])), "{path}");
+        let path = format!("{path}{}resourceVersion={}", if path.contains('?') { "&" } else { "?" }, revision(&list));
+        let (code, _) = running.send(Method::GET, &format!("{path}&resourceVersionMatch=Exact"), &Value::Null).await;
+        assert_eq!(code, if path.contains("default") { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK });
+    }
+    let (code, answer) = running.send(Method::DELETE, SECRET, &Value::Null).await;
+    assert_eq!((code, &answer["message"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!(expected)));
+    // Pages come up to the one that lacks it.
+    for namespace in ["a", "z"] {
+        let made = json!({"metadata": {"name": namespace}});
+        running.send(Method::POST, "/api/v1/namespaces", &made).await;
+        let secret = json!({"metadata": {"name": "s"}});
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        let (code, answer) = running.send(Method::POST, &path, &secret).await;
+        assert_eq!(code, StatusCode::CREATED, "{answer}");
+    }
+    let (code, first) = running.send(Method::GET, "/api/v1/secrets?limit=1", &Value::Null).await;
+    assert_eq!((code, &first["items"][0]["metadata"]["namespace"]), (StatusCode::OK, &json!("a")));
+    let rest = format!("/api/v1/secrets?limit=1&continue={}", first["metadata"]["continue"].as_str().unwrap());
+    let (code, _) = running.send(Method::GET, &rest, &Value::Null).await;
+    assert_eq!(code, StatusCode::INTERNAL_SERVER_ERROR);
     let (code, _) = running.send(Method::GET, "/api/v1/namespaces/default/secrets/b", &Value::Null).await;
     assert_eq!(code, StatusCode::NOT_FOUND);
     running.stop().await;

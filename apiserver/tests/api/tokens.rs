@@ -135,3 +135,38 @@ async fn the_issuer_says_how_its_tokens_are_verified() {
         assert_eq!(cluster.send(request.body(Vec::new()).unwrap()).await.code, code, "{user}");
     }
 }
+
+#[tokio::test]
+async fn the_use_of_a_secrets_token_is_written_down() {
+    let cluster = Cluster::start().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let metadata = json!({"name": "old", "annotations": {"kubernetes.io/service-account.name": "default"}});
+    let secret = json!({"metadata": metadata, "type": "kubernetes.io/service-account-token"});
+    let made = cluster.post(secrets, &secret).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    let bound = json!({"kind": "Secret", "apiVersion": "v1", "name": "old", "uid": made.json["metadata"]["uid"]});
+    let answer = token(&cluster, json!({"boundObjectRef": bound})).await;
+    let token = answer.json["status"]["token"].as_str().unwrap();
+    assert!(made.json["metadata"]["labels"].is_null(), "{}", made.text);
+    assert_eq!(cluster.with_token(token, "/version").await.code, 200);
+    // Beside the request: it takes a moment.
+    let path = format!("{secrets}/old");
+    let mut label = Value::Null;
+    for _ in 0..1_000 {
+        label = cluster.get(&path).await.json["metadata"]["labels"]["kubernetes.io/legacy-token-last-used"].take();
+        if !label.is_null() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(label.as_str().is_some_and(|it| it.len() == "2026-01-31".len()), "{label}");
+
+    let invalid = json!({"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}}});
+    let marked = cluster.patch(&path, "application/merge-patch+json", &invalid).await;
+    assert_eq!(marked.code, 200, "{}", marked.text);
+    assert_eq!(cluster.with_token(token, "/version").await.code, 401);
+
+    let tracking = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking";
+    let since = cluster.get(tracking).await;
+    assert!(since.json["data"]["since"].is_string(), "{}", since.text);
+}

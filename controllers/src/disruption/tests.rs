@@ -95,3 +95,22 @@ fn what_cannot_be_counted_allows_nothing() {
     let (plan, status) = decide(&world(json!({ "minAvailable": 1 }), status, 2, 2, 2), 50);
     assert!(plan.steps.is_empty() && status.is_null(), "{plan}");
 }
+
+#[test]
+fn a_replication_controller_says_how_many_there_should_be() {
+    let it = world(json!({ "minAvailable": "50%" }), json!({}), 0, 0, 0);
+    let owner =
+        json!([{ "apiVersion": "v1", "kind": "ReplicationController", "name": "web", "uid": "c", "controller": true }]);
+    let controller = json!({ "metadata": { "namespace": "a", "name": "web", "uid": "c" }, "spec": { "replicas": 4 } });
+    it.replication_controllers.apply(serde_json::from_value(controller).unwrap());
+    for name in ["p0", "p1", "p2"] {
+        let metadata = json!({ "namespace": "a", "name": name, "uid": name, "labels": { "app": "web" }, "ownerReferences": owner });
+        let status = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] });
+        it.pods.apply(serde_json::from_value(json!({ "metadata": metadata, "status": status })).unwrap());
+    }
+    let (_, status) = decide(&it, 0);
+    assert_eq!(
+        (&status["expectedPods"], &status["desiredHealthy"], &status["disruptionsAllowed"]),
+        (&json!(4), &json!(2), &json!(1))
+    );
+}

@@ -50,7 +50,7 @@ pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
             let mut samples = Samples::default();
             let mut bytes = 0;
             let before = Meter::read(&subject.processes);
-            for turn in 0..scale.lists {
+            for _ in 0..scale.lists {
                 // A new label each time, so that the last count is of no use.
                 written += 1;
                 connection.ask(Request::post(path.clone(), object(written))).await?;

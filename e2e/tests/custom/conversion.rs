@@ -26,7 +26,8 @@ fn convert(object: &mut Value, wanted: &str) {
     }
 }
 
-fn answer(path: &str, review: &Value) -> Reply {
+/// What the conversion webhook says.
+pub fn answer(path: &str, review: &Value) -> Reply {
     match path {
         "/crdconvert" => hooks::converted(review, convert),
         _ => Reply::Text(500, "there is no such webhook".to_owned()),

@@ -64,7 +64,7 @@ pub fn proxies(it: &Case) -> Result<()> {
     let socket = socket.to_str().context("a path of text")?;
     let proxy = Proxy::start(it, &format!("proxy --unix-socket={socket}"))?;
     ensure!(proxy.line.contains(socket), "{}", proxy.line);
-    let api = wait::until("the proxy answers", LIMIT, || curl(&["--unix-socket", socket, "http://local-host/api/"]))?;
+    let api = wait::until("the proxy answers", LIMIT, || curl(&["--unix-socket", socket, "http://localhost/api/"]))?;
     ensure!(api["versions"][0] == "v1", "{api}");
     Ok(())
 }

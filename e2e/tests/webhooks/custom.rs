@@ -166,5 +166,21 @@ pub fn seen_in_the_version_of_the_rule(it: &Play<'_>) -> Result<()> {
     let labels = it.hooks.last("/paints")?["object"]["metadata"]["labels"].clone();
     labels.get("webhook").context("the judge sees what the others have changed")?;
     it.leave()?;
+    built_in_equivalents(it)?;
     undefine(it.server, &of)
+}
+
+/// Built-in kinds of several versions are seen in the version of the rule, too.
+fn built_in_equivalents(it: &Play<'_>) -> Result<()> {
+    let rule = rule(&["CREATE"], "autoscaling", "v1", "horizontalpodautoscalers");
+    it.configure(Sort::Validating, vec![it.hook("scalers", "/scalers", rule, json!({}))])?;
+    let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]);
+    let scaler = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "metrics": metrics,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
+    let path = format!("/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers", it.case.namespace);
+    expect(&it.send("POST", &path, &scaler)?, 201)?;
+    let asked = it.hooks.last("/scalers")?;
+    ensure!(asked["kind"]["version"] == "v1" && asked["requestKind"]["version"] == "v2", "{asked}");
+    same(&asked["object"]["apiVersion"], &json!("autoscaling/v1"))?;
+    same(&asked["object"]["spec"]["targetCPUUtilizationPercentage"], &json!(50))
 }

@@ -126,7 +126,7 @@ fn custom_types(it: &Play<'_>) -> Result<()> {
     let name = "crontab.policy.example.com";
     let more = json!({"validations": [
         {"expression": "object.spec.replicas > 1 && object.spec.labels['a'] == 'b' && has(object.metadata.labels)"},
-        {"expression": "object.spec.replicas == '1'"}, {"expression": "object.spec.nothing"}]});
+        {"expression": "object.spec.replicas == '1'"}, {"expression": "object.spec.nothing == 1"}]});
     let resource = ("policy.example.com", "v1", "crontabs");
     expect(&it.send("POST", POLICIES, &policy(name, resource, more))?, 201)?;
     let found = checked(it, name)?;

@@ -11,7 +11,10 @@ use serde_saphyr::Spanned;
 
 use super::node::Key;
 
-/// The repeated keys within a node: line and key.
+/// How many are told; a text may have as many as it has lines.
+const TOLD_MAX: usize = 50;
+
+/// The repeated keys within a node, the first of them: line and key.
 pub struct Twice(pub Vec<(usize, String)>);
 
 impl<'de> Deserialize<'de> for Twice {
@@ -65,6 +68,7 @@ impl<'de> Visitor<'de> for Found {
         let mut out = Vec::new();
         while let Some(Twice(item)) = list.next_element()? {
             out.extend(item);
+            out.truncate(TOLD_MAX);
         }
         Ok(out)
     }
@@ -79,6 +83,7 @@ impl<'de> Visitor<'de> for Found {
             } else {
                 seen.insert(key);
             }
+            out.truncate(TOLD_MAX);
         }
         Ok(out)
     }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Affinity, PodTemplateSpec};
 use super::{not_negative, policies};
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
-use crate::kinds::pod_spec::{defaults, validation};
+use crate::kinds::pod_spec::{defaults, validation, warnings};
 
 /// Above so many completions, a job with a back-off limit per index may have fewer pods at once and fewer failed indexes: all of
 /// them stand in its status, as text.
@@ -30,6 +30,17 @@ pub fn default_template(spec: &mut JobSpec) {
         }
     }
     defaults::default_spec(spec.template.spec.get_or_insert_with(Default::default));
+}
+
+/// Adds the warnings about a job, and about its template.
+pub fn warn(spec: &JobSpec, path: &Path, out: &mut Vec<String>) {
+    let indexed = spec.completion_mode.as_deref() == Some("Indexed");
+    let many = spec.completions.unwrap_or(0) > COMPLETIONS_SOFT_LIMIT
+        && spec.parallelism.unwrap_or(0) > PARALLELISM_LIMIT_ABOVE;
+    if indexed && many {
+        out.push(format!("{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"));
+    }
+    out.extend(warnings::of_template(&spec.template, &path.child("template")));
 }
 
 /// Notes every mistake but those of the selector.

@@ -26,6 +26,26 @@ impl Sources<'_> {
     }
 }
 
+/// Adds the warnings about sources that no node can use any more.
+pub fn warn(spec: &PersistentVolumeSpec, path: &Path, out: &mut Vec<String>) {
+    for (field, is_set, message) in [
+        ("cephfs", spec.cephfs.is_some(), "deprecated in v1.28, non-functional in v1.31+"),
+        (
+            "photonPersistentDisk",
+            spec.photon_persistent_disk.is_some(),
+            "deprecated in v1.11, non-functional in v1.16+",
+        ),
+        ("scaleIO", spec.scale_io.is_some(), "deprecated in v1.16, non-functional in v1.22+"),
+        ("storageOS", spec.storageos.is_some(), "deprecated in v1.22, non-functional in v1.25+"),
+        ("glusterfs", spec.glusterfs.is_some(), "deprecated in v1.25, non-functional in v1.26+"),
+        ("rbd", spec.rbd.is_some(), "deprecated in v1.28, non-functional in v1.31+"),
+    ] {
+        if is_set {
+            out.push(format!("{}: {message}", path.child(field)));
+        }
+    }
+}
+
 /// Notes every mistake in the sources of the volume of this name.
 pub fn validate(spec: &PersistentVolumeSpec, name: &str, path: &Path, errors: &mut Errors) {
     let mut sources = Sources { path, seen: 0 };

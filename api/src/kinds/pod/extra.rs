@@ -122,24 +122,30 @@ pub(super) fn validate_resize(pod: &Pod, old: Option<&Pod>, before: &PodSpec, er
         return;
     }
     let mut same = now.clone();
-    for (now, before) in all_mut(&mut same).zip(all(before)) {
-        // An init container that ends has what it has.
-        let ends = before.restart_policy.as_deref() != Some("Always");
-        if ends && before_is_init(&before.name, old) {
-            continue;
+    let mut told = false;
+    let mut differs = |now: &Container, before: &Container, why: &str| {
+        if now != before {
+            errors.forbidden(path.clone(), why);
+            told = true;
         }
-        now.resize_policy.clone_from(&before.resize_policy);
-        put_back(&mut now.resources, before.resources.as_ref());
+    };
+    for (now, before) in same.containers.iter_mut().zip(&before.containers) {
+        restore(now, before);
+        differs(now, before, "only cpu and memory resources are mutable");
     }
-    if same != *before {
+    for (now, before) in same.init_containers.iter_mut().flatten().zip(before.init_containers.iter().flatten()) {
+        // An init container that ends has what it has.
+        if before.restart_policy.as_deref() == Some("Always") {
+            restore(now, before);
+            differs(now, before, "only cpu and memory resources for sidecar containers are mutable");
+        } else {
+            differs(now, before, "resources for non-sidecar init containers are immutable");
+        }
+    }
+    if !told && same != *before {
         let changed = changed_fields(&same, before).join("\n");
         errors.forbidden(path, format!("only cpu and memory resources are mutable\n{changed}"));
     }
-}
-
-fn before_is_init(name: &str, pod: &Pod) -> bool {
-    let spec = pod.spec.as_ref();
-    spec.and_then(|it| it.init_containers.as_ref()).is_some_and(|it| it.iter().any(|it| it.name == name))
 }
 
 /// Whether the node tells what its containers have, and so can change it. If none runs, nobody knows.
@@ -179,6 +185,14 @@ fn validate_container(now: &Container, before: &Container, path: impl Fn() -> Pa
         if !before.iter().flatten().all(|(name, _)| kept(name)) {
             errors.forbidden(path().child(field), why);
         }
+    }
+}
+
+/// What of a container may change as it was before.
+fn restore(now: &mut Container, before: &Container) {
+    if now.resources != before.resources {
+        now.resize_policy.clone_from(&before.resize_policy);
+        put_back(&mut now.resources, before.resources.as_ref());
     }
 }
 

@@ -22,7 +22,7 @@ const CONTAINER_SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Every container of a pod: where it stands, its name and its security context.
-fn containers<'a>(spec: &'a PodSpec) -> impl Iterator<Item = (Path, &'a str, Option<&'a SecurityContext>)> {
+fn containers(spec: &PodSpec) -> impl Iterator<Item = (Path, &str, Option<&SecurityContext>)> {
     let at = |field: &'static str, index: usize| Path::new("spec").child(field).index(index);
     let init = spec.init_containers.iter().flatten().enumerate();
     let init = init.map(move |(index, it)| (at("initContainers", index), &*it.name, it.security_context.as_ref()));

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
     NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration,
     TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
@@ -238,9 +239,26 @@ fn validate_term_keys(term: &PodAffinityTerm, path: &Path, errors: &mut Errors) 
             }
         }
     }
+    if let Some(selector) = &term.label_selector {
+        // Kubernetes leaves the field's name out of this path.
+        selected_twice(selector, same, path, errors);
+    }
     for (index, key) in same.iter().enumerate().filter(|(_, key)| other.contains(key)) {
         let why = "exists in both matchLabelKeys and mismatchLabelKeys";
         errors.invalid(path.child("matchLabelKeys").index(index), key, why);
+    }
+}
+
+/// Keys whose labels the selector asks for besides. Once it may: that is what a new pod's keys themselves have become.
+fn selected_twice(selector: &LabelSelector, keys: &[String], path: &Path, errors: &mut Errors) {
+    let mut met: HashSet<&String> = selector.match_labels.iter().flat_map(|it| it.keys()).collect();
+    for expression in selector.match_expressions.iter().flatten() {
+        if !met.insert(&expression.key)
+            && let Some(index) = keys.iter().rposition(|it| *it == expression.key)
+        {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            errors.invalid(path.index(index), &expression.key, why);
+        }
     }
 }
 
@@ -308,18 +326,12 @@ fn validate_spread_keys(it: &TopologySpreadConstraint, path: &Path, errors: &mut
     if !keys.is_empty() && it.label_selector.is_none() {
         errors.forbidden(path.clone(), "must not be specified when labelSelector is not set");
     }
-    let selects = |key: &String| {
-        it.label_selector.as_ref().is_some_and(|it| {
-            it.match_labels.as_ref().is_some_and(|it| it.contains_key(key))
-                || it.match_expressions.iter().flatten().any(|it| it.key == *key)
-        })
-    };
     for (index, key) in keys.iter().enumerate() {
         for complaint in name::qualified_name(key) {
             errors.invalid(path.index(index), key, complaint);
         }
-        if selects(key) {
-            errors.invalid(path.index(index), key, "exists in both matchLabelKeys and labelSelector");
-        }
+    }
+    if let Some(selector) = &it.label_selector {
+        selected_twice(selector, keys, path, errors);
     }
 }

@@ -2,24 +2,19 @@
 //!
 //! Source: `k8s.io/kubernetes/pkg/api/pod/warnings.go`. A path is made only where there is something to tell.
 
-use std::collections::{HashMap, HashSet};
+mod paths;
+mod selection;
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, NodeSelectorTerm, PodSpec, PodTemplateSpec, Volume};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, PodTemplateSpec, Volume};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::field::Path;
-use crate::quantity::Quantity;
+use crate::kinds::{addresses, volume_rules};
+pub use selection::{deprecated, of_term};
 
-const NODE_LABELS: &[(&str, &str)] = &[
-    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
-    ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
-    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
-    (
-        "failure-domain.beta.kubernetes.io/region",
-        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
-    ),
-    ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
-];
 const ANNOTATIONS: &[(&str, &str)] = &[
     (
         "scheduler.alpha.kubernetes.io/critical-pod",
@@ -28,6 +23,11 @@ const ANNOTATIONS: &[(&str, &str)] = &[
     ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
     ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
 ];
+const SECCOMP_ADVICE: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+/// How the profiles of containers were told before there were fields for them.
+const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
+const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 /// How many warnings are looked for: what fits into an answer's headers (4,096 bytes of some 20 each). Ports that double each other would
 /// otherwise make as many as their number squared.
 const WARNINGS_MAX: usize = 256;
@@ -39,9 +39,10 @@ const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 /// The warnings about a pod, or about a template at `at`.
 pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) -> Vec<String> {
     let mut out = Vec::new();
+    let at_template = at.is_some();
     let child = |name: &str| at.map_or_else(|| Path::new(name), |it| it.child(name));
     let path = || child("spec");
-    of_labels(spec, path, &mut out);
+    selection::of_nodes(spec, path, &mut out);
     let annotations = metadata.and_then(|it| it.annotations.as_ref());
     for (key, message) in ANNOTATIONS {
         if annotations.is_some_and(|it| it.contains_key(*key)) {
@@ -51,9 +52,10 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
     for (at, volume) in spec.volumes.iter().flatten().enumerate() {
         of_volume(volume, || path().child("volumes").index(at), &mut out);
     }
-    let mut addresses = HashSet::new();
+    paths::of_volumes(spec.volumes.as_deref().unwrap_or_default(), &mut out);
+    let mut aliased = HashSet::new();
     for (at, alias) in spec.host_aliases.iter().flatten().enumerate() {
-        if !addresses.insert(&alias.ip) {
+        if !aliased.insert(&alias.ip) {
             out.push(format!("{}: duplicate ip {:?}", path().child("hostAliases").index(at).child("ip"), alias.ip));
         }
     }
@@ -67,18 +69,46 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
             out.push(format!("{}: invalid empty name \"\"", path()));
         }
     }
+    of_amounts(spec.overhead.as_ref(), || path().child("overhead"), &mut out);
+    let profiles = spec.security_context.as_ref();
+    let noted = |key: &str| {
+        annotations.is_some_and(|it| it.contains_key(key)).then(|| child("metadata").child("annotations").key(key))
+    };
+    if profiles.is_none_or(|it| it.seccomp_profile.is_none())
+        && let Some(path) = noted(SECCOMP_OF_POD)
+    {
+        out.push(format!("{path}: {SECCOMP_ADVICE}"));
+    }
     let lists = [("initContainers", spec.init_containers.as_deref()), ("containers", Some(&spec.containers[..]))];
     let mut pairs = 0;
     // By what two ports must share to get in each other's way.
     let mut ports: HashMap<_, Vec<(&'static str, usize, usize, &ContainerPort)>> = HashMap::new();
     for (field, containers) in lists {
         for (at, container) in containers.unwrap_or_default().iter().enumerate() {
+            let own = container.security_context.as_ref();
+            if own.is_none_or(|it| it.seccomp_profile.is_none())
+                && let Some(path) = noted(&format!("{SECCOMP}{}", container.name))
+            {
+                out.push(format!("{path}: {SECCOMP_ADVICE}"));
+            }
+            let confined = profiles.is_some_and(|it| it.app_armor_profile.is_some())
+                || own.is_some_and(|it| it.app_armor_profile.is_some());
+            if at_template
+                && !confined
+                && let Some(path) = noted(&format!("{APP_ARMOR}{}", container.name))
+            {
+                out.push(format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
+            }
             of_container(container, || path().child(field).index(at), &mut out);
             for (number, port) in container.ports.iter().flatten().enumerate() {
                 let place = |(field, at, number, _): &(&str, usize, usize, &ContainerPort)| {
                     path().child(field).index(*at).child("ports").index(*number)
                 };
                 let this = (field, at, number, port);
+                let ip = port.host_ip.as_deref().filter(|it| !it.is_empty());
+                if let (Some(ip), None | Some(0)) = (ip, port.host_port) {
+                    out.push(format!("{}: hostIP set without hostPort: {}", place(&this), shown(port, ip)));
+                }
                 let others = ports.entry((port.container_port, &port.protocol)).or_default();
                 for other in others.iter() {
                     pairs += 1;
@@ -97,57 +127,19 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
         let path = path().child("terminationGracePeriodSeconds");
         out.push(format!("{path}: must be >= 0; negative values are invalid and will be treated as 1"));
     }
+    selection::of_pods(spec, path, &mut out);
+    for (at, server) in spec.dns_config.iter().flat_map(|it| it.nameservers.iter().flatten()).enumerate() {
+        addresses::warn_of_address(server, || path().child("dnsConfig").child("nameservers").index(at), &mut out);
+    }
+    for (at, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        addresses::warn_of_address(&alias.ip, || path().child("hostAliases").index(at).child("ip"), &mut out);
+    }
     out
 }
 
-/// The warnings about a workload's template at `spec.template`.
-pub fn of_template(template: &PodTemplateSpec) -> Vec<String> {
-    let path = Path::new("spec").child("template");
-    template.spec.as_ref().map(|it| of_pod(it, template.metadata.as_ref(), Some(&path))).unwrap_or_default()
-}
-
-fn deprecated(label: &str) -> Option<&'static str> {
-    NODE_LABELS.iter().find(|(it, _)| *it == label).map(|(_, message)| *message)
-}
-
-fn of_labels(spec: &PodSpec, path: impl Fn() -> Path, out: &mut Vec<String>) {
-    for (key, _) in spec.node_selector.iter().flatten() {
-        if let Some(message) = deprecated(key) {
-            out.push(format!("{}: {message}", path().child("nodeSelector").key(key)));
-        }
-    }
-    if let Some(affinity) = spec.affinity.as_ref().and_then(|it| it.node_affinity.as_ref()) {
-        let path = || path().child("affinity").child("nodeAffinity");
-        let required = affinity.required_during_scheduling_ignored_during_execution.as_ref();
-        for (at, term) in required.map(|it| it.node_selector_terms.as_slice()).unwrap_or_default().iter().enumerate() {
-            let path = || path().child("requiredDuringSchedulingIgnoredDuringExecution");
-            of_term(term, || path().child("nodeSelectorTerms").index(at), out);
-        }
-        let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten();
-        for (at, term) in preferred.enumerate() {
-            let path = || path().child("preferredDuringSchedulingIgnoredDuringExecution").index(at);
-            of_term(&term.preference, || path().child("preference"), out);
-        }
-    }
-    for (at, spread) in spec.topology_spread_constraints.iter().flatten().enumerate() {
-        let path = || path().child("topologySpreadConstraints").index(at);
-        if let Some(message) = deprecated(&spread.topology_key) {
-            out.push(format!("{}: {} is {message}", path().child("topologyKey"), spread.topology_key));
-        }
-        if spread.label_selector.is_none() {
-            let path = path().child("labelSelector");
-            out.push(format!("{path}: a null labelSelector results in matching no pod"));
-        }
-    }
-}
-
-fn of_term(term: &NodeSelectorTerm, path: impl Fn() -> Path, out: &mut Vec<String>) {
-    for (at, expression) in term.match_expressions.iter().flatten().enumerate() {
-        if let Some(message) = deprecated(&expression.key) {
-            let path = path().child("matchExpressions").index(at).child("key");
-            out.push(format!("{path}: {} is {message}", expression.key));
-        }
-    }
+/// The warnings about a template.
+pub fn of_template(template: &PodTemplateSpec, path: &Path) -> Vec<String> {
+    template.spec.as_ref().map(|it| of_pod(it, template.metadata.as_ref(), Some(path))).unwrap_or_default()
 }
 
 fn of_volume(it: &Volume, path: impl Fn() -> Path, out: &mut Vec<String>) {
@@ -166,17 +158,34 @@ fn of_volume(it: &Volume, path: impl Fn() -> Path, out: &mut Vec<String>) {
             out.push(format!("{}: {message}", path().child(field)));
         }
     }
+    if let Some(claim) = it.ephemeral.as_ref().and_then(|it| it.volume_claim_template.as_ref()) {
+        let path = || path().child("ephemeral").child("volumeClaimTemplate").child("spec");
+        volume_rules::warn_of_claim(&claim.spec, path, out);
+    }
+}
+
+/// Amounts of bytes that are not whole.
+fn of_amounts(amounts: Option<&BTreeMap<String, Text>>, path: impl Fn() -> Path, out: &mut Vec<String>) {
+    for name in BYTES {
+        let Some(text) = amounts.and_then(|it| it.get(name)) else { continue };
+        volume_rules::warn_of_fraction(text, || path().key(name), out);
+    }
+}
+
+/// A port as Go shows one.
+fn shown(port: &ContainerPort, host_ip: &str) -> String {
+    let name = port.name.as_deref().unwrap_or_default();
+    let protocol = port.protocol.as_deref().unwrap_or_default();
+    format!("{{Name:{name} HostPort:0 ContainerPort:{} Protocol:{protocol} HostIP:{host_ip}}}", port.container_port)
 }
 
 fn of_container(it: &Container, path: impl Fn() -> Path, out: &mut Vec<String>) {
     if let Some(resources) = &it.resources {
+        // Of memory first, its limit before its request, as Kubernetes tells them.
         for name in BYTES {
             for (field, list) in [("limits", &resources.limits), ("requests", &resources.requests)] {
                 let Some(text) = list.as_ref().and_then(|it| it.get(name)) else { continue };
-                if Quantity::of(text).is_ok_and(|it| it.milli_value_ceil() % 1000 != 0) {
-                    let path = path().child("resources").child(field).key(name);
-                    out.push(format!("{path}: fractional byte value {:?} is invalid, must be an integer", text.0));
-                }
+                volume_rules::warn_of_fraction(text, || path().child("resources").child(field).key(name), out);
             }
         }
     }
@@ -234,7 +243,7 @@ mod tests {
             serde_json::from_value(json!({"annotations": {"scheduler.alpha.kubernetes.io/critical-pod": ""}}));
         let template = PodTemplateSpec { metadata: Some(metadata.unwrap()), spec: Some(PodSpec::default()) };
         assert_eq!(
-            of_template(&template),
+            of_template(&template, &Path::new("spec").child("template")),
             [
                 "spec.template.metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the \"priorityClassName\" field instead"
             ]

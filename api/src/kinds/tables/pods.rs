@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::check;
+use super::super::tests::mistakes;
+use super::{admit, check, kind, merge, minimal};
 use crate::kind::Part;
 
 /// What is wrong with adding these to the minimal pod.
@@ -61,6 +62,36 @@ fn resources_are_changed_in_place() {
         json!({"spec": {"containers": [{"name": "b", "image": "nginx"}]}}),
         &["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"],
     );
+}
+
+#[test]
+fn containers_that_start_a_pod_are_resized_only_if_they_stay() {
+    let kind = kind("pods");
+    let spec = |ended: &str, staying: Value| {
+        let init = |name: &str, resources: Value| json!({"name": name, "image": "i", "resources": resources});
+        let mut sidecar = init("s", staying);
+        sidecar["restartPolicy"] = "Always".into();
+        json!({"spec": {"initContainers": [init("e", json!({"requests": {"cpu": ended}})), sidecar]}})
+    };
+    let mut pod = minimal(kind);
+    merge(&mut pod, spec("1", json!({"requests": {"cpu": "1"}})));
+    let stored = admit(kind, pod);
+    for (change, expected) in [
+        (spec("1", json!({"requests": {"cpu": "2"}})), Vec::new()),
+        (
+            spec("1", json!({"requests": {"cpu": "1", "ephemeral-storage": "1"}})),
+            vec!["spec: Forbidden: only cpu and memory resources for sidecar containers are mutable"],
+        ),
+        (
+            spec("2", json!({"requests": {"cpu": "1"}})),
+            vec!["spec: Forbidden: resources for non-sidecar init containers are immutable"],
+        ),
+    ] {
+        let mut new = stored.clone();
+        new["metadata"]["resourceVersion"] = "7".into();
+        merge(&mut new, change);
+        assert_eq!(mistakes(kind, Some(Part::Resize), new, Some(&stored)), expected);
+    }
 }
 
 #[test]
@@ -190,6 +221,38 @@ fn annotations_that_mean_something() {
         json!({"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/a": "unconfined"}}}),
         &[
             "metadata.annotations[container.apparmor.security.beta.kubernetes.io/a]: Forbidden: may not add AppArmor annotations",
+        ],
+    );
+}
+
+#[test]
+fn keys_of_labels_become_requirements() {
+    let term = |same: Value, other: Value| json!({"topologyKey": "z", "labelSelector": {"matchLabels": {"app": "x"}}, "matchLabelKeys": same, "mismatchLabelKeys": other});
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let pods = kind("pods");
+    let mut it = minimal(pods);
+    merge(
+        &mut it,
+        json!({"metadata": {"labels": {"app": "x", "hash": "1"}}, "spec": {
+            "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}, "matchLabelKeys": ["hash", "missing"]}],
+            "affinity": {"podAffinity": {required: [term(json!(["hash"]), json!(["app"]))]}, "podAntiAffinity": {required: [term(json!(["missing"]), Value::Null)]}}}}),
+    );
+    let it = admit(pods, it);
+    let hash = json!({"key": "hash", "operator": "In", "values": ["1"]});
+    let spec = &it["spec"];
+    assert_eq!(spec["topologySpreadConstraints"][0]["labelSelector"], json!({"matchExpressions": [hash]}));
+    assert_eq!(
+        spec["affinity"]["podAffinity"][required][0]["labelSelector"],
+        json!({"matchLabels": {"app": "x"}, "matchExpressions": [hash, {"key": "app", "operator": "NotIn", "values": ["x"]}]})
+    );
+    assert_eq!(spec["affinity"]["podAntiAffinity"][required][0]["labelSelector"], json!({"matchLabels": {"app": "x"}}));
+    // A selector may not ask for a label besides, whose value the pod itself gives.
+    check(
+        "pods",
+        None,
+        json!({"metadata": {"labels": {"app": "x"}}, "spec": {"affinity": {"podAffinity": {required: [term(json!(["app"]), Value::Null)]}}}}),
+        &[
+            "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0][0]: Invalid value: \"app\": exists in both matchLabelKeys and labelSelector",
         ],
     );
 }

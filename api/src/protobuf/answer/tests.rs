@@ -24,6 +24,8 @@ fn filled(schemas: &Map<String, Value>, of: &Value, depth: usize) -> Value {
             "MicroTime" => "2026-11-21T10:00:00.123456Z".into(),
             "FieldsV1" | "RawExtension" => json!({"f:spec": {}}),
             "ByteString" => "AAEC/w==".into(),
+            // Definitions hold themselves; their schemas have tests of their own.
+            it if it.starts_with("JSONSchemaProps") => json!({"type": "object"}),
             _ => filled(schemas, &schemas[name], depth + 1),
         };
     }
@@ -52,7 +54,6 @@ fn filled(schemas: &Map<String, Value>, of: &Value, depth: usize) -> Value {
 fn every_kind_comes_back_as_it_went() {
     let kinds: Vec<_> = KINDS.iter().collect();
     let schemas: Map<String, Value> = schema::schemas(&kinds, &[], schema::Form::V2).into_iter().collect();
-    // Definitions have no message; their schema holds itself.
     for kind in KINDS.iter().filter(|it| speaks(it.kind, &it.api_version())) {
         let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
         let of = schemas.values().find(|it| it["x-kubernetes-group-version-kind"][0] == gvk);
