@@ -8,6 +8,7 @@ use crate::status::{self, Reason, Status};
 pub mod json;
 pub mod merge;
 mod order;
+mod places;
 pub mod strategic;
 
 /// The kinds of patches, by media type.

@@ -3,6 +3,8 @@
 //! [`Status`] is the one error type that crosses the API. It is made where the mistake is found and encoded where the
 //! response is written; nothing between the two knows HTTP. Source: `k8s.io/apimachinery/pkg/api/errors`.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::field;
@@ -189,12 +191,10 @@ impl Status {
     /// `Pod "web" is invalid: spec.containers: Required value`: one cause per field error, in their order; the message says each text once.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &field::Errors) -> Self {
         let subject = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let mut texts: Vec<String> = Vec::new();
-        for text in errors.list().iter().map(ToString::to_string) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        // A hostile object may have a hundred thousand mistakes: the texts are not compared each with each.
+        let all: Vec<String> = errors.list().iter().map(ToString::to_string).collect();
+        let mut seen = HashSet::with_capacity(all.len());
+        let texts: Vec<&str> = all.iter().map(String::as_str).filter(|it| seen.insert(*it)).collect();
         let message = match texts.as_slice() {
             [] => format!("{subject} \"{name}\" is invalid"),
             [only] => format!("{subject} \"{name}\" is invalid: {only}"),

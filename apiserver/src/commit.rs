@@ -29,6 +29,10 @@ use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Mana
 /// loses at most to the 99 others.
 const RETRIES_MAX: usize = 100;
 
+/// The most bytes of a key and its object as it is stored: etcd's 1.5 MiB for a request, less room for what encryption and the request itself
+/// add. It holds over every engine, so that what one took can move to another.
+const STORED_BYTES_MAX: usize = (3 << 19) - 2048;
+
 /// How often a generated name is drawn anew, as Kubernetes does (KEP-4420).
 const NAME_RETRIES_MAX: usize = 8;
 
@@ -444,6 +448,10 @@ impl<'a> Writer<'a> {
                 (Expect::At(revision), Some(entry)) if entry.modified == revision => Ok(revision),
                 (_, current) => Err(StoreError::Mismatch { current }),
             };
+        }
+        let size_bytes = key.len() + stored.len();
+        if size_bytes > STORED_BYTES_MAX {
+            return Err(StoreError::TooLarge { size_bytes, limit_bytes: STORED_BYTES_MAX });
         }
         let value = (!admitted.releasable || expect == Expect::Absent).then(|| Bytes::from(stored));
         self.core.store.commit(Commit { key: key.clone(), expect, value }).await

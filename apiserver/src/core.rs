@@ -81,6 +81,8 @@ pub fn unavailable(error: StoreError) -> Status {
             tracing::warn!(%reason, "the store is unavailable");
             Status::new(Reason::ServiceUnavailable, format!("the store is unavailable: {reason}"))
         }
+        // Kubernetes passes on what etcd says, as an error of the server's; the code is that of what it means.
+        StoreError::TooLarge { .. } => Status::new(Reason::RequestEntityTooLarge, "etcdserver: request is too large"),
         other => {
             tracing::error!(error = %other, "the store failed");
             Status::internal(other)

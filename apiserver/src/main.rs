@@ -16,9 +16,18 @@ const STORE_UNREADABLE: u8 = 4;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
+    match process::runtime() {
+        Ok(runtime) => runtime.block_on(serve(args)),
+        Err(error) => {
+            eprintln!("orlop-apiserver: the runtime cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: Args) -> ExitCode {
     process::log_to_standard_error();
     let outcome = match args.command {
         Some(Command::NodeCredentials(asked)) => asked.write().map_err(StartError::from),

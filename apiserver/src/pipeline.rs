@@ -8,10 +8,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use http::header::{HeaderName, HeaderValue};
+use http::Version;
+use http::header::{CONNECTION, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, BodyStream};
 use orlop_api::kind::Sub;
 use orlop_api::status::{self, Details, Reason, Status};
@@ -74,10 +76,11 @@ impl Pipeline {
         let begun = Instant::now();
         let (head, body) = request.into_parts();
         let peer = head.extensions.get::<Arc<Peer>>().cloned().unwrap_or_default();
+        let version = head.version;
         let request = match Request::parse(head, self.inner.core.cache.registry()) {
             Ok(request) => request,
             // Nobody is told more than that before it is known who asks.
-            Err(status) => return present::failure(&status, &Accept::default(), false),
+            Err(status) => return pass_over(body, version, present::failure(&status, &Accept::default(), false)).await,
         };
         let accept = request.accept;
         let audit_id = audit_id(&request);
@@ -86,13 +89,14 @@ impl Pipeline {
         let authorized = stage::authenticate(request, &peer, &*inner.authenticator)
             .and_then(|it| stage::impersonate(it, &*inner.authorizer))
             .and_then(|it| stage::authorize(it, &*inner.authorizer));
+        let refusal = |status: &Status| present::failure(status, &accept, pretty);
         let authorized = match authorized {
             Ok(authorized) => authorized,
-            Err(status) => return named(present::failure(&status, &accept, pretty), audit_id),
+            Err(status) => return pass_over(body, version, named(refusal(&status), audit_id)).await,
         };
-        let response = match inner.serve(&authorized, body).await {
-            Ok(response) => response,
-            Err(status) => present::failure(&status, &accept, pretty),
+        let response = match inner.seat(&authorized) {
+            Ok(seat) => inner.serve(&authorized, seat, body).await.unwrap_or_else(|it| refusal(&it)),
+            Err(status) => pass_over(body, version, refusal(&status)).await,
         };
         inner.metrics.answered(authorized.request(), response.status().as_u16(), begun.elapsed());
         named(response, audit_id)
@@ -100,18 +104,26 @@ impl Pipeline {
 }
 
 impl Inner {
-    async fn serve<B>(&self, it: &Authorized, body: B) -> status::Result<Response>
+    /// A place among what is under way, for requests about resources whose options make sense.
+    fn seat(&self, it: &Authorized) -> status::Result<Option<Seat>> {
+        let request = it.request();
+        if !request.is_resource() {
+            return Ok(None);
+        }
+        request.options.check(request.verb)?;
+        self.fairness.seat(it).map(Some)
+    }
+
+    async fn serve<B>(&self, it: &Authorized, seat: Option<Seat>, body: B) -> status::Result<Response>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
         let request = it.request();
-        if !request.is_resource() {
+        let Some(seat) = seat else {
             let served = self.plain.serve(&self.core, &self.fairness, &self.metrics, request);
             return in_time(self.limits, request, served).await;
-        }
-        request.options.check(request.verb)?;
-        let seat = self.fairness.seat(it)?;
+        };
         if let Some(kind) = request.kind.filter(|it| request.subresource == Sub::Proxy.segment() && it.has(Sub::Proxy))
         {
             tracing::debug!(?kind, name = %request.name, "a request is proxied");
@@ -123,7 +135,9 @@ impl Inner {
             if let Some(review) = reviews::asked(request) {
                 return reviews::serve(it, review, &*self.authenticator, &*self.authorizer, &body);
             }
-            verbs::serve(&self.core, it, body).await
+            let is_heavy = body.len() > HEAVY_BODY_BYTES;
+            let verb = verbs::serve(&self.core, it, body);
+            if is_heavy { aside(verb).await } else { verb.await }
         };
         if fairness::is_long_running(request) {
             return Ok(keep_seat(serve.await?, seat));
@@ -164,6 +178,20 @@ async fn in_time(
     })
 }
 
+/// Bodies above this may take seconds to be understood and checked. An honest Deployment has 3 kB, the largest object of most clusters (a
+/// definition with its schema) a few hundred.
+const HEAVY_BODY_BYTES: usize = 128 << 10;
+
+/// Does heavy work beside the runtime's few threads, which meanwhile serve the others. There are no more of these at once than seats for
+/// writes.
+async fn aside<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Handle::current();
+    match runtime.runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(|| runtime.block_on(work)),
+        _ => work.await,
+    }
+}
+
 /// A body as it comes, for what is handed on.
 fn streamed<B>(body: B) -> Body
 where
@@ -202,6 +230,40 @@ fn keep_seat(mut response: Response, seat: Seat) -> Response {
 /// How much of a body that is too large is read and thrown away: a client that is still sending when the answer comes would see a broken
 /// connection instead of it.
 const DRAIN_BYTES_MAX: usize = 64 << 20;
+
+/// How much of the body of a refused request is read, and for how long, so that its connection can go on (`maxPostHandlerReadBytes` of Go's
+/// server). Where more would come, the answer says that the connection ends.
+const PASSED_OVER_BYTES_MAX: u64 = 256 << 10;
+const PASSED_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// A refusal of a request whose body nobody has read. A client that uses the connection again would otherwise find it closed.
+async fn pass_over<B>(body: B, version: Version, mut refusal: Response) -> Response
+where
+    B: http_body::Body<Data = Bytes> + Send,
+{
+    // HTTP/2 ends a stream, and not the connection.
+    if version >= Version::HTTP_2 || body.is_end_stream() {
+        return refusal;
+    }
+    let mut body = std::pin::pin!(body);
+    let announced = body.size_hint().lower();
+    let read = async {
+        let mut seen = 0;
+        while let Some(frame) = body.frame().await {
+            seen += frame.ok()?.data_ref().map_or(0, Bytes::len) as u64;
+            if seen > PASSED_OVER_BYTES_MAX {
+                return None;
+            }
+        }
+        Some(())
+    };
+    let all =
+        announced <= PASSED_OVER_BYTES_MAX && matches!(tokio::time::timeout(PASSED_OVER_MAX, read).await, Ok(Some(())));
+    if !all {
+        refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    refusal
+}
 
 /// Throws the rest of a body away, up to a bound.
 async fn drain<B>(mut body: Pin<&mut B>)

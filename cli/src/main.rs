@@ -4,7 +4,12 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
-    Box::pin(orlop_cli::main()).await
+fn main() -> std::process::ExitCode {
+    match orlop_client::process::runtime() {
+        Ok(runtime) => runtime.block_on(Box::pin(orlop_cli::main())),
+        Err(error) => {
+            eprintln!("orlop: the runtime cannot be started: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
 }

@@ -59,12 +59,12 @@ pub fn read(source: &str, bytes: &[u8]) -> Result<Vec<Document>, ReadError> {
     let text = text_of(source, bytes)?;
     let found = if text.trim_start().starts_with('{') {
         // A flow mapping begins like JSON; what is no JSON may still be YAML, and the JSON reader's complaint is the better one.
-        json_stream(source, text).or_else(|complaint| match yaml_stream(source, text) {
+        json_stream(source, text).or_else(|complaint| match yaml_stream(source, text, usize::MAX) {
             Ok(found) if !matches!(complaint, ReadError::Malformed { ref what, .. } if what.starts_with("duplicate")) => Ok(found),
             _ => Err(complaint),
         })?
     } else {
-        yaml_stream(source, text)?
+        yaml_stream(source, text, usize::MAX)?
     };
     Ok(found.into_iter().flat_map(items).collect())
 }
@@ -74,7 +74,7 @@ pub fn read(source: &str, bytes: &[u8]) -> Result<Vec<Document>, ReadError> {
 /// # Errors
 /// [`ReadError`] where it cannot be read, or is none, or more than one.
 pub fn read_one(source: &str, bytes: &[u8]) -> Result<Value, ReadError> {
-    let mut found = yaml_stream(source, text_of(source, bytes)?)?;
+    let mut found = yaml_stream(source, text_of(source, bytes)?, 2)?;
     let malformed = |line, what: &str| ReadError::Malformed { origin: source.to_owned(), line, what: what.to_owned() };
     match (found.pop(), found.is_empty()) {
         (Some(only), true) => Ok(only.value),
@@ -138,10 +138,13 @@ fn json_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
     Ok(out)
 }
 
-/// YAML documents between lines of `---`.
-fn yaml_stream(source: &str, text: &str) -> Result<Vec<Document>, ReadError> {
+/// YAML documents between lines of `---`, the first `most` of them.
+fn yaml_stream(source: &str, text: &str, most: usize) -> Result<Vec<Document>, ReadError> {
     let mut out = Vec::new();
     for (line, part) in split(text) {
+        if out.len() == most {
+            break;
+        }
         if is_blank(part) {
             continue;
         }

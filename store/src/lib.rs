@@ -117,6 +117,9 @@ pub enum StoreError {
     /// The store is away, or full, or shutting down. Whether a commit took effect is unknown when `unknown` is set.
     #[error("the store is unavailable: {reason}")]
     Unavailable { reason: String, unknown: bool },
+    /// The value is larger than the store takes.
+    #[error("a value of {size_bytes} bytes is larger than the {limit_bytes} that the store takes")]
+    TooLarge { size_bytes: usize, limit_bytes: usize },
     /// The value under a key is kept in a form that cannot be read, for instance encrypted with a key that is not at hand.
     #[error("unable to transform key {key:?}: {why}")]
     Unreadable { key: String, why: String },

@@ -4,6 +4,8 @@
 //! `k8s.io/apimachinery/pkg/util/managedfields/internal/{managedfields,capmanagers}.go`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +21,7 @@ const UPDATE_MANAGERS_MAX: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 
 /// How a manager came to own fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     Apply,
     Update,
@@ -99,6 +101,12 @@ impl<'a> Entry<'a> {
             subresource: wire.subresource.unwrap_or_default(),
             fields: Fields::Text(text),
         })
+    }
+
+    /// What tells entries apart: manager and operation, and of updates the version too.
+    fn identity(&self) -> (Cow<'a, str>, Operation, Cow<'a, str>, Cow<'a, str>) {
+        let version = if self.operation == Operation::Apply { Cow::Borrowed("") } else { self.api_version.clone() };
+        (self.manager.clone(), self.operation, self.subresource.clone(), version)
     }
 
     /// Whether both are of the same manager and operation: updates are told apart by version too.
@@ -208,11 +216,16 @@ fn normal_time(text: Cow<'_, str>) -> Cow<'_, str> {
 pub fn read(text: &str) -> Result<Vec<Entry<'_>>, String> {
     let wire: Option<Vec<Wire<'_>>> = serde_json::from_str(text).map_err(|it| it.to_string())?;
     let mut out: Vec<Entry<'_>> = Vec::new();
+    // A body has room for 50,000 entries: they are not compared each with each.
+    let mut places = HashMap::new();
     for (at, wire) in wire.unwrap_or_default().into_iter().enumerate() {
         let entry = Entry::from_wire(at, wire)?;
-        match out.iter_mut().find(|it| it.is_of_same(&entry)) {
-            Some(twice) => *twice = entry,
-            None => out.push(entry),
+        match places.entry(entry.identity()) {
+            hash_map::Entry::Occupied(twice) => out[*twice.get()] = entry,
+            hash_map::Entry::Vacant(place) => {
+                place.insert(out.len());
+                out.push(entry);
+            }
         }
     }
     Ok(out)
@@ -265,23 +278,29 @@ pub fn cap(entries: &mut Vec<Entry<'_>>) {
     });
     let mut gone = vec![false; entries.len()];
     // The first entry of each version, into which the later ones of that version go.
-    let mut buckets: Vec<usize> = Vec::new();
+    let mut buckets: HashMap<Cow<'_, str>, (usize, Vec<usize>)> = HashMap::new();
     for at in oldest {
         if excess == 0 {
             break;
         }
-        let Some(bucket) = buckets.iter().copied().find(|it| entries[*it].api_version == entries[at].api_version)
-        else {
-            buckets.push(at);
-            continue;
-        };
-        let set = entries[at].set().into_owned().union(&entries[bucket].set());
-        let time = entries[at].time.clone();
+        match buckets.entry(entries[at].api_version.clone()) {
+            hash_map::Entry::Vacant(bucket) => {
+                bucket.insert((at, Vec::new()));
+            }
+            hash_map::Entry::Occupied(mut bucket) => {
+                bucket.get_mut().1.push(at);
+                gone[at] = true;
+                excess -= 1;
+            }
+        }
+    }
+    for (bucket, later) in buckets.into_values() {
+        let Some(last) = later.last() else { continue };
+        let time = entries[*last].time.clone();
+        let sets = std::iter::once(&bucket).chain(&later).map(|at| entries[*at].set().into_owned()).collect();
         let into = &mut entries[bucket];
         (into.manager, into.subresource, into.time) = (Cow::Borrowed(ANCIENT), Cow::Borrowed(""), time);
-        into.put(set);
-        gone[at] = true;
-        excess -= 1;
+        into.put(united(sets));
     }
     let mut at = 0;
     entries.retain(|_| {
@@ -290,10 +309,29 @@ pub fn cap(entries: &mut Vec<Entry<'_>>) {
     });
 }
 
+/// The members of all sets: united by pairs, so that no member is moved more often than the logarithm of their number.
+fn united(mut sets: Vec<Set<'_>>) -> Set<'_> {
+    while sets.len() > 1 {
+        let mut pairs = sets.into_iter();
+        let mut fewer = Vec::with_capacity(pairs.len().div_ceil(2));
+        while let Some(one) = pairs.next() {
+            fewer.push(match pairs.next() {
+                Some(other) => one.union(&other),
+                None => one,
+            });
+        }
+        sets = fewer;
+    }
+    sets.pop().unwrap_or_default()
+}
+
 /// Whether two texts record the same, but for the times.
 pub fn same_but_times(one: &str, other: &str) -> bool {
     let (Ok(one), Ok(other)) = (read(one), read(other)) else { return false };
-    one.len() == other.len() && one.iter().all(|it| other.iter().any(|other| it.records_same(other)))
+    // No two entries of one text are of the same manager, operation and version.
+    let others: HashMap<_, _> = other.iter().map(|it| (it.identity(), it)).collect();
+    one.len() == other.len()
+        && one.iter().all(|it| others.get(&it.identity()).is_some_and(|other| it.records_same(other)))
 }
 
 #[cfg(test)]

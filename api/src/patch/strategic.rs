@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::order::interleave;
+use super::places::{Places, Targets};
 use crate::kind::Kind;
 use crate::list_types::{KEY_DEFAULTS, List, Rule};
 use crate::shape::{Field, Scalar, Shape, Shapes, Types};
@@ -131,11 +132,11 @@ impl Merger<'_> {
                 (Some(old), Some(new)) => self.list(old.clone(), new, field)?,
             };
             let server = old.unwrap_or_default();
-            let place = |list: &[Value], element: &Value| list.iter().position(|it| same(it, element, rule));
+            let (ordered, stood) = (Places::of(&order, rule), Places::of(&server, rule));
             let (mut named, others): (Vec<Value>, Vec<Value>) =
-                merged.into_iter().partition(|it| place(&order, it).is_some());
-            named.sort_by_key(|it| place(&order, it));
-            let sorted = interleave(others, named, |it| place(&server, it));
+                merged.into_iter().partition(|it| ordered.first(it).is_some());
+            named.sort_by_cached_key(|it| ordered.first(it));
+            let sorted = interleave(others, named, |it| stood.first(it));
             original.insert(name.to_owned(), Value::Array(sorted));
         }
         Ok(())
@@ -157,7 +158,8 @@ impl Merger<'_> {
     /// Merges lists of objects by their merge key.
     fn keyed(&self, old: Vec<Value>, new: Vec<Value>, shape: Shape, rule: &Rule) -> status::Result<Vec<Value>> {
         let mut wanted = Vec::with_capacity(new.len());
-        let mut kept = old.clone();
+        let stood = Places::of(&old, Some(rule));
+        let mut deleted = HashSet::new();
         let mut replace = false;
         for element in new {
             let Value::Object(mut element) = element else {
@@ -169,7 +171,7 @@ impl Merger<'_> {
                 Some(Value::String(it)) if it == "delete" => {
                     let unwanted = Value::Object(element);
                     require_key(&unwanted, rule)?;
-                    kept.retain(|it| !deletes(&unwanted, it, rule));
+                    deleted.extend(stood.sharing(&unwanted).filter(|at| deletes(&unwanted, &old[*at], rule)));
                 }
                 Some(Value::String(it)) if it == "merge" => {
                     return Err(bad("merging lists cannot yet be specified in the patch"));
@@ -181,11 +183,14 @@ impl Merger<'_> {
             return Ok(wanted.into_iter().map(Value::Object).filter_map(without_directives).collect());
         }
         let wanted: Vec<Value> = wanted.into_iter().map(Value::Object).collect();
+        let kept: Vec<Value> =
+            old.iter().enumerate().filter(|(at, _)| !deleted.contains(at)).map(|(_, it)| it.clone()).collect();
+        let targets = Targets::of(&kept, &wanted, rule);
         let mut patched = Vec::with_capacity(wanted.len());
         let mut taken = HashSet::new();
         for element in &wanted {
             require_key(element, rule)?;
-            let at = target(&kept, &wanted, element, rule).filter(|it| !taken.contains(it));
+            let at = targets.of_element(element).filter(|it| !taken.contains(it));
             let (Value::Object(element), Some(at)) = (element.clone(), at) else {
                 patched.extend(without_directives(element.clone()));
                 continue;
@@ -196,8 +201,8 @@ impl Merger<'_> {
             }
         }
         let server_only =
-            kept.into_iter().enumerate().filter(|(at, _)| !taken.contains(at)).map(|(_, it)| it).collect();
-        Ok(interleave(server_only, patched, |element| old.iter().position(|it| same(it, element, Some(rule)))))
+            kept.iter().enumerate().filter(|(at, _)| !taken.contains(at)).map(|(_, it)| it.clone()).collect();
+        Ok(interleave(server_only, patched, |element| stood.first(element)))
     }
 }
 
@@ -219,8 +224,9 @@ fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>
 /// Elements of the patch must stand in the order list, and in that order.
 fn check_order(new: &[Value], order: &[Value], rule: Option<&Rule>) -> status::Result<()> {
     let mut last = None;
+    let places = Places::of(order, rule);
     for element in new.iter().filter(|it| it.get(PATCH).is_none()) {
-        let at = order.iter().position(|it| same(it, element, rule));
+        let at = places.first(element);
         if at.is_none() || at < last {
             return Err(bad(BAD_ORDER));
         }
@@ -239,7 +245,7 @@ fn union(old: Vec<Value>, new: Vec<Value>) -> Vec<Value> {
 }
 
 /// The value of a key field, defaults applied.
-fn key_value<'a>(element: &'a Value, key: &str) -> Option<std::borrow::Cow<'a, Value>> {
+pub(super) fn key_value<'a>(element: &'a Value, key: &str) -> Option<std::borrow::Cow<'a, Value>> {
     use std::borrow::Cow;
     if let Some(value) = element.get(key) {
         return Some(Cow::Borrowed(value));
@@ -252,17 +258,6 @@ fn shares_merge_key(one: &Value, other: &Value, rule: &Rule) -> bool {
     one.get(rule.merge_key).is_some() && one.get(rule.merge_key) == other.get(rule.merge_key)
 }
 
-/// Whether two elements have the same value in all keys of the list; order lists name the merge key only, which then decides.
-fn same(one: &Value, other: &Value, rule: Option<&Rule>) -> bool {
-    let Some(rule) = rule.filter(|it| !it.merge_key.is_empty()) else { return one == other };
-    if !shares_merge_key(one, other, rule) {
-        return false;
-    }
-    let Some(List::Map(keys)) = rule.list else { return true };
-    let bare = |it: &Value| it.as_object().is_some_and(|it| it.len() == 1);
-    bare(one) || bare(other) || keys.iter().all(|key| key_value(one, key) == key_value(other, key))
-}
-
 /// Whether a `$patch: delete` element means this one: the keys it names must fit.
 fn deletes(unwanted: &Value, element: &Value, rule: &Rule) -> bool {
     let Some(List::Map(keys)) = rule.list else { return shares_merge_key(unwanted, element, rule) };
@@ -271,15 +266,6 @@ fn deletes(unwanted: &Value, element: &Value, rule: &Rule) -> bool {
             .iter()
             .filter(|it| unwanted.get(**it).is_some())
             .all(|it| key_value(unwanted, it) == key_value(element, it))
-}
-
-/// Which element of the server's list an element of the patch changes.
-fn target(kept: &[Value], wanted: &[Value], element: &Value, rule: &Rule) -> Option<usize> {
-    if let Some(at) = kept.iter().position(|it| same(it, element, Some(rule))) {
-        return Some(at);
-    }
-    let free = |it: &Value| !wanted.iter().any(|other| same(it, other, Some(rule)));
-    kept.iter().position(|it| shares_merge_key(it, element, rule) && free(it))
 }
 
 fn require_key(element: &Value, rule: &Rule) -> status::Result<()> {

@@ -8,10 +8,10 @@ use std::fmt;
 use crate::name;
 use crate::status::{self, Status};
 
-/// The longest text of a field selector: a field's value may be as long as a name or an address, and there are few fields.
-pub const TEXT_LIMIT_BYTES: usize = 16 * 1024;
-/// How many requirements a field selector may have.
-pub const TERMS_LIMIT: usize = 1_000;
+/// The longest text of a field selector, as of a label selector: URLs are not longer.
+pub const TEXT_LIMIT_BYTES: usize = 64 * 1024;
+/// How many requirements a field selector may have; matching costs time for each.
+pub const TERMS_LIMIT: usize = 10_000;
 
 /// How a requirement compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -100,9 +100,11 @@ pub struct World {
 }
 
 impl World {
-    /// Takes in what stood there before the first operation.
+    /// Takes in what stood there before the first operation. It is history too: a watch may begin after the first of these and before the last.
     pub fn learn(&mut self, key: Key, doc: Value) {
-        self.objects.insert(key, Arc::new(Object { doc, revision: self.revision }));
+        let (revision, new) = (self.revision, Arc::new(Object { doc, revision: self.revision }));
+        self.objects.insert(key.clone(), new.clone());
+        self.history.push(Arc::new(Change { revision, key, old: None, new: Some(new) }));
     }
 
     /// Whether a namespace is going and nothing lives in it any more.

@@ -1,5 +1,5 @@
 """The Python client from PyPI against a running server: create, read, change, watch and delete, with the typed and the dynamic client
-and every kind of patch. Prints a line per part; the first surprise ends it with an exception.
+and every kind of patch, and its leader election. Prints a line per part; the first surprise ends it with an exception.
 
 usage: client.py KUBECONFIG"""
 
@@ -8,6 +8,8 @@ import threading
 
 from kubernetes import client, config, dynamic, watch
 from kubernetes.client.rest import ApiException
+from kubernetes.leaderelection import electionconfig, leaderelection
+from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 NAMESPACE = "python"
 GROUP, VERSION, PLURAL = "example.com", "v1", "boats"
@@ -93,6 +95,95 @@ def watching():
             watcher.stop()
     writer.join()
     assert events == ["ADDED", "MODIFIED", "DELETED"], events
+
+
+def watching_resumed():
+    """A watch that broke off goes on after the last version that it has told, and tells nothing twice."""
+    core = client.CoreV1Api()
+    made = core.create_namespaced_config_map(NAMESPACE, client.V1ConfigMap(metadata=client.V1ObjectMeta(name="resumed"), data={"k": "0"}))
+    for number in range(1, 6):
+        core.patch_namespaced_config_map("resumed", NAMESPACE, {"data": {"k": str(number)}})
+    seen, version = [], made.metadata.resource_version
+    while len(seen) < 5:
+        watcher = watch.Watch()
+        stream = watcher.stream(
+            core.list_namespaced_config_map, NAMESPACE, field_selector="metadata.name=resumed", resource_version=version,
+            allow_watch_bookmarks=True, timeout_seconds=30,
+        )
+        for event in stream:
+            version = event["object"].metadata.resource_version
+            if event["type"] != "BOOKMARK":
+                seen.append((event["type"], event["object"].data["k"]))
+                # Each watch tells one event and is left.
+                watcher.stop()
+    assert seen == [("MODIFIED", str(it)) for it in range(1, 6)], seen
+    # Everything that there is, and then the end of it, without a list before.
+    told = []
+    for event in watch.Watch().stream(
+        core.list_namespaced_config_map, NAMESPACE, field_selector="metadata.name=resumed", send_initial_events=True,
+        resource_version_match="NotOlderThan", allow_watch_bookmarks=True, timeout_seconds=2,
+    ):
+        told.append(event["type"])
+    assert told[:2] == ["ADDED", "BOOKMARK"], told
+    core.delete_namespaced_config_map("resumed", NAMESPACE)
+
+
+def typed_patches():
+    """Every kind of patch with the typed client."""
+    core = client.CoreV1Api()
+    core.create_namespaced_config_map(NAMESPACE, client.V1ConfigMap(metadata=client.V1ObjectMeta(name="t"), data={"a": "1", "b": "2"}))
+
+    def patch(body, content_type, **named):
+        return core.patch_namespaced_config_map("t", NAMESPACE, body, _content_type=content_type, **named).data
+
+    assert patch([{"op": "replace", "path": "/data/a", "value": "2"}], "application/json-patch+json") == {"a": "2", "b": "2"}
+    assert patch({"data": {"b": None}}, "application/merge-patch+json") == {"a": "2"}
+    assert patch({"data": {"$patch": "replace", "c": "3"}}, "application/strategic-merge-patch+json") == {"c": "3"}
+    apply = "application/apply-patch+yaml"
+    whole = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "t"}, "data": {"d": "4"}}
+    assert patch(whole, apply, field_manager="typed") == {"c": "3", "d": "4"}
+    whole["data"] = {"e": "5"}
+    # What it applied before and does not name any more is gone.
+    assert patch(whole, apply, field_manager="typed") == {"c": "3", "e": "5"}
+    whole["data"] = {"c": "mine"}
+    conflict = refused(409, patch, whole, apply, field_manager="typed")
+    assert "conflict" in conflict.body, conflict.body
+    assert patch(whole, apply, field_manager="typed", force=True) == {"c": "mine"}
+    assert patch({"data": {"f": "6"}}, "application/merge-patch+json", dry_run="All") == {"c": "mine", "f": "6"}
+    assert core.read_namespaced_config_map("t", NAMESPACE).data == {"c": "mine"}
+    core.delete_namespaced_config_map("t", NAMESPACE)
+
+
+def leading():
+    """The client's own leader election: one leads, stops when the lease is another's, and the next leads when that has run out."""
+    coordination = client.CoordinationV1Api()
+
+    def candidate(name):
+        started, stopped = threading.Event(), threading.Event()
+        lock = LeaseLock("leader", NAMESPACE, name)
+        settings = electionconfig.Config(
+            lock, lease_duration=4, renew_deadline=3, retry_period=1, onstarted_leading=started.set, onstopped_leading=stopped.set,
+        )
+        threading.Thread(target=leaderelection.LeaderElection(settings).run, daemon=True).start()
+        return started, stopped
+
+    started, stopped = candidate("first")
+    assert started.wait(60), "nobody leads"
+    lease = coordination.read_namespaced_lease("leader", NAMESPACE)
+    assert lease.spec.holder_identity == "first" and lease.spec.lease_duration_seconds == 4, lease
+    # The candidate may renew in between: the version decides.
+    for _ in range(20):
+        lease = coordination.read_namespaced_lease("leader", NAMESPACE)
+        lease.spec.holder_identity = "usurper"
+        try:
+            coordination.replace_namespaced_lease("leader", NAMESPACE, lease)
+            break
+        except ApiException as error:
+            assert error.status == 409, error
+    assert stopped.wait(60), "it leads without the lease"
+    started, _ = candidate("second")
+    assert started.wait(60), "a lease that has run out is not taken"
+    assert coordination.read_namespaced_lease("leader", NAMESPACE).spec.holder_identity == "second"
 
 
 def patches(resource, make, path):
@@ -185,7 +276,9 @@ def main():
     config.load_kube_config(sys.argv[1])
     version = client.VersionApi().get_code()
     assert version.major.isdigit() and version.minor.isdigit(), version
-    for function in (typed_objects, workloads, watching, dynamic_built_in_objects, dynamic_custom_objects):
+    for function in (
+        typed_objects, typed_patches, workloads, watching, watching_resumed, dynamic_built_in_objects, dynamic_custom_objects, leading,
+    ):
         part(function)
 
 

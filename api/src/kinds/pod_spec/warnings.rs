@@ -5,10 +5,11 @@
 mod paths;
 mod selection;
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use k8s_openapi::api::core::v1::{Container, ContainerPort, PodSpec, PodTemplateSpec, Volume};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeMap;
 
 use crate::field::Path;
 use crate::kinds::{addresses, volume_rules};
@@ -27,6 +28,11 @@ const SECCOMP_ADVICE: &str = "non-functional in v1.27+; use the \"seccompProfile
 const SECCOMP_OF_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+/// How many warnings are looked for: what fits into an answer's headers (4,096 bytes of some 20 each). Ports that double each other would
+/// otherwise make as many as their number squared.
+const WARNINGS_MAX: usize = 256;
+/// How many pairs of ports are looked at: all of a pod with 1,400 ports of one number.
+const PORT_PAIRS_MAX: usize = 1_000_000;
 /// Amounts of these are counted in bytes.
 const BYTES: [&str; 2] = ["memory", "ephemeral-storage"];
 
@@ -47,16 +53,16 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
         of_volume(volume, || path().child("volumes").index(at), &mut out);
     }
     paths::of_volumes(spec.volumes.as_deref().unwrap_or_default(), &mut out);
-    let aliases = spec.host_aliases.as_deref().unwrap_or_default();
-    for (at, alias) in aliases.iter().enumerate() {
-        if aliases[..at].iter().any(|it| it.ip == alias.ip) {
+    let mut aliased = HashSet::new();
+    for (at, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        if !aliased.insert(&alias.ip) {
             out.push(format!("{}: duplicate ip {:?}", path().child("hostAliases").index(at).child("ip"), alias.ip));
         }
     }
-    let secrets = spec.image_pull_secrets.as_deref().unwrap_or_default();
-    for (at, secret) in secrets.iter().enumerate() {
+    let mut secrets = HashSet::new();
+    for (at, secret) in spec.image_pull_secrets.iter().flatten().enumerate() {
         let path = || path().child("imagePullSecrets").index(at).child("name");
-        if secrets[..at].iter().any(|it| it.name == secret.name) {
+        if !secrets.insert(&secret.name) {
             out.push(format!("{}: duplicate name {:?}", path(), secret.name));
         }
         if secret.name.is_empty() {
@@ -74,7 +80,9 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
         out.push(format!("{path}: {SECCOMP_ADVICE}"));
     }
     let lists = [("initContainers", spec.init_containers.as_deref()), ("containers", Some(&spec.containers[..]))];
-    let mut ports: Vec<(&'static str, usize, usize, &ContainerPort)> = Vec::new();
+    let mut pairs = 0;
+    // By what two ports must share to get in each other's way.
+    let mut ports: HashMap<_, Vec<(&'static str, usize, usize, &ContainerPort)>> = HashMap::new();
     for (field, containers) in lists {
         for (at, container) in containers.unwrap_or_default().iter().enumerate() {
             let own = container.security_context.as_ref();
@@ -101,12 +109,17 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
                 if let (Some(ip), None | Some(0)) = (ip, port.host_port) {
                     out.push(format!("{}: hostIP set without hostPort: {}", place(&this), shown(port, ip)));
                 }
-                for other in &ports {
+                let others = ports.entry((port.container_port, &port.protocol)).or_default();
+                for other in others.iter() {
+                    pairs += 1;
+                    if out.len() >= WARNINGS_MAX || pairs > PORT_PAIRS_MAX {
+                        break;
+                    }
                     if let Some(how) = conflict(port, other.3) {
                         out.push(format!("{}: {how} port definition with {}", place(&this), place(other)));
                     }
                 }
-                ports.push(this);
+                others.push(this);
             }
         }
     }
@@ -118,7 +131,7 @@ pub fn of_pod(spec: &PodSpec, metadata: Option<&ObjectMeta>, at: Option<&Path>) 
     for (at, server) in spec.dns_config.iter().flat_map(|it| it.nameservers.iter().flatten()).enumerate() {
         addresses::warn_of_address(server, || path().child("dnsConfig").child("nameservers").index(at), &mut out);
     }
-    for (at, alias) in aliases.iter().enumerate() {
+    for (at, alias) in spec.host_aliases.iter().flatten().enumerate() {
         addresses::warn_of_address(&alias.ip, || path().child("hostAliases").index(at).child("ip"), &mut out);
     }
     out
@@ -176,9 +189,9 @@ fn of_container(it: &Container, path: impl Fn() -> Path, out: &mut Vec<String>) 
             }
         }
     }
-    let variables = it.env.as_deref().unwrap_or_default();
-    for (at, variable) in variables.iter().enumerate() {
-        if !variables[..at].iter().any(|it| it.name == variable.name) {
+    let mut names = HashSet::new();
+    for (at, variable) in it.env.iter().flatten().enumerate() {
+        if names.insert(&variable.name) {
             continue;
         }
         // One that builds on what was there before does not hide it.
@@ -192,17 +205,14 @@ fn of_container(it: &Container, path: impl Fn() -> Path, out: &mut Vec<String>) 
     }
 }
 
-/// How two ports get in each other's way.
+/// How two ports of the same number and protocol get in each other's way.
 fn conflict(a: &ContainerPort, b: &ContainerPort) -> Option<&'static str> {
-    let ip = |it: &ContainerPort| it.host_ip.clone().unwrap_or_default();
+    let [ip_a, ip_b] = [a, b].map(|it| it.host_ip.as_deref().unwrap_or_default());
     let host = |it: &ContainerPort| it.host_port.unwrap_or(0);
-    if (a.container_port, &a.protocol) != (b.container_port, &b.protocol) {
-        return None;
-    }
     match () {
-        () if host(a) == host(b) && ip(a) == ip(b) => Some("duplicate"),
+        () if host(a) == host(b) && ip_a == ip_b => Some("duplicate"),
         () if host(a) == 0 || host(b) == 0 => Some("overlapping"),
-        () if host(a) == host(b) && ip(a).is_empty() != ip(b).is_empty() => Some("dangerously ambiguous"),
+        () if host(a) == host(b) && ip_a.is_empty() != ip_b.is_empty() => Some("dangerously ambiguous"),
         () => None,
     }
 }

@@ -5,6 +5,10 @@
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
 
+/// How many paths of one volume, and how many sources of one, are compared: with each other, which a hostile pod's hundred thousand cannot be.
+const PATHS_MAX: usize = 500;
+const SOURCES_MAX: usize = 100;
+
 /// Adds what is to be told of the volumes of a pod.
 pub fn of_volumes(volumes: &[Volume], out: &mut Vec<String>) {
     for it in volumes {
@@ -24,7 +28,7 @@ pub fn of_volumes(volumes: &[Volume], out: &mut Vec<String>) {
             overlaps(&files(items), &format!("volume {name:?} (DownwardAPI)"), out);
         }
         let mut all: Vec<String> = Vec::new();
-        for source in it.projected.iter().flat_map(|it| &it.sources).flatten() {
+        for source in it.projected.iter().flat_map(|it| &it.sources).flatten().take(SOURCES_MAX) {
             if *source == VolumeProjection::default() {
                 out.push(format!("volume {name:?} (Projected) has no sources provided"));
                 continue;
@@ -74,7 +78,7 @@ fn files(items: &[DownwardAPIVolumeFile]) -> Vec<String> {
 
 fn overlaps(paths: &[String], what: &str, out: &mut Vec<String>) {
     let mut met: Vec<&str> = Vec::new();
-    for path in paths {
+    for path in paths.iter().take(PATHS_MAX) {
         let path = path.trim_end_matches('/');
         let holds = |a: &str, b: &str| b.strip_prefix(a).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let other = met.iter().find(|it| holds(it, path) || holds(path, it));
