@@ -35,7 +35,7 @@ fn every_verb(it: &Scene<'_>, plural: &str, name: &str, spec: &Value, change: &V
     let selected = format!("labelSelector=e2e={name}");
     let body = |name: &str| json!({ "metadata": { "name": name, "labels": { "e2e": &it.namespace } }, "spec": spec });
     let made = http.post(&path, &body(name))?.is(201)?;
-    ensure!(meta(&made, "uid") != "" && made["spec"]["type"] == spec["type"], "{made}");
+    ensure!(!meta(&made, "uid").is_empty() && made["spec"]["type"] == spec["type"], "{made}");
     let got = http.get(&format!("{path}/{name}"))?.is(200)?;
     ensure!(meta(&got, "uid") == meta(&made, "uid"), "{got}");
     for at in ["two", "three"] {
