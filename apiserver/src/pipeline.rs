@@ -136,7 +136,8 @@ impl Inner {
                 return reviews::serve(it, review, &*self.authenticator, &*self.authorizer, &body);
             }
             let is_heavy = body.len() > HEAVY_BODY_BYTES;
-            let verb = verbs::serve(&self.core, it, body);
+            // In a box, for it is large and would otherwise stand here once for each way.
+            let verb = Box::pin(verbs::serve(&self.core, it, body));
             if is_heavy { aside(verb).await } else { verb.await }
         };
         if fairness::is_long_running(request) {

@@ -53,7 +53,7 @@ pub fn idle(way: &Way, process: u32) -> Result<Idle> {
     }
     let (after, _) = memory_mib(process)?;
     println!("{} idle connections: from {before} MiB to {after} MiB, opened in {:?}", silent.len(), opened.elapsed());
-    let bound = silent.len() as u64 * IDLE_KIB_MAX >> 10;
+    let bound = (silent.len() as u64 * IDLE_KIB_MAX) >> 10;
     ensure!(after < before + bound, "{} idle connections took it from {before} MiB to {after} MiB", silent.len());
     let mut slow = Vec::new();
     while slow.len() < 20
@@ -168,7 +168,8 @@ fn floods(way: &Way, process: u32) -> Result<()> {
         0 => frame(HEADERS, END_STREAM, 1, &head),
         _ => frame(CONTINUATION, 0, 1, &[&b"\x00\x01x\x7f\xe9\x06"[..], &[b'y'; 1_000][..]].concat()),
     };
-    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 4] = [
+    type Frames<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+    let floods: [(&str, Frames<'_>); 4] = [
         ("streams that are reset", &resets),
         ("settings", &settings),
         ("pings", &pings),
