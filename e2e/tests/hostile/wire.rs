@@ -92,11 +92,11 @@ impl Way {
 /// # Errors
 /// When it does not close in time.
 pub fn rest(connection: &mut Connection) -> Result<String> {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let mut all = Vec::new();
     match connection.read_to_end(&mut all) {
-        // A connection that is cut off says no goodbye.
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        // A connection that is cut off says no goodbye, and takes nothing that was still to be sent.
+        Err(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe) => {}
         outcome => {
             outcome.context("the connection stays open")?;
         }
