@@ -456,6 +456,18 @@ proptest! {
     }
 
     #[test]
+    fn what_is_the_same_text_is_not_looked_at((of, one, other) in configs()) {
+        let Shapes { types, root } = kind(of).shapes();
+        let (one, other) = (one.to_string(), other.to_string());
+        for (old, new) in [(&one, &other), (&other, &one), (&one, &one)] {
+            let read = |text| tree::Tree::read(text, &types, &root).unwrap();
+            let (before, after) = tree::Tree::read_both(old, new, &types, &root).unwrap();
+            let least = walk::compare(&types, &root, &before, &after, &[]);
+            prop_assert_eq!(least, walk::compare(&types, &root, &read(old), &read(new), &[]), "{} {}", old, new);
+        }
+    }
+
+    #[test]
     fn updates_never_lose_what_they_leave_as_it_is((of, mine, theirs) in configs()) {
         let live = applied(of, None, &mine, "me", false).unwrap();
         let mut both = live.bare.clone();

@@ -46,6 +46,23 @@ pub fn zero(field: &Field) -> Option<&'static Tree<'static>> {
     }
 }
 
+/// How deep two objects are compared as text: the object, and its metadata, specification and status. Deeper, to look for where a text ends
+/// would cost more than it saves.
+const COMPARED_DEPTH: usize = 2;
+
+/// The fields of an object, each as text.
+fn texts(object: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    let mut cursor = Cursor::new(object);
+    let mut parts = Vec::new();
+    let mut more = cursor.open(b'{', b'}')?;
+    while more {
+        let name = cursor.name()?;
+        parts.push((name, cursor.value()?));
+        more = cursor.next(b'}')?;
+    }
+    Some(parts)
+}
+
 impl<'a> Tree<'a> {
     /// Reads a text. None: it is no JSON.
     pub fn read(text: &'a str, types: &Types, field: &Field) -> Option<Tree<'a>> {
@@ -78,6 +95,43 @@ impl<'a> Tree<'a> {
             }
             _ => cursor.value().map(|it| Tree::Leaf(Cow::Borrowed(it))),
         }
+    }
+
+    /// Reads two texts of one object, before and after a write, without the fields in which both are the same text: nothing has changed there,
+    /// and most writes change little. None: one is no JSON.
+    pub fn read_both(old: &'a str, new: &'a str, types: &Types, field: &Field) -> Option<(Tree<'a>, Tree<'a>)> {
+        Self::both(old, new, types, field, COMPARED_DEPTH)
+    }
+
+    fn both(old: &'a str, new: &'a str, types: &Types, field: &Field, depth: usize) -> Option<(Tree<'a>, Tree<'a>)> {
+        let read = |text| Self::read(text, types, field);
+        let parted = !field.leaf && matches!(field.shape, Shape::Object(_) | Shape::Map(_) | Shape::Untyped);
+        if depth == 0 || !parted || !old.starts_with('{') || !new.starts_with('{') {
+            return Some((read(old)?, read(new)?));
+        }
+        let (was, is) = (texts(old)?, texts(new)?);
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let mut next = 0;
+        for (at, (name, value)) in is.iter().enumerate() {
+            let found = was.get(at).filter(|it| it.0 == *name).or_else(|| was.iter().find(|it| it.0 == *name));
+            let child = types.child_from(field.shape, name, &mut next).unwrap_or(&UNTYPED);
+            match found {
+                Some((_, stood)) if stood == value => {}
+                Some((_, stood)) => {
+                    let (one, other) = Self::both(stood, value, types, child, depth - 1)?;
+                    before.push((name.clone(), one));
+                    after.push((name.clone(), other));
+                }
+                None => after.push((name.clone(), Self::read(value, types, child)?)),
+            }
+        }
+        for (at, (name, value)) in was.into_iter().enumerate() {
+            if is.get(at).is_none_or(|it| it.0 != name) && !is.iter().any(|it| it.0 == name) {
+                let child = types.child(field.shape, &name).unwrap_or(&UNTYPED);
+                before.push((name, Self::read(value, types, child)?));
+            }
+        }
+        Some((Tree::Object(before), Tree::Object(after)))
     }
 
     /// Writes the value as JSON.

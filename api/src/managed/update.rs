@@ -71,12 +71,11 @@ pub fn record<'a>(
         None => entries::write(known),
     };
     let (types, root) = (&subject.shapes.types, &subject.shapes.root);
-    let Some(new) = Tree::read(new_text, types, root) else { return as_stood(known) };
-    let before = match old {
-        Some(old) => Tree::read(old.bare, types, root),
-        None => Some(tree::empty().clone()),
+    let both = match old {
+        Some(old) => Tree::read_both(old.bare, new_text, types, root),
+        None => Tree::read(new_text, types, root).map(|new| (tree::empty().clone(), new)),
     };
-    let Some(before) = before else { return as_stood(known) };
+    let Some((before, new)) = both else { return as_stood(known) };
     let mut changes = compare(types, root, &before, &new, subject.ignored);
     if let Some(unowned) = writer.unowned.and_then(Set::read) {
         changes.changed = changes.changed.outside(&unowned);
