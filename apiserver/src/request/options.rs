@@ -96,7 +96,7 @@ impl Options {
                 "sendInitialEvents" => out.send_initial_events = Some(boolean(&value)),
                 "dryRun" => {
                     out.dry_run |= &*value == "All";
-                    if !matches!(&*value, "All" | "") {
+                    if &*value != "All" {
                         out.wrong.push(("dryRun", value.into_owned()));
                     }
                 }
