@@ -237,13 +237,13 @@ const DRAIN_BYTES_MAX: usize = 64 << 20;
 const PASSED_OVER_BYTES_MAX: u64 = 256 << 10;
 const PASSED_OVER_MAX: Duration = Duration::from_secs(5);
 
-/// A refusal of a request whose body nobody has read. A client that uses the connection again would otherwise find it closed.
+/// A refusal of a request whose body nobody has read. A client that uses the connection again would otherwise find it closed; over HTTP/2 it
+/// would be told that its stream is reset while it still sends, and some take that for the answer.
 async fn pass_over<B>(body: B, version: Version, mut refusal: Response) -> Response
 where
     B: http_body::Body<Data = Bytes> + Send,
 {
-    // HTTP/2 ends a stream, and not the connection.
-    if version >= Version::HTTP_2 || body.is_end_stream() {
+    if body.is_end_stream() {
         return refusal;
     }
     let mut body = std::pin::pin!(body);
@@ -260,7 +260,8 @@ where
     };
     let all =
         announced <= PASSED_OVER_BYTES_MAX && matches!(tokio::time::timeout(PASSED_OVER_MAX, read).await, Ok(Some(())));
-    if !all {
+    // HTTP/2 ends a stream, and not the connection.
+    if !all && version < Version::HTTP_2 {
         refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     refusal
