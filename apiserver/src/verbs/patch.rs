@@ -146,13 +146,27 @@ impl Patch<'_> {
         if problems.is_empty() {
             return Ok(());
         }
-        let shown = match &self.patch {
+        let mut errors = orlop_api::field::Errors::default();
+        errors.invalid("patch", self.shown(patched), format!("strict decoding error: {}", problems.join(", ")));
+        Err(Status::invalid("", "", "", &errors))
+    }
+
+    /// The refusal of a patch after which the object cannot be decoded, as Kubernetes words it; none where it can.
+    fn unfitting(&self, old: &Object) -> Option<Status> {
+        let patched = self.applied_to(Some(&old.value())).ok()?;
+        let why = self.kind.unknown_fields(&patched).err()?.message;
+        let prefix = format!("{} in version {:?} cannot be handled as a {0}: ", self.kind.kind, self.kind.version);
+        let mut errors = orlop_api::field::Errors::default();
+        errors.invalid("patch", self.shown(&patched), why.strip_prefix(&prefix).unwrap_or(&why));
+        Some(Status::invalid("", "", "", &errors))
+    }
+
+    /// What a refusal shows of the patch: the object that it makes, or itself where it is a strategic one.
+    fn shown(&self, patched: &Value) -> String {
+        match &self.patch {
             Read::Strategic(patch) => strategic::shown(patch),
             _ => patched.to_string(),
-        };
-        let mut errors = orlop_api::field::Errors::default();
-        errors.invalid("patch", shown, format!("strict decoding error: {}", problems.join(", ")));
-        Err(Status::invalid("", "", "", &errors))
+        }
     }
 
     /// What the apply makes of an object as it stands, or of none.
@@ -218,6 +232,10 @@ pub async fn patch(
     for _ in 0..CREATE_RETRIES_MAX {
         match writer.update(stage::part_of(sub), &patch).await {
             Err(status) if status.reason == Reason::NotFound && patch.is_apply() && sub.is_none() => {}
+            Err(status) if status.reason == Reason::BadRequest && !patch.is_apply() => {
+                let found = core.get(kind, request.object_namespace(), &request.name).await?;
+                return Err(found.and_then(|it| patch.unfitting(&it)).unwrap_or(status));
+            }
             outcome => return warned(outcome?),
         }
         if let Some(uid) =

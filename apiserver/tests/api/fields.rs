@@ -236,3 +236,29 @@ async fn the_mode_is_one_of_three() {
         "fieldValidation: Unsupported value: \"Some\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"";
     assert!(refused.json["message"].as_str().unwrap().ends_with(expected), "{}", refused.text);
 }
+
+/// A patch after which there is no object of the kind any more is itself what is wrong.
+#[tokio::test]
+async fn patches_that_make_no_object_are_invalid() {
+    let cluster = Cluster::start().await;
+    cluster.post(DEPLOYMENTS, &deployment("a")).await;
+    let path = format!("{DEPLOYMENTS}/a");
+    let before = cluster.get(&path).await.json;
+    let merge = r#"{"spec":{"replicas":"three"}}"#;
+    let operations = r#"[{"op":"replace","path":"/spec/replicas","value":"three"}]"#;
+    let why = "cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
+    for (content_type, body, shown) in [
+        (MERGE, merge, r#""{\"apiVersion\":\"apps/v1\""#),
+        (JSON_PATCH, operations, r#""{\"apiVersion\":\"apps/v1\""#),
+        (STRATEGIC, merge, r#""map[spec:map[replicas:three]]""#),
+    ] {
+        for query in ["?fieldValidation=Ignore", "?fieldValidation=Strict", ""] {
+            let refused = send(&cluster, "PATCH", &format!("{path}{query}"), content_type, body).await;
+            let message = refused.json["message"].as_str().unwrap_or_default();
+            assert_eq!((refused.code.as_u16(), &refused.json["reason"]), (422, &json!("Invalid")), "{message}");
+            assert!(message.starts_with(&format!(" \"\" is invalid: patch: Invalid value: {shown}")), "{message}");
+            assert!(message.contains(why), "{message}");
+        }
+    }
+    assert_eq!(cluster.get(&path).await.json, before);
+}
