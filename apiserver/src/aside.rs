@@ -1,8 +1,10 @@
-//! What a request to a subresource brings that is no form of the stored object: the options of a connection, a binding, an eviction.
+//! What a request to a subresource brings that is no form of the stored object: the options of a connection, a binding, an eviction, a scale.
 //!
 //! In: an authorized request. Out: the object by which Kubernetes' admission knows it, shown to those plugins that look at such things
 //! (webhooks and policies), who may refuse or change it. It knows no target: what the request is for is done afterwards by whoever
 //! serves the subresource. Source: `k8s.io/apiserver/pkg/endpoints/handlers/rest.go` (ConnectResource), `pkg/apis/core/v1`.
+
+use std::sync::Arc;
 
 use orlop_api::kind::{Kind, Sub};
 use orlop_api::status;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 use crate::core::Core;
 use crate::proxy::target;
 use crate::request::{Request, Verb};
-use crate::stage::{self, Admission, Authorized, Notes, Operation};
+use crate::stage::{self, Admission, Authorized, Notes, Operation, Plugin};
 
 /// An object that is not stored.
 #[derive(Debug)]
@@ -23,7 +25,14 @@ pub struct Aside {
     pub subresource: &'static str,
     /// Mutating plugins change it.
     pub object: Mutex<Value>,
+    /// What stood before, in the same form; null where nothing did.
+    pub old: Value,
+    /// Puts a changed object into the one that is stored, where this one is a view of it.
+    pub write_back: Option<WriteBack>,
 }
+
+/// Puts a view into an object of a kind.
+pub type WriteBack = fn(Value, &Kind, &Value) -> status::Result<Value>;
 
 impl Aside {
     /// An object as a client sent it.
@@ -31,7 +40,15 @@ impl Aside {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         object["apiVersion"] = api_version.into();
         object["kind"] = kind.into();
-        Aside { group, version, kind, subresource: sub.segment(), object: Mutex::new(object) }
+        Aside {
+            group,
+            version,
+            kind,
+            subresource: sub.segment(),
+            object: Mutex::new(object),
+            old: Value::Null,
+            write_back: None,
+        }
     }
 
     /// What a connection is asked for with; none where the request asks for no connection.
@@ -52,7 +69,8 @@ impl Aside {
         };
         object["kind"] = named.into();
         object["apiVersion"] = "v1".into();
-        Some(Aside { group: "", version: "v1", kind: named, subresource, object: Mutex::new(object) })
+        let object = Mutex::new(object);
+        Some(Aside { group: "", version: "v1", kind: named, subresource, object, old: Value::Null, write_back: None })
     }
 }
 
@@ -86,7 +104,7 @@ fn ports(query: &str) -> Value {
 /// # Errors
 /// The first refusal.
 pub async fn admit(
-    core: &Core,
+    plugins: &[Arc<dyn Plugin>],
     it: &Authorized,
     kind: &'static Kind,
     name: &str,
@@ -107,7 +125,7 @@ pub async fn admit(
         request: Some(request),
         notes: Notes::default(),
     };
-    stage::approve_aside(&core.plugins, about).await
+    stage::approve_aside(plugins, about).await
 }
 
 /// Asks admission about a connection; a request for anything else passes.
@@ -117,7 +135,7 @@ pub async fn admit(
 pub async fn admit_connection(core: &Core, it: &Authorized, kind: &'static Kind) -> status::Result<()> {
     let request = it.request();
     let Some(aside) = Aside::of_connection(kind, request) else { return Ok(()) };
-    admit(core, it, kind, &request.name, Operation::Connect, &aside).await.map(drop)
+    admit(&core.plugins, it, kind, &request.name, Operation::Connect, &aside).await.map(drop)
 }
 
 #[cfg(test)]

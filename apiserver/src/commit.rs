@@ -24,6 +24,7 @@ use crate::convert;
 use crate::core::{Core, unavailable};
 use crate::request::Request;
 use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Managers, Notes, Operation};
+use crate::verbs::scale;
 
 /// How often a write without a resource version begins anew when others were faster: with 100 writers on one object, each
 /// loses at most to the 99 others.
@@ -329,13 +330,12 @@ impl<'a> Writer<'a> {
             },
             strictness: self.strictness,
         };
-        stage::approve(
-            &self.core.plugins,
-            self.about(Operation::Update, Some(old)),
-            write,
-            recorder.as_ref().map(|it| it as &dyn Managers),
-        )
-        .await
+        let view = match (self.sub, &write.new) {
+            (Some(Sub::Scale), Body::Applied(it)) => Some(scale::aside(self.kind, &it.bare, old)?),
+            _ => None,
+        };
+        let about = Admission { aside: view.as_ref(), ..self.about(Operation::Update, Some(old)) };
+        stage::approve(&self.core.plugins, about, write, recorder.as_ref().map(|it| it as &dyn Managers)).await
     }
 
     /// Who is recorded as the writer of a body; none for what says itself who manages its fields, and for bindings, which Kubernetes does not

@@ -149,11 +149,12 @@ impl Server {
         let addresses = ServiceAddresses::new(config.service_cidr);
         let draining = CancellationToken::new();
         let caller = Arc::new(Caller::new(&sight));
+        let plugins = admission::plugins(&sight, &policy, &ledger, &caller, &config.admission);
         let core = Arc::new(Core {
             store: store.clone(),
             cache: cache.clone(),
-            plugins: admission::plugins(&sight, &policy, &ledger, &caller, &config.admission),
-            connectors: connect::connectors(&pki, &issuer, &sight)?,
+            connectors: connect::connectors(&pki, &issuer, &sight, &plugins)?,
+            plugins,
             addresses: addresses.clone(),
             labels: Labels::new(cache.clone()),
             proxies: Proxies::new(pki.ca(), &pki.kubelet_client, sight.clone(), draining.clone())?,

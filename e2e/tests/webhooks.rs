@@ -48,6 +48,8 @@ const PARTS: &[(&str, Part)] = &[
     ("conditions", configurations::conditions),
     ("connections", connections::connections),
     ("bindings", connections::bindings_and_evictions),
+    ("scales", connections::scales),
+    ("tokens", connections::tokens),
     ("policies", policies::policies),
     ("policy-api", policies::every_verb),
 ];

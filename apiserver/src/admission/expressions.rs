@@ -49,9 +49,10 @@ impl Shown {
             (None, None, Some(draft)) => draft.value()?,
             (None, None, None) => Value::Null,
         };
-        let old = match write.old {
-            Some(json) => serde_json::from_slice(json).map_err(Status::internal)?,
-            None => Value::Null,
+        let old = match (write.aside, write.old) {
+            (Some(aside), _) => aside.old.clone(),
+            (None, Some(json)) => serde_json::from_slice(json).map_err(Status::internal)?,
+            (None, None) => Value::Null,
         };
         let internal = |error: Status| Status::internal(error.message);
         Ok(Shown {

@@ -300,7 +300,13 @@ impl Plugin for Mutating {
                     write.notes.run_again();
                 }
                 match (write.aside, draft.as_deref_mut()) {
-                    (Some(aside), _) => aside.object.lock().clone_from(&patched),
+                    (Some(aside), draft) => {
+                        if let (Some(write_back), Some(draft)) = (aside.write_back, draft) {
+                            let whole = write_back(draft.value()?, write.kind, &patched).map_err(internal)?;
+                            draft.replace(whole).map_err(internal)?;
+                        }
+                        aside.object.lock().clone_from(&patched);
+                    }
                     (None, Some(draft)) if patched != after => {
                         let ours = convert::between(&webhooks.caller, shown.kind, write.kind, patched.clone()).await;
                         draft.replace(ours.map_err(internal)?).map_err(internal)?;
@@ -309,7 +315,8 @@ impl Plugin for Mutating {
                 }
                 after = patched;
                 // As it stands now, with its kind's defaults.
-                if let Some(draft) = draft.as_deref().filter(|_| std::ptr::eq(shown.kind, write.kind)) {
+                let own_form = write.aside.is_none() && std::ptr::eq(shown.kind, write.kind);
+                if let Some(draft) = draft.as_deref().filter(|_| own_form) {
                     after = draft.value()?;
                 }
             }

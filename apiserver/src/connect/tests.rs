@@ -49,7 +49,7 @@ impl Scene {
         let pki = Pki::open(dir.path(), &Names::default(), "10.96.0.1".parse().unwrap(), now).unwrap();
         let issuer = Arc::new(Issuer::new(&pki.service_account).unwrap());
         let sight = Sight { objects: Arc::new(Unseen), store: Arc::new(Memory::default()) };
-        let connectors = connectors(&pki, &issuer, &sight).unwrap();
+        let connectors = connectors(&pki, &issuer, &sight, &[]).unwrap();
         Scene { pki, issuer, sight, connectors, _dir: dir }
     }
 

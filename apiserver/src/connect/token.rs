@@ -19,12 +19,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::admission::Sight;
+use crate::aside::{self, Aside};
 use crate::authenticate::Found;
 use crate::authenticate::service_account::{Claims, ISSUER, Issuer, Private, Reference, user_name};
 use crate::authorize::node_name;
-use crate::present::{Body, Response};
+use crate::present::{self, Body, Response};
+use crate::registry;
 use crate::request::Verb;
-use crate::stage::{Authorized, Connector};
+use crate::stage::{Authorized, Connector, Operation, Plugin};
 use crate::verbs::content;
 
 /// What a request that names no duration gets, and the limits of Kubernetes, in seconds.
@@ -44,6 +46,8 @@ const AUDIENCES_MAX: usize = 64;
 pub struct Tokens {
     issuer: Arc<Issuer>,
     sight: Sight,
+    /// Webhooks and policies may look at what is asked for.
+    plugins: Vec<Arc<dyn Plugin>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,8 +95,8 @@ struct Bonds {
 
 impl Tokens {
     /// Signs with this key.
-    pub fn new(issuer: Arc<Issuer>, sight: Sight) -> Self {
-        Tokens { issuer, sight }
+    pub fn new(issuer: Arc<Issuer>, sight: Sight, plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Tokens { issuer, sight, plugins }
     }
 
     /// Looks up what the token is to be bound to.
@@ -203,11 +207,25 @@ impl Connector for Tokens {
         }
         let (namespace, name) = (it.request().namespace.as_str(), it.request().name.as_str());
         let value = content::value_of(it.request(), "TokenRequest", "authentication.k8s.io/v1", &body)?;
-        let mut request: Request = serde_json::from_value(value).map_err(|error| {
-            Status::bad_request(format!(
-                "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: json: {error}"
-            ))
-        })?;
+        let read = |value: Value| {
+            serde_json::from_value::<Request>(value).map_err(|error| {
+                Status::bad_request(format!(
+                    "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: json: {error}"
+                ))
+            })
+        };
+        let mut request = read(value)?;
+        settle(&mut request)?;
+        let accounts = registry::named("", "ServiceAccount").ok_or_else(|| Status::internal("no service accounts"))?;
+        let mut shown = json!({"metadata": request.metadata, "spec": request.spec});
+        if shown["metadata"].is_null() {
+            shown["metadata"] = json!({});
+        }
+        shown["metadata"]["name"] = name.into();
+        shown["metadata"]["namespace"] = namespace.into();
+        let aside = Aside::new("authentication.k8s.io/v1", "TokenRequest", Sub::Token, shown);
+        let warnings = aside::admit(&self.plugins, it, accounts, name, Operation::Create, &aside).await?;
+        let mut request = read(aside.object.into_inner())?;
         let seconds = settle(&mut request)?;
         let account = self.sight.find("ServiceAccount", namespace, name).await?;
         let account = account.ok_or_else(|| Status::not_found("", "serviceaccounts", name))?;
@@ -250,6 +268,7 @@ impl Connector for Tokens {
         let mut response = Response::new(Body::from(answer.to_string()));
         *response.status_mut() = StatusCode::CREATED;
         response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        present::warn(response.headers_mut(), &warnings);
         Ok(response)
     }
 }

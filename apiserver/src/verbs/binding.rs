@@ -105,7 +105,7 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
         return Err(Status::invalid("", "Binding", &name, &errors));
     }
     let aside = Aside::new("v1", "Binding", Sub::Binding, binding);
-    let warnings = aside::admit(core, it, pods, &name, Operation::Create, &aside).await?;
+    let warnings = aside::admit(&core.plugins, it, pods, &name, Operation::Create, &aside).await?;
     let binding = aside.object.into_inner();
     let change = Bind {
         node: text(&binding["target"]["name"]),

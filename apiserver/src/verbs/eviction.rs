@@ -44,7 +44,7 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let aside = Aside::new("policy/v1", "Eviction", Sub::Eviction, eviction);
-    let warnings = aside::admit(core, it, pods, &request.name, Operation::Create, &aside).await?;
+    let warnings = aside::admit(&core.plugins, it, pods, &request.name, Operation::Create, &aside).await?;
     let eviction = aside.object.into_inner();
     let (options, tried) = match &eviction["deleteOptions"] {
         Value::Null => (Options::default(), false),

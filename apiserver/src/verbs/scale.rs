@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::content;
 use super::patch::Patch;
+use crate::aside::Aside;
 use crate::cache::Object;
 use crate::commit::{Change, Recorder, Writer};
 use crate::core::Core;
@@ -57,6 +58,20 @@ fn scale_of(kind: &Kind, object: &Value) -> status::Result<Value> {
         out["status"]["selector"] = selector.into();
     }
     Ok(out)
+}
+
+/// The scale of an object before and after, as webhooks and policies see it.
+///
+/// # Errors
+/// Where one of them has none.
+pub fn aside(kind: &Kind, new: &str, old: &Object) -> status::Result<Aside> {
+    let new: Value = serde_json::from_str(new).map_err(Status::internal)?;
+    let mut scale = scale_of(kind, &new)?;
+    if let Some(metadata) = scale["metadata"].as_object_mut() {
+        metadata.retain(|_, it| !it.is_null());
+    }
+    let shown = Aside::new(API_VERSION, KIND, Sub::Scale, scale);
+    Ok(Aside { old: scale_of(kind, &old.value())?, write_back: Some(scaled), ..shown })
 }
 
 /// Sets the replicas of an object.
