@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::child::Child;
 use crate::client::Probe;
+use crate::definition::expect;
 use crate::{tool, wait};
 
 /// How long a server may take until it is ready, with both cores busy.
@@ -175,6 +176,25 @@ impl Server {
     /// When curl cannot be run.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> Result<Answer> {
         self.request(method, path, &Request { body: body.as_bytes(), ..Request::default() })
+    }
+
+    /// Sends an object as the administrator; null sends nothing.
+    ///
+    /// # Errors
+    /// When curl cannot be run.
+    pub fn send(&self, method: &str, path: &str, object: &Value) -> Result<Answer> {
+        let body = if object.is_null() { String::new() } else { object.to_string() };
+        self.ask(method, path, &body)
+    }
+
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// When the answer is not 200.
+    pub fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.ask("GET", path, "")?;
+        expect(&answer, 200)?;
+        Ok(answer.json)
     }
 
     /// Asks.

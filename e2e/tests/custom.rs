@@ -34,19 +34,6 @@ pub struct Play<'a> {
 }
 
 impl Play<'_> {
-    /// Sends an object as the administrator.
-    pub fn send(&self, method: &str, path: &str, object: &Value) -> Result<Answer> {
-        let body = if object.is_null() { String::new() } else { object.to_string() };
-        self.server.ask(method, path, &body)
-    }
-
-    /// Reads.
-    pub fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.server.ask("GET", path, "")?;
-        expect(&answer, 200)?;
-        Ok(answer.json)
-    }
-
     /// Patches: `merge-patch+json`, `json-patch+json`, `apply-patch+yaml`.
     pub fn patch(&self, path: &str, sort: &str, patch: &str) -> Result<Answer> {
         let content_type = format!("application/{sort}");

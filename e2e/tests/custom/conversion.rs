@@ -63,7 +63,7 @@ fn store_second(it: &Play<'_>, of: &Value) -> Result<()> {
         {"op": "replace", "path": "/spec/versions/1/storage", "value": true}]);
     expect(&it.patch(&path(of), "json-patch+json", &patch.to_string())?, 200)?;
     wait::until("the second version is stored", SERVED_LIMIT, || {
-        same(&it.get(&path(of))?["status"]["storedVersions"], &json!(["v1", "v2"]))
+        same(&it.server.get(&path(of))?["status"]["storedVersions"], &json!(["v1", "v2"]))
     })
 }
 
@@ -72,9 +72,9 @@ pub fn one_object(it: &Play<'_>) -> Result<()> {
     let hooks = Hooks::start(answer)?;
     let of = two_versions(it, &hooks, &["v1", "v1beta1"])?;
     let (one, two) = (objects(&of, "v1", &it.case.namespace), objects(&of, "v2", &it.case.namespace));
-    let made = it.send("POST", &one, &first_version(&of, "cr-instance-1"))?;
+    let made = it.server.send("POST", &one, &first_version(&of, "cr-instance-1"))?;
     expect(&made, 201)?;
-    let read = it.get(&format!("{two}/cr-instance-1"))?;
+    let read = it.server.get(&format!("{two}/cr-instance-1"))?;
     same(
         &json!([read["apiVersion"], read["host"], read["port"], read["hostPort"]]),
         &json!([format!("{}/v2", it.group), "localhost", "8080", null]),
@@ -85,7 +85,7 @@ pub fn one_object(it: &Play<'_>) -> Result<()> {
     let patched = it.patch(&format!("{two}/cr-instance-1"), "merge-patch+json", &patch)?;
     expect(&patched, 200)?;
     same(&patched.json["port"], &json!("9090"))?;
-    same(&it.get(&format!("{one}/cr-instance-1"))?["hostPort"], &json!("localhost:9090"))?;
+    same(&it.server.get(&format!("{one}/cr-instance-1"))?["hostPort"], &json!("localhost:9090"))?;
     it.case.prints(
         &format!("get e2etests.v2.{} cr-instance-1 -o jsonpath={{.host}}:{{.port}}", it.group),
         "localhost:9090",
@@ -94,12 +94,12 @@ pub fn one_object(it: &Play<'_>) -> Result<()> {
     let broken =
         json!([{"op": "replace", "path": "/spec/conversion/webhook/clientConfig", "value": hooks.client("/nowhere")}]);
     expect(&it.patch(&path(&of), "json-patch+json", &broken.to_string())?, 200)?;
-    expect(&it.send("POST", &one, &first_version(&of, "cr-instance-2"))?, 201)?;
+    expect(&it.server.send("POST", &one, &first_version(&of, "cr-instance-2"))?, 201)?;
     wait::until("the webhook fails", SERVED_LIMIT, || {
         let words = format!("conversion webhook for {}/v1, Kind=E2eTest failed: ", it.group);
-        refused(&it.send("GET", &format!("{two}/cr-instance-2"), &Value::Null)?, 500, &words)
+        refused(&it.server.send("GET", &format!("{two}/cr-instance-2"), &Value::Null)?, 500, &words)
     })?;
-    expect(&it.send("GET", &format!("{one}/cr-instance-2"), &Value::Null)?, 200)?;
+    expect(&it.server.send("GET", &format!("{one}/cr-instance-2"), &Value::Null)?, 200)?;
     undefine(it.server, &of)
 }
 
@@ -108,13 +108,13 @@ pub fn lists_of_several_versions(it: &Play<'_>) -> Result<()> {
     let hooks = Hooks::start(answer)?;
     let of = two_versions(it, &hooks, &["v1", "v1beta1"])?;
     let (one, two) = (objects(&of, "v1", &it.case.namespace), objects(&of, "v2", &it.case.namespace));
-    expect(&it.send("POST", &one, &first_version(&of, "cr-instance-1"))?, 201)?;
+    expect(&it.server.send("POST", &one, &first_version(&of, "cr-instance-1"))?, 201)?;
     store_second(it, &of)?;
     wait::until("the second object gets in", SERVED_LIMIT, || {
-        expect(&it.send("POST", &two, &second_version(&of, "cr-instance-2"))?, 201)
+        expect(&it.server.send("POST", &two, &second_version(&of, "cr-instance-2"))?, 201)
     })?;
     let check = |path: &str, version: &str, fields: &[&str], expected: Value| -> Result<()> {
-        let list = it.get(path)?;
+        let list = it.server.get(path)?;
         same(&list["apiVersion"], &json!(format!("{}/{version}", it.group)))?;
         let items = list["items"].as_array().map_or(&[] as &[Value], Vec::as_slice);
         ensure!(items.len() == 2, "{list}");
@@ -140,8 +140,8 @@ pub fn the_oldest_review(it: &Play<'_>) -> Result<()> {
         other => Reply::Text(500, format!("asked in {other:?}")),
     })?;
     let of = two_versions(it, &hooks, &["v1beta1"])?;
-    expect(&it.send("POST", &objects(&of, "v1", &it.case.namespace), &first_version(&of, "a"))?, 201)?;
-    let read = it.get(&format!("{}/a", objects(&of, "v2", &it.case.namespace)))?;
+    expect(&it.server.send("POST", &objects(&of, "v1", &it.case.namespace), &first_version(&of, "a"))?, 201)?;
+    let read = it.server.get(&format!("{}/a", objects(&of, "v2", &it.case.namespace)))?;
     same(&read["host"], &json!("localhost"))?;
     undefine(it.server, &of)
 }

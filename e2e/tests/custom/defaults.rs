@@ -23,7 +23,7 @@ pub fn defaults(it: &Play<'_>) -> Result<()> {
     let mut first = object(&of, "v1", "foo1");
     first["a"] = "mine".into();
     first["nested"] = json!({});
-    let made = it.send("POST", &here, &first)?;
+    let made = it.server.send("POST", &here, &first)?;
     expect(&made, 201)?;
     ensure!(made.json["b"].is_null() && made.json["c"] == "C", "{}", made.text);
     same(&made.json["nested"], &json!({}))?;
@@ -33,11 +33,11 @@ pub fn defaults(it: &Play<'_>) -> Result<()> {
     expect(&it.patch(&path(&of), "json-patch+json", &patch.to_string())?, 200)?;
     // What was stored without them has them when it is read, in lists, too.
     wait::until("defaults are filled in from storage", SERVED_LIMIT, || {
-        let read = it.get(&format!("{here}/foo1"))?;
+        let read = it.server.get(&format!("{here}/foo1"))?;
         same(&json!([read["a"], read["b"], read["nested"]["d"]]), &json!(["mine", "B", "D"]))
     })?;
-    same(&it.get(&here)?["items"][0]["b"], &json!("B"))?;
-    let sent = it.send("POST", &here, &object(&of, "v1", "foo2"))?;
+    same(&it.server.get(&here)?["items"][0]["b"], &json!("B"))?;
+    let sent = it.server.send("POST", &here, &object(&of, "v1", "foo2"))?;
     expect(&sent, 201)?;
     same(&json!([sent.json["a"], sent.json["b"], sent.json["nested"]]), &json!(["A", "B", null]))?;
 
@@ -45,12 +45,12 @@ pub fn defaults(it: &Play<'_>) -> Result<()> {
     patch[0]["value"]["properties"]["b"] = json!({"type": "string"});
     expect(&it.patch(&path(&of), "json-patch+json", &patch.to_string())?, 200)?;
     wait::until("a default is gone", SERVED_LIMIT, || {
-        let read = it.get(&format!("{here}/foo1"))?;
+        let read = it.server.get(&format!("{here}/foo1"))?;
         ensure!(read["b"].is_null() && read["a"] == "mine", "{read}");
         Ok(())
     })?;
-    same(&it.get(&format!("{here}/foo2"))?["b"], &json!("B"))?;
-    let third = it.send("POST", &here, &object(&of, "v1", "foo3"))?;
+    same(&it.server.get(&format!("{here}/foo2"))?["b"], &json!("B"))?;
+    let third = it.server.send("POST", &here, &object(&of, "v1", "foo3"))?;
     expect(&third, 201)?;
     same(&json!([third.json["a"], third.json["b"]]), &json!(["A", null]))?;
     undefine(it.server, &of)

@@ -14,7 +14,7 @@ fn simple(it: &Play<'_>, plural: &str, kind: &str) -> Value {
 }
 
 fn gone(it: &Play<'_>, path: &str) -> Result<()> {
-    wait::until("it goes", SERVED_LIMIT, || expect(&it.send("GET", path, &Value::Null)?, 404))
+    wait::until("it goes", SERVED_LIMIT, || expect(&it.server.send("GET", path, &Value::Null)?, 404))
 }
 
 /// A definition comes with its kind and goes with its objects.
@@ -24,7 +24,7 @@ pub fn created_and_deleted(it: &Play<'_>) -> Result<()> {
     same(&made["metadata"]["name"], &of["metadata"]["name"])?;
     same(&made["status"]["acceptedNames"]["kind"], &json!("Foo"))?;
     let here = objects(&of, "v1", &it.case.namespace);
-    expect(&it.send("POST", &here, &object(&of, "v1", "a"))?, 201)?;
+    expect(&it.server.send("POST", &here, &object(&of, "v1", "a"))?, 201)?;
     it.case.prints(&format!("get foos.{}", it.group), "NAME AGE\na *")?;
     it.case.prints(
         &format!("delete crd foos.{}", it.group),
@@ -34,7 +34,7 @@ pub fn created_and_deleted(it: &Play<'_>) -> Result<()> {
     gone(it, &here)?;
     // One of the same name begins with nothing.
     define(it.server, &of)?;
-    ensure!(it.get(&here)?["items"].as_array().is_some_and(Vec::is_empty), "nothing is left of the first");
+    ensure!(it.server.get(&here)?["items"].as_array().is_some_and(Vec::is_empty), "nothing is left of the first");
     undefine(it.server, &of)
 }
 
@@ -49,17 +49,17 @@ pub fn listed_and_deleted_by_label(it: &Play<'_>) -> Result<()> {
         all.push(of);
     }
     let selected = format!("{DEFINITIONS}?labelSelector=e2e-list-test-uuid={}", it.case.namespace);
-    let list = it.get(&selected)?;
+    let list = it.server.get(&selected)?;
     let names = list["items"].as_array().into_iter().flatten().map(|it| it["metadata"]["name"].clone());
     let expected: Vec<Value> = all[..3].iter().map(|it| it["metadata"]["name"].clone()).collect();
     ensure!(names.collect::<Vec<_>>() == expected, "{list}");
-    let found = it.get(&path(&all[0]))?;
+    let found = it.server.get(&path(&all[0]))?;
     same(&found["spec"]["names"]["kind"], &json!("W0"))?;
-    expect(&it.send("DELETE", &selected, &Value::Null)?, 200)?;
+    expect(&it.server.send("DELETE", &selected, &Value::Null)?, 200)?;
     for of in &all[..3] {
         gone(it, &path(of))?;
     }
-    expect(&it.send("GET", &path(&all[3]), &Value::Null)?, 200)?;
+    expect(&it.server.send("GET", &path(&all[3]), &Value::Null)?, 200)?;
     undefine(it.server, &all[3])
 }
 
@@ -74,20 +74,20 @@ pub fn status_is_a_part_of_its_own(it: &Play<'_>) -> Result<()> {
     let of = simple(it, "foos", "Foo");
     define(it.server, &of)?;
     let status = format!("{}/status", path(&of));
-    let read = it.get(&status)?;
+    let read = it.server.get(&status)?;
     ensure!(conditions(&read).contains(&("Established".into(), "True".into())), "{read}");
     let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "E2E", "message": "Set from e2e test", "lastTransitionTime": "2026-01-01T00:00:00Z"});
     wait::until("a status gets in", SERVED_LIMIT, || {
-        let mut updated = it.get(&status)?;
+        let mut updated = it.server.get(&status)?;
         let all = updated["status"]["conditions"].as_array_mut().context("there are conditions")?;
         all.push(condition("StatusUpdate"));
         updated["metadata"]["annotations"] = json!({"not": "taken"});
-        let updated = it.send("PUT", &status, &updated)?;
+        let updated = it.server.send("PUT", &status, &updated)?;
         expect(&updated, 200)?;
         ensure!(conditions(&updated.json).contains(&("StatusUpdate".into(), "True".into())), "{}", updated.text);
         Ok(())
     })?;
-    let mut all = it.get(&status)?["status"]["conditions"].clone();
+    let mut all = it.server.get(&status)?["status"]["conditions"].clone();
     all.as_array_mut().context("there are conditions")?.push(condition("StatusPatched"));
     let patch = json!({"metadata": {"annotations": {"patchedstatus": "true"}}, "spec": {"scope": "Cluster"},
         "status": {"conditions": all}});
@@ -104,13 +104,13 @@ pub fn status_is_a_part_of_its_own(it: &Play<'_>) -> Result<()> {
 
 /// The group of definitions stands in the documents of discovery, and so does a definition's own group.
 pub fn stands_in_discovery(it: &Play<'_>) -> Result<()> {
-    let groups = it.get("/apis")?;
+    let groups = it.server.get("/apis")?;
     let all = groups["groups"].as_array().context("there are groups")?;
     let group = all.iter().find(|it| it["name"] == "apiextensions.k8s.io").context("definitions have a group")?;
     let has_v1 = |it: &Value| it["versions"].as_array().is_some_and(|it| it.iter().any(|it| it["version"] == "v1"));
     ensure!(has_v1(group), "{group}");
-    ensure!(has_v1(&it.get("/apis/apiextensions.k8s.io")?), "v1 is a version of the group");
-    let resources = it.get("/apis/apiextensions.k8s.io/v1")?;
+    ensure!(has_v1(&it.server.get("/apis/apiextensions.k8s.io")?), "v1 is a version of the group");
+    let resources = it.server.get("/apis/apiextensions.k8s.io/v1")?;
     let all = resources["resources"].as_array().context("there are resources")?;
     ensure!(all.iter().any(|it| it["name"] == "customresourcedefinitions"), "{resources}");
     // Names that no other scenario has: kubectl remembers for a while what it has discovered.
@@ -118,12 +118,12 @@ pub fn stands_in_discovery(it: &Play<'_>) -> Result<()> {
     of["spec"]["names"]["shortNames"] = json!(["fi"]);
     of["spec"]["names"]["categories"] = json!(["odd"]);
     define(it.server, &of)?;
-    let own = it.get(&format!("/apis/{}", it.group))?;
+    let own = it.server.get(&format!("/apis/{}", it.group))?;
     same(&own["preferredVersion"]["groupVersion"], &json!(format!("{}/v1", it.group)))?;
     // In one document with all others, as newer clients ask for it.
     let listed = it.case.run(&format!("api-resources --api-group={} --no-headers", it.group))?;
     ensure!(listed.split_whitespace().eq(["finds", "fi", &format!("{}/v1", it.group), "true", "Find"]), "{listed}");
-    expect(&it.send("POST", &objects(&of, "v1", &it.case.namespace), &object(&of, "v1", "a"))?, 201)?;
+    expect(&it.server.send("POST", &objects(&of, "v1", &it.case.namespace), &object(&of, "v1", "a"))?, 201)?;
     for name in ["fi", "find", "odd", &format!("finds.v1.{}", it.group)] {
         it.case.prints(&format!("get {name} --no-headers"), "a *")?;
     }
@@ -142,13 +142,13 @@ pub fn pages_and_tables(it: &Play<'_>) -> Result<()> {
         let mut made = object(&of, "v1", &format!("f{at}"));
         made["color"] = "red".into();
         made["size"] = at.into();
-        expect(&it.send("POST", &here, &made)?, 201)?;
+        expect(&it.server.send("POST", &here, &made)?, 201)?;
     }
     let mut seen = Vec::new();
     let mut next = String::new();
     let mut revision = Value::Null;
     loop {
-        let page = it.get(&format!("{here}?limit=2&continue={next}"))?;
+        let page = it.server.get(&format!("{here}?limit=2&continue={next}"))?;
         let items = page["items"].as_array().context("a page has items")?;
         seen.extend(items.iter().map(|it| it["metadata"]["name"].clone()));
         ensure!(revision.is_null() || revision == page["metadata"]["resourceVersion"], "all are of one moment: {page}");

@@ -39,8 +39,8 @@ fn name(group: &str, version: &str, kind: &str) -> String {
 /// A kind's schema in the second version of OpenAPI, which is one document, and in the third, which has one a group version.
 fn schemas(it: &Play<'_>, group: &str, version: &str, kind: &str) -> Result<[Value; 2]> {
     let name = name(group, version, kind);
-    let whole = it.get("/openapi/v2")?;
-    let answer = it.send("GET", &format!("/openapi/v3/apis/{group}/{version}"), &Value::Null)?;
+    let whole = it.server.get("/openapi/v2")?;
+    let answer = it.server.send("GET", &format!("/openapi/v3/apis/{group}/{version}"), &Value::Null)?;
     Ok([whole["definitions"][&name].clone(), answer.json["components"]["schemas"][&name].clone()])
 }
 
@@ -232,7 +232,7 @@ pub fn a_version_is_renamed(it: &Play<'_>) -> Result<()> {
     published(it, &it.group, "v4", "Multi", true)?;
     published(it, &it.group, "v3", "Multi", false)?;
     published(it, &it.group, "v2", "Multi", true)?;
-    expect(&it.send("GET", &objects(&of, "v3", "x"), &Value::Null)?, 404)?;
+    expect(&it.server.send("GET", &objects(&of, "v3", "x"), &Value::Null)?, 404)?;
     undefine(it.server, &of)
 }
 
@@ -247,7 +247,7 @@ pub fn a_version_is_not_served_any_more(it: &Play<'_>) -> Result<()> {
     expect(&it.patch(&path(&of), "json-patch+json", &patch.to_string())?, 200)?;
     published(it, &it.group, "v2", "Multi", false)?;
     ensure!(schemas(it, &it.group, "v1", "Multi")? == before, "the other version is as it was");
-    expect(&it.send("GET", &objects(&of, "v2", "x"), &Value::Null)?, 404)?;
-    expect(&it.send("POST", &objects(&of, "v1", &it.case.namespace), &object(&of, "v1", "a"))?, 201)?;
+    expect(&it.server.send("GET", &objects(&of, "v2", "x"), &Value::Null)?, 404)?;
+    expect(&it.server.send("POST", &objects(&of, "v1", &it.case.namespace), &object(&of, "v1", "a"))?, 201)?;
     undefine(it.server, &of)
 }

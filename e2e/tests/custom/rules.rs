@@ -30,8 +30,8 @@ pub fn objects_satisfy_rules(it: &Play<'_>) -> Result<()> {
     let of = ruled(it, json!({"rule": "self.x + self.y > 0", "message": "the sum must be positive"}));
     define(it.server, &of)?;
     let here = objects(&of, "v1", &it.case.namespace);
-    expect(&it.send("POST", &here, &with_spec(&of, "good", json!({"x": 1, "y": 0, "limit": 123})))?, 201)?;
-    let answer = it.send("POST", &here, &with_spec(&of, "bad", json!({"x": 0, "y": 0})))?;
+    expect(&it.server.send("POST", &here, &with_spec(&of, "good", json!({"x": 1, "y": 0, "limit": 123})))?, 201)?;
+    let answer = it.server.send("POST", &here, &with_spec(&of, "bad", json!({"x": 0, "y": 0})))?;
     refused(&answer, 422, "Ruled.rules.example.com \"bad\" is invalid: spec: Invalid value: ")?;
     refused(&answer, 422, "the sum must be positive")?;
     let manifest =
@@ -49,18 +49,18 @@ pub fn changes_satisfy_rules(it: &Play<'_>) -> Result<()> {
     let of = ruled(it, json!({"rule": "self.x >= oldSelf.x", "message": "x only grows"}));
     define(it.server, &of)?;
     let here = objects(&of, "v1", &it.case.namespace);
-    let made = it.send("POST", &here, &with_spec(&of, "r", json!({"x": 10})))?;
+    let made = it.server.send("POST", &here, &with_spec(&of, "r", json!({"x": 10})))?;
     expect(&made, 201)?;
     let mut changed = made.json.clone();
     changed["spec"]["x"] = 9.into();
-    refused(&it.send("PUT", &format!("{here}/r"), &changed)?, 422, "x only grows")?;
+    refused(&it.server.send("PUT", &format!("{here}/r"), &changed)?, 422, "x only grows")?;
     it.case.refused(
         &format!("patch ruled.{} r --type=merge -p '{{\"spec\":{{\"x\":1}}}}'", it.group),
         "",
         "*The Ruled \"r\" is invalid: spec: Invalid value: *: x only grows*",
     )?;
     changed["spec"]["x"] = 11.into();
-    expect(&it.send("PUT", &format!("{here}/r"), &changed)?, 200)?;
+    expect(&it.server.send("PUT", &format!("{here}/r"), &changed)?, 200)?;
     undefine(it.server, &of)
 }
 
@@ -74,7 +74,7 @@ pub fn rules_that_cannot_be(it: &Play<'_>) -> Result<()> {
             "estimated rule cost exceeds budget by factor of",
         ),
     ] {
-        let answer = it.send("POST", DEFINITIONS, &ruled(it, json!({"rule": rule})))?;
+        let answer = it.server.send("POST", DEFINITIONS, &ruled(it, json!({"rule": rule})))?;
         refused(&answer, 422, "openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: ")?;
         refused(&answer, 422, words)?;
     }

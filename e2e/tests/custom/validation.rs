@@ -67,7 +67,7 @@ pub fn unknown_fields_without_a_schema(it: &Play<'_>) -> Result<()> {
     let text = manifest(it, "  finalizers: []\n", "", "  unknown: uk1\n");
     expect(&it.patch(&place(it, &of, "Strict"), "apply-patch+yaml", &text)?, 201)?;
     let here = objects(&of, "v1beta1", &it.case.namespace);
-    ensure!(it.get(&format!("{here}/mytest"))?["spec"]["unknown"] == "uk1", "it is kept");
+    ensure!(it.server.get(&format!("{here}/mytest"))?["spec"]["unknown"] == "uk1", "it is kept");
     undefine(it.server, &of)
 }
 
@@ -80,19 +80,19 @@ pub fn unknown_fields_with_a_schema(it: &Play<'_>) -> Result<()> {
     let here = objects(&of, "v1beta1", &it.case.namespace);
     let mut sent = json!({"apiVersion": format!("{}/v1beta1", it.group), "kind": "Noxu", "metadata": {"name": "sent"},
         "unknownField": 1, "spec": {"foo": "a", "unknown": 2}});
-    let strict = it.send("POST", &format!("{here}?fieldValidation=Strict"), &sent)?;
+    let strict = it.server.send("POST", &format!("{here}?fieldValidation=Strict"), &sent)?;
     refused(&strict, 400, "strict decoding error: unknown field \"spec.unknown\", unknown field \"unknownField\"")?;
-    let warned = it.send("POST", &format!("{here}?fieldValidation=Warn"), &sent)?;
+    let warned = it.server.send("POST", &format!("{here}?fieldValidation=Warn"), &sent)?;
     expect(&warned, 201)?;
     let expected = ["299 - \"unknown field \\\"spec.unknown\\\"\"", "299 - \"unknown field \\\"unknownField\\\"\""];
     ensure!(warned.warnings == expected, "{:?}", warned.warnings);
     ensure!(warned.json["unknownField"].is_null() && warned.json["spec"] == json!({"foo": "a"}), "{}", warned.text);
     sent["metadata"]["name"] = "ignored".into();
-    let ignored = it.send("POST", &format!("{here}?fieldValidation=Ignore"), &sent)?;
+    let ignored = it.server.send("POST", &format!("{here}?fieldValidation=Ignore"), &sent)?;
     expect(&ignored, 201)?;
     ensure!(ignored.warnings.is_empty(), "{:?}", ignored.warnings);
     refused(
-        &it.send("POST", &format!("{here}?fieldValidation=Perhaps"), &sent)?,
+        &it.server.send("POST", &format!("{here}?fieldValidation=Perhaps"), &sent)?,
         422,
         "fieldValidation: Unsupported value: \"Perhaps\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
     )?;
@@ -116,7 +116,7 @@ pub fn unknown_metadata(it: &Play<'_>) -> Result<()> {
     let here = objects(&of, "v1beta1", &it.case.namespace);
     let sent = json!({"apiVersion": format!("{}/v1beta1", it.group), "kind": "Noxu", "metadata": {"name": "sent", "unknownMeta": 1},
         "spec": {"template": {"apiVersion": "foo/v1", "kind": "Sub", "metadata": {"name": "s", "unknownSubMeta": 1}}}});
-    let strict = it.send("POST", &format!("{here}?fieldValidation=Strict"), &sent)?;
+    let strict = it.server.send("POST", &format!("{here}?fieldValidation=Strict"), &sent)?;
     refused(&strict, 400, "unknown field \"metadata.unknownMeta\"")?;
     refused(&strict, 400, "unknown field \"spec.template.metadata.unknownSubMeta\"")?;
     undefine(it.server, &of)

@@ -22,7 +22,7 @@ pub fn watches(it: &Play<'_>) -> Result<()> {
     let send = |name: &str, size: u64| -> Result<Value> {
         let mut made = object(&of, "v1beta1", name);
         made["size"] = size.into();
-        let made = it.send("POST", &here, &made)?;
+        let made = it.server.send("POST", &here, &made)?;
         expect(&made, 201)?;
         Ok(made.json)
     };
@@ -36,7 +36,7 @@ pub fn watches(it: &Play<'_>) -> Result<()> {
         seen.sees("MODIFIED", name, size)?;
     }
     for (name, size, seen) in [("name1", 3, &first), ("name2", 4, &second)] {
-        expect(&it.send("DELETE", &format!("{here}/{name}"), &Value::Null)?, 200)?;
+        expect(&it.server.send("DELETE", &format!("{here}/{name}"), &Value::Null)?, 200)?;
         seen.sees("DELETED", name, size)?;
     }
     undefine(it.server, &of)
@@ -64,10 +64,10 @@ pub fn selects_by_fields(it: &Play<'_>) -> Result<()> {
     for (name, end) in [("a", "host1:80"), ("b", "host1:8080"), ("c", "host2:80")] {
         let mut made = object(&of, "v1", name);
         made["hostPort"] = end.into();
-        expect(&it.send("POST", &one, &made)?, 201)?;
+        expect(&it.server.send("POST", &one, &made)?, 201)?;
     }
     let names = |path: &str| -> Result<Value> {
-        let list = it.get(path)?;
+        let list = it.server.get(path)?;
         let items = list["items"].as_array().into_iter().flatten();
         Ok(items.map(|it| it["metadata"]["name"].clone()).collect())
     };
@@ -78,7 +78,7 @@ pub fn selects_by_fields(it: &Play<'_>) -> Result<()> {
         &format!("get ends.v2.{} --field-selector=port=80 -o name", it.group),
         &format!("end.{0}/a\nend.{0}/c", it.group),
     )?;
-    let unknown = it.send("GET", &format!("{one}?fieldSelector=host=host1"), &Value::Null)?;
+    let unknown = it.server.send("GET", &format!("{one}?fieldSelector=host=host1"), &Value::Null)?;
     refused(&unknown, 400, "field label not supported: host")?;
     for seen in [&watch, &seen_two] {
         seen.comes("ADDED", "a")?;
@@ -93,7 +93,7 @@ pub fn selects_by_fields(it: &Play<'_>) -> Result<()> {
         seen.comes("DELETED", "a")?;
         seen.comes("ADDED", "c")?;
     }
-    expect(&it.send("DELETE", &format!("{two}?fieldSelector=host=host1"), &Value::Null)?, 200)?;
+    expect(&it.server.send("DELETE", &format!("{two}?fieldSelector=host=host1"), &Value::Null)?, 200)?;
     same(&names(&one)?, &json!(["a"]))?;
     undefine(it.server, &of)
 }

@@ -17,11 +17,12 @@ pub fn in_order(it: &Play<'_>) -> Result<()> {
         ],
     )?;
     let before = it.hooks.asked("/mutating-configmaps").len();
-    let made = it.send("POST", &it.here("configmaps"), &map("to-be-mutated", json!({"mutation-start": "yes"})))?;
+    let made =
+        it.server.send("POST", &it.here("configmaps"), &map("to-be-mutated", json!({"mutation-start": "yes"})))?;
     expect(&made, 201)?;
     let expected = json!({"mutation-start": "yes", "mutation-stage-1": "yes", "mutation-stage-2": "yes"});
     same(&made.json["data"], &expected)?;
-    same(&it.get(&it.here("configmaps/to-be-mutated"))?["data"], &expected)?;
+    same(&it.server.get(&it.here("configmaps/to-be-mutated"))?["data"], &expected)?;
     let asked = &it.hooks.asked("/mutating-configmaps")[before..];
     ensure!(asked.len() == 2, "each is asked once, and not {} times", asked.len());
     same(&asked[1]["object"]["data"], &json!({"mutation-start": "yes", "mutation-stage-1": "yes"}))?;
@@ -36,7 +37,7 @@ pub fn in_order(it: &Play<'_>) -> Result<()> {
 pub fn pods_are_defaulted(it: &Play<'_>) -> Result<()> {
     let hook = it.hook("adding-init-container", "/mutating-pods", rule(&["CREATE"], "", "v1", "pods"), json!({}));
     it.configure(Sort::Mutating, vec![hook])?;
-    let made = it.send("POST", &it.here("pods"), &pod("webhook-to-be-mutated", "example"))?;
+    let made = it.server.send("POST", &it.here("pods"), &pod("webhook-to-be-mutated", "example"))?;
     expect(&made, 201)?;
     let containers = made.json["spec"]["initContainers"].as_array().map_or(&[] as &[Value], Vec::as_slice);
     ensure!(containers.len() == 1, "there is one init container: {}", made.text);
@@ -57,16 +58,16 @@ pub fn configurations_are_spared(it: &Play<'_>) -> Result<()> {
     for sort in [Sort::Validating, Sort::Mutating] {
         let mut dummy = it.configuration(sort, &format!("dummy-{}", sort.kind().to_lowercase()), Vec::new());
         dummy["metadata"]["labels"] = json!({"spared": "yes"});
-        let made = it.send("POST", &sort.path(), &dummy)?;
+        let made = it.server.send("POST", &sort.path(), &dummy)?;
         expect(&made, 201)?;
         same(&made.json["metadata"]["labels"], &json!({"spared": "yes"}))?;
         let path = format!("{}/{}", sort.path(), dummy["metadata"]["name"].as_str().unwrap_or_default());
         let mut changed = made.json.clone();
         changed["metadata"]["annotations"] = json!({"a": "b"});
-        let changed = it.send("PUT", &path, &changed)?;
+        let changed = it.server.send("PUT", &path, &changed)?;
         expect(&changed, 200)?;
         same(&changed.json["metadata"]["labels"], &json!({"spared": "yes"}))?;
-        expect(&it.send("DELETE", &path, &Value::Null)?, 200)?;
+        expect(&it.server.send("DELETE", &path, &Value::Null)?, 200)?;
     }
     Ok(())
 }

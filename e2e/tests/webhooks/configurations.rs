@@ -38,13 +38,13 @@ pub fn updated_and_patched(it: &Play<'_>) -> Result<()> {
     for (sort, path) in SORTS {
         let name = format!("changing-{}", sort.kind().to_lowercase());
         let hook = it.hook("changing", path, rule(&["CREATE"], "", "v1", "configmaps"), json!({}));
-        let made = it.send("POST", &sort.path(), &it.configuration(sort, &name, vec![hook]))?;
+        let made = it.server.send("POST", &sort.path(), &it.configuration(sort, &name, vec![hook]))?;
         expect(&made, 201)?;
         becomes(it, sort, true)?;
         let at = format!("{}/{name}", sort.path());
         let mut changed = made.json.clone();
         changed["webhooks"][0]["rules"][0]["operations"] = json!(["UPDATE"]);
-        let changed = it.send("PUT", &at, &changed)?;
+        let changed = it.server.send("PUT", &at, &changed)?;
         expect(&changed, 200)?;
         ensure!(changed.json["metadata"]["generation"] == 2, "{}", changed.text);
         becomes(it, sort, false)?;
@@ -54,7 +54,7 @@ pub fn updated_and_patched(it: &Play<'_>) -> Result<()> {
             Request { content_type: "application/json-patch+json", body: patch.as_bytes(), ..Request::default() };
         expect(&it.server.request("PATCH", &at, &patch)?, 200)?;
         becomes(it, sort, true)?;
-        expect(&it.send("DELETE", &at, &Value::Null)?, 200)?;
+        expect(&it.server.send("DELETE", &at, &Value::Null)?, 200)?;
         becomes(it, sort, false)?;
     }
     Ok(())
@@ -67,10 +67,10 @@ pub fn listed_and_deleted(it: &Play<'_>) -> Result<()> {
         for at in 0..COUNT {
             let hook = it.hook(&format!("w{at}"), path, rule(&["CREATE"], "", "v1", "configmaps"), json!({}));
             let name = format!("w{at}-{}", sort.kind().to_lowercase());
-            expect(&it.send("POST", &sort.path(), &it.configuration(sort, &name, vec![hook]))?, 201)?;
+            expect(&it.server.send("POST", &sort.path(), &it.configuration(sort, &name, vec![hook]))?, 201)?;
         }
         let selected = format!("{}?labelSelector=of={}", sort.path(), it.case.namespace);
-        let list = it.get(&selected)?;
+        let list = it.server.get(&selected)?;
         ensure!(list["items"].as_array().map(Vec::len) == Some(COUNT), "{list}");
         becomes(it, sort, true)?;
         let plural = format!("{}s", sort.kind().to_lowercase());
@@ -78,8 +78,8 @@ pub fn listed_and_deleted(it: &Play<'_>) -> Result<()> {
             &format!("get {plural} -l of={} --no-headers", it.case.namespace),
             &(0..COUNT).map(|at| format!("w{at}-{} 2 *\n", sort.kind().to_lowercase())).collect::<String>(),
         )?;
-        expect(&it.send("DELETE", &selected, &Value::Null)?, 200)?;
-        let list = it.get(&selected)?;
+        expect(&it.server.send("DELETE", &selected, &Value::Null)?, 200)?;
+        let list = it.server.get(&selected)?;
         ensure!(list["items"].as_array().is_some_and(Vec::is_empty), "{list}");
         becomes(it, sort, false)?;
     }
@@ -96,35 +96,35 @@ pub fn conditions(it: &Play<'_>) -> Result<()> {
             it.configuration(sort, &name, vec![it.hook("c", path, create(), json!({"matchConditions": conditions}))])
         };
         let wrong = json!([{"name": "invalid-expression-1", "expression": "... [] bad expression"}]);
-        let answer = it.send("POST", &sort.path(), &configuration(&wrong))?;
+        let answer = it.server.send("POST", &sort.path(), &configuration(&wrong))?;
         refused(
             &answer,
             422,
             "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad expression\": compilation failed",
         )?;
-        let made = it.send("POST", &sort.path(), &configuration(&kept))?;
+        let made = it.server.send("POST", &sort.path(), &configuration(&kept))?;
         expect(&made, 201)?;
         same(&made.json["webhooks"][0]["matchConditions"], &kept)?;
         let at = format!("{}/{name}", sort.path());
         let mut changed = made.json.clone();
         let more = json!([kept[0], {"name": "expression-2", "expression": "object.metadata.namespace == 'staging'"}]);
         changed["webhooks"][0]["matchConditions"] = more.clone();
-        let changed = it.send("PUT", &at, &changed)?;
+        let changed = it.server.send("PUT", &at, &changed)?;
         expect(&changed, 200)?;
-        same(&it.get(&at)?["webhooks"][0]["matchConditions"], &more)?;
+        same(&it.server.get(&at)?["webhooks"][0]["matchConditions"], &more)?;
         let mut broken = changed.json.clone();
         broken["webhooks"][0]["matchConditions"] = wrong;
-        refused(&it.send("PUT", &at, &broken)?, 422, "compilation failed")?;
+        refused(&it.server.send("PUT", &at, &broken)?, 422, "compilation failed")?;
         let mut skipping = changed.json.clone();
         skipping["webhooks"][0]["matchConditions"] =
             json!([{"name": "skip-me", "expression": "object.metadata.name != 'skip-me'"}]);
-        expect(&it.send("PUT", &at, &skipping)?, 200)?;
+        expect(&it.server.send("PUT", &at, &skipping)?, 200)?;
         becomes(it, sort, true)?;
         let mut spared = subject();
         spared["metadata"]["name"] = "skip-me".into();
-        let answer = it.send("POST", &it.here("configmaps?dryRun=All"), &spared)?;
+        let answer = it.server.send("POST", &it.here("configmaps?dryRun=All"), &spared)?;
         ensure!(!acted(sort, &answer)?, "{}", answer.text);
-        expect(&it.send("DELETE", &at, &Value::Null)?, 200)?;
+        expect(&it.server.send("DELETE", &at, &Value::Null)?, 200)?;
     }
-    expect(&it.send("POST", &it.here("configmaps"), &map("left", json!({})))?, 201)
+    expect(&it.server.send("POST", &it.here("configmaps"), &map("left", json!({})))?, 201)
 }

@@ -30,12 +30,12 @@ pub fn denied(it: &Play<'_>) -> Result<()> {
     let here = objects(&of, "v1", &it.case.namespace);
     let bad = json!({"webhook-e2e-test": "webhook-disallow"});
     let why = "admission webhook \"custom.hooks.test\" denied the request: the custom resource contains unwanted data";
-    refused(&it.send("POST", &here, &with_data(&of, "v1", "bad", bad.clone()))?, 400, why)?;
-    let good = it.send("POST", &here, &with_data(&of, "v1", "good", json!({"key": "value"})))?;
+    refused(&it.server.send("POST", &here, &with_data(&of, "v1", "bad", bad.clone()))?, 400, why)?;
+    let good = it.server.send("POST", &here, &with_data(&of, "v1", "good", json!({"key": "value"})))?;
     expect(&good, 201)?;
     let mut changed = good.json.clone();
     changed["data"] = bad.clone();
-    refused(&it.send("PUT", &format!("{here}/good"), &changed)?, 400, why)?;
+    refused(&it.server.send("PUT", &format!("{here}/good"), &changed)?, 400, why)?;
     it.case.refused(
         r#"patch denials good --type=merge -p '{"data":{"webhook-e2e-test":"webhook-disallow"}}'"#,
         "",
@@ -48,14 +48,14 @@ pub fn denied(it: &Play<'_>) -> Result<()> {
     let again = super::play::rule(&["DELETE"], "webhook.example.com", "*", "denials");
     it.configure(Sort::Validating, vec![it.hook("custom", "/custom-resource", again, json!({}))])?;
     let why = "the custom resource cannot be deleted because it contains unwanted key and value";
-    refused(&it.send("DELETE", &format!("{here}/kept"), &Value::Null)?, 400, why)?;
+    refused(&it.server.send("DELETE", &format!("{here}/kept"), &Value::Null)?, 400, why)?;
     it.case.refused("delete denials kept", "", &format!("*{why}"))?;
     let asked = it.hooks.last("/custom-resource")?;
     ensure!(asked["operation"] == "DELETE" && asked["options"]["kind"] == "DeleteOptions", "{asked}");
     ensure!(asked["object"].is_null() && asked["oldObject"]["metadata"]["name"] == "kept", "{asked}");
     it.leave()?;
     wait::until("the webhook is forgotten", definition::SERVED_LIMIT, || {
-        expect(&it.send("DELETE", &format!("{here}/kept"), &Value::Null)?, 200)
+        expect(&it.server.send("DELETE", &format!("{here}/kept"), &Value::Null)?, 200)
     })?;
     undefine(it.server, &of)
 }
@@ -70,7 +70,7 @@ pub fn changed(it: &Play<'_>) -> Result<()> {
     let of = made(it, "changes", json!([version("v1", true, &anything())]))?;
     it.configure(Sort::Mutating, stages(it, &rule(&["CREATE"], "webhook.example.com", "v1", "changes")))?;
     let here = objects(&of, "v1", &it.case.namespace);
-    let made = it.send("POST", &here, &with_data(&of, "v1", "c", json!({"mutation-start": "yes"})))?;
+    let made = it.server.send("POST", &here, &with_data(&of, "v1", "c", json!({"mutation-start": "yes"})))?;
     expect(&made, 201)?;
     let all = json!({"mutation-start": "yes", "mutation-stage-1": "yes", "mutation-stage-2": "yes"});
     same(&made.json["data"], &all)?;
@@ -85,7 +85,7 @@ pub fn stored_in_another_version(it: &Play<'_>) -> Result<()> {
     let rule = rule(&["CREATE", "UPDATE"], "webhook.example.com", "*", "storeds");
     it.configure(Sort::Mutating, stages(it, &rule))?;
     let first = objects(&of, "v1", &it.case.namespace);
-    expect(&it.send("POST", &first, &with_data(&of, "v1", "s", json!({})))?, 201)?;
+    expect(&it.server.send("POST", &first, &with_data(&of, "v1", "s", json!({})))?, 201)?;
     let patch = json!([{"op": "replace", "path": "/spec/versions/0/storage", "value": false},
         {"op": "replace", "path": "/spec/versions/1/storage", "value": true}])
     .to_string();
@@ -93,7 +93,7 @@ pub fn stored_in_another_version(it: &Play<'_>) -> Result<()> {
         Request { content_type: "application/json-patch+json", body: patch.as_bytes(), ..Request::default() };
     expect(&it.server.request("PATCH", &definition::path(&of), &json_patch)?, 200)?;
     wait::until("both versions have been stored", definition::SERVED_LIMIT, || {
-        same(&it.get(&definition::path(&of))?["status"]["storedVersions"], &json!(["v1", "v2"]))
+        same(&it.server.get(&definition::path(&of))?["status"]["storedVersions"], &json!(["v1", "v2"]))
     })?;
     let merge = json!({"data": {"mutation-start": "yes"}}).to_string();
     let merge = Request { content_type: "application/merge-patch+json", body: merge.as_bytes(), ..Request::default() };
@@ -106,7 +106,7 @@ pub fn stored_in_another_version(it: &Play<'_>) -> Result<()> {
     })?;
     let asked = it.hooks.last("/mutating-custom-resource")?;
     ensure!(asked["kind"]["version"] == "v1" && asked["object"]["apiVersion"] == "webhook.example.com/v1", "{asked}");
-    let second = it.get(&format!("{}/s", objects(&of, "v2", &it.case.namespace)))?;
+    let second = it.server.get(&format!("{}/s", objects(&of, "v2", &it.case.namespace)))?;
     ensure!(second["apiVersion"] == "webhook.example.com/v2", "{second}");
     same(&second["data"], &all)?;
     it.leave()?;
@@ -121,7 +121,7 @@ pub fn pruned(it: &Play<'_>) -> Result<()> {
     let of = made(it, "prunings", json!([version("v1", true, &schema)]))?;
     it.configure(Sort::Mutating, stages(it, &rule(&["CREATE"], "webhook.example.com", "v1", "prunings")))?;
     let here = objects(&of, "v1", &it.case.namespace);
-    let made = it.send("POST", &here, &with_data(&of, "v1", "p", json!({"mutation-start": "yes"})))?;
+    let made = it.server.send("POST", &here, &with_data(&of, "v1", "p", json!({"mutation-start": "yes"})))?;
     expect(&made, 201)?;
     same(&made.json["data"], &json!({"mutation-start": "yes", "mutation-stage-1": "yes"}))?;
     it.leave()?;
@@ -149,7 +149,7 @@ pub fn seen_in_the_version_of_the_rule(it: &Play<'_>) -> Result<()> {
     let mut paint = object(&of, "v1", "red");
     paint["colour"] = "red".into();
     paint["metadata"]["labels"] = json!({"a": "b"});
-    let made = it.send("POST", &here, &paint)?;
+    let made = it.server.send("POST", &here, &paint)?;
     expect(&made, 201)?;
     ensure!(it.hooks.asked("/mutating-custom-resource").len() == before, "who is exact is not asked about others");
     // It comes back in the version in which it was sent, changed in the other one.
@@ -178,7 +178,7 @@ fn built_in_equivalents(it: &Play<'_>) -> Result<()> {
     let scaler = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "metrics": metrics,
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
     let path = format!("/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers", it.case.namespace);
-    expect(&it.send("POST", &path, &scaler)?, 201)?;
+    expect(&it.server.send("POST", &path, &scaler)?, 201)?;
     let asked = it.hooks.last("/scalers")?;
     ensure!(asked["kind"]["version"] == "v1" && asked["requestKind"]["version"] == "v2", "{asked}");
     same(&asked["object"]["apiVersion"], &json!("autoscaling/v1"))?;

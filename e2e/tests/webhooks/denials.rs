@@ -17,13 +17,13 @@ fn find<'v>(list: &'v Value, name: &str) -> Result<&'v Value> {
 /// The group, its version and its two resources stand in the documents of discovery.
 pub fn discovery(it: &Play<'_>) -> Result<()> {
     const GROUP: &str = "admissionregistration.k8s.io";
-    let groups = it.get("/apis")?;
+    let groups = it.server.get("/apis")?;
     let group = find(&groups["groups"], GROUP)?;
     ensure!(group["preferredVersion"]["version"] == "v1", "{group}");
-    let group = it.get(&format!("/apis/{GROUP}"))?;
+    let group = it.server.get(&format!("/apis/{GROUP}"))?;
     let versions = group["versions"].as_array();
     ensure!(versions.is_some_and(|it| it.iter().any(|it| it["groupVersion"] == format!("{GROUP}/v1"))), "{group}");
-    let resources = it.get(&format!("/apis/{GROUP}/v1"))?;
+    let resources = it.server.get(&format!("/apis/{GROUP}/v1"))?;
     for (plural, kind) in [
         ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration"),
         ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
@@ -49,22 +49,22 @@ pub fn creations(it: &Play<'_>) -> Result<()> {
     let mut bad = pod("disallowed-pod", "webhook-disallow");
     bad["metadata"]["labels"] = json!({"webhook-e2e-test": "webhook-disallow"});
     let why = "admission webhook \"pods.hooks.test\" denied the request: the pod contains unwanted container name; the pod contains unwanted label";
-    refused(&it.send("POST", &it.here("pods"), &bad)?, 400, why)?;
+    refused(&it.server.send("POST", &it.here("pods"), &bad)?, 400, why)?;
     it.case.refused(
         "create configmap disallowed --from-literal=webhook-e2e-test=webhook-disallow",
         "",
         "error: failed to create configmap: admission webhook \"maps.hooks.test\" denied the request: the configmap contains unwanted key and value",
     )?;
     // Who cannot be reached and may fail does not stand in the way.
-    expect(&it.send("POST", &it.here("configmaps"), &map("good", json!({"a": "b"})))?, 201)?;
+    expect(&it.server.send("POST", &it.here("configmaps"), &map("good", json!({"a": "b"})))?, 201)?;
     let why = "the configmap contains unwanted key and value";
-    refused(&it.send("PUT", &it.here("configmaps/good"), &unwanted("good"))?, 400, why)?;
+    refused(&it.server.send("PUT", &it.here("configmaps/good"), &unwanted("good"))?, 400, why)?;
     it.case.refused(
         r#"patch configmap good --type=merge -p '{"data":{"webhook-e2e-test":"webhook-disallow"}}'"#,
         "",
         "*admission webhook \"maps.hooks.test\" denied the request: the configmap contains unwanted key and value",
     )?;
-    expect(&it.send("POST", "/api/v1/namespaces/kube-public/configmaps", &unwanted("elsewhere"))?, 201)?;
+    expect(&it.server.send("POST", "/api/v1/namespaces/kube-public/configmaps", &unwanted("elsewhere"))?, 201)?;
     let asked = it.hooks.last("/configmaps")?;
     ensure!(asked["operation"] == "UPDATE" && asked["oldObject"]["data"] == json!({"a": "b"}), "{asked}");
     ensure!(
@@ -76,7 +76,7 @@ pub fn creations(it: &Play<'_>) -> Result<()> {
 
 /// A connection to a container is refused before it is opened.
 pub fn attaching(it: &Play<'_>) -> Result<()> {
-    expect(&it.send("POST", &it.here("pods"), &pod("to-be-attached-pod", "container1"))?, 201)?;
+    expect(&it.server.send("POST", &it.here("pods"), &pod("to-be-attached-pod", "container1"))?, 201)?;
     let hook = it.hook("attach", "/pods/attach", rule(&["CONNECT"], "", "v1", "pods/attach"), json!({}));
     it.configure(Sort::Validating, vec![hook])?;
     let said = it.case.kubectl.fails(&it.case.arguments("attach to-be-attached-pod -i -c=container1"), "")?;
@@ -97,7 +97,7 @@ pub fn fail_closed(it: &Play<'_>) -> Result<()> {
     let unmarked = json!({"matchExpressions": [{"key": "marker", "operator": "DoesNotExist"}]});
     let more = json!({"clientConfig": {"url": away}, "objectSelector": unmarked});
     it.configure(Sort::Validating, vec![it.hook("away", "/", rule(&["CREATE"], "", "v1", "configmaps"), more)])?;
-    let answer = it.send("POST", &it.here("configmaps"), &map("foo", json!({})))?;
+    let answer = it.server.send("POST", &it.here("configmaps"), &map("foo", json!({})))?;
     refused(
         &answer,
         500,
@@ -115,7 +115,7 @@ pub fn definitions(it: &Play<'_>) -> Result<()> {
     let versions = json!([version("v1", true, &anything())]);
     let mut unwanted = definition("deniedthings", "DeniedThing", "denied.example.com", versions.clone());
     unwanted["metadata"]["labels"] = json!({"e2e-list": "unwanted"});
-    let answer = it.send("POST", DEFINITIONS, &unwanted)?;
+    let answer = it.server.send("POST", DEFINITIONS, &unwanted)?;
     refused(
         &answer,
         400,
@@ -142,7 +142,7 @@ pub fn timeouts(it: &Play<'_>) -> Result<()> {
     )?;
     let secret = |name: &str| json!({"metadata": {"name": name, "labels": {"slow": name}}});
     let begun = Instant::now();
-    let answer = it.send("POST", &it.here("secrets"), &secret("short"))?;
+    let answer = it.server.send("POST", &it.here("secrets"), &secret("short"))?;
     refused(
         &answer,
         500,
@@ -151,7 +151,7 @@ pub fn timeouts(it: &Play<'_>) -> Result<()> {
     refused(&answer, 500, "/slow?timeout=1s\": context deadline exceeded")?;
     ensure!(begun.elapsed() < SLOW, "a second was to be enough, and it took {:?}", begun.elapsed());
     for name in ["ignored", "long", "default"] {
-        expect(&it.send("POST", &it.here("secrets"), &secret(name))?, 201)?;
+        expect(&it.server.send("POST", &it.here("secrets"), &secret(name))?, 201)?;
     }
     Ok(())
 }

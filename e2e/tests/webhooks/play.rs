@@ -55,22 +55,9 @@ impl<'a> Play<'a> {
     pub fn new(server: &'a Server, hooks: &'a Hooks, case: Case) -> Result<Self> {
         let it = Play { server, hooks, case, made: Mutex::default() };
         let name = &it.case.namespace;
-        expect(&it.send("POST", "/api/v1/namespaces", &json!({"metadata": {"name": name}}))?, 201)?;
-        expect(&it.send("POST", &it.here("serviceaccounts"), &json!({"metadata": {"name": "default"}}))?, 201)?;
+        expect(&it.server.send("POST", "/api/v1/namespaces", &json!({"metadata": {"name": name}}))?, 201)?;
+        expect(&it.server.send("POST", &it.here("serviceaccounts"), &json!({"metadata": {"name": "default"}}))?, 201)?;
         Ok(it)
-    }
-
-    /// Sends an object as the administrator.
-    pub fn send(&self, method: &str, path: &str, object: &Value) -> Result<Answer> {
-        let body = if object.is_null() { String::new() } else { object.to_string() };
-        self.server.ask(method, path, &body)
-    }
-
-    /// Reads.
-    pub fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.server.ask("GET", path, "")?;
-        expect(&answer, 200)?;
-        Ok(answer.json)
     }
 
     /// The path of something of the core group in the namespace.
@@ -103,7 +90,7 @@ impl<'a> Play<'a> {
     /// Makes a configuration with these webhooks, named after the namespace, and waits until it is heard of.
     pub fn configure(&self, sort: Sort, hooks: Vec<Value>) -> Result<()> {
         let name = format!("{}-{}", self.case.namespace, sort.kind().to_lowercase());
-        let made = self.send("POST", &sort.path(), &self.configuration(sort, &name, hooks))?;
+        let made = self.server.send("POST", &sort.path(), &self.configuration(sort, &name, hooks))?;
         expect(&made, 201)?;
         self.made.lock().unwrap_or_else(|it| it.into_inner()).push(format!("{}/{name}", sort.path()));
         self.heard(&name)
@@ -117,7 +104,7 @@ impl<'a> Play<'a> {
 
     /// Tries to create an object until the answer is right.
     pub fn until(&self, path: &str, object: &Value, right: impl Fn(&Answer) -> Result<()>) -> Result<()> {
-        wait::until("a configuration is heard of", HEARD_LIMIT, || right(&self.send("POST", path, object)?))
+        wait::until("a configuration is heard of", HEARD_LIMIT, || right(&self.server.send("POST", path, object)?))
     }
 
     /// Takes the configurations away, so that the next scenario is asked nothing by them.
@@ -196,6 +183,12 @@ pub fn answer(path: &str, review: &Value) -> Reply {
         "/mutating-pods" => {
             let added = json!({"name": "webhook-added-init-container", "image": "webhook-added-image"});
             hooks::patched(review, &json!([{"op": "add", "path": "/spec/initContainers", "value": [added]}]))
+        }
+        "/at-most-four" if object["spec"]["replicas"].as_i64().is_some_and(|it| it > 4) => {
+            hooks::patched(review, &json!([{"op": "replace", "path": "/spec/replicas", "value": 4}]))
+        }
+        "/add-audience" => {
+            hooks::patched(review, &json!([{"op": "add", "path": "/spec/audiences/-", "value": "vault"}]))
         }
         "/add-label" => {
             hooks::patched(review, &json!([{"op": "add", "path": "/metadata/labels/webhook", "value": "was-here"}]))

@@ -36,7 +36,7 @@ fn deployment(name: &str, replicas: u32) -> Value {
 /// Waits until the policy's expressions have been checked, and gives what was found.
 fn checked(it: &Play<'_>, name: &str) -> Result<Vec<(String, String)>> {
     wait::until("a policy is checked", SERVED_LIMIT, || {
-        let policy = it.get(&format!("{POLICIES}/{name}"))?;
+        let policy = it.server.get(&format!("{POLICIES}/{name}"))?;
         let status = &policy["status"];
         ensure!(status["observedGeneration"] == policy["metadata"]["generation"], "{policy}");
         let warnings = status["typeChecking"]["expressionWarnings"].as_array();
@@ -62,15 +62,15 @@ pub fn policies(it: &Play<'_>) -> Result<()> {
                 "validations": [{"expression": "variables.replicas > 1"}, {"expression": "variables.oddReplicas"}]}),
         ),
     ] {
-        expect(&it.send("POST", POLICIES, &policy(name, deployments, more))?, 201)?;
+        expect(&it.server.send("POST", POLICIES, &policy(name, deployments, more))?, 201)?;
         let found = checked(it, name)?;
         ensure!(found.is_empty(), "{name}: {found:?}");
-        expect(&it.send("POST", BINDINGS, &binding(name, &it.case.namespace))?, 201)?;
+        expect(&it.server.send("POST", BINDINGS, &binding(name, &it.case.namespace))?, 201)?;
         let why = format!("ValidatingAdmissionPolicy '{name}' with binding '{name}' denied request: ");
         it.until(&format!("{here}?dryRun=All"), &deployment("bad", 1), |answer| refused(answer, 422, &why))?;
-        expect(&it.send("POST", &format!("{here}?dryRun=All"), &deployment("good", 3))?, 201)?;
+        expect(&it.server.send("POST", &format!("{here}?dryRun=All"), &deployment("good", 3))?, 201)?;
         if name.starts_with("variables") {
-            let answer = it.send("POST", &here, &deployment("even", 4))?;
+            let answer = it.server.send("POST", &here, &deployment("even", 4))?;
             refused(&answer, 422, "failed expression: variables.oddReplicas")?;
         } else {
             it.case.refused(
@@ -79,8 +79,8 @@ pub fn policies(it: &Play<'_>) -> Result<()> {
                 &format!("error: failed to create deployment: deployments.apps \"bad\" is forbidden: {why}wants replicas > 1, got 1"),
             )?;
         }
-        expect(&it.send("DELETE", &format!("{BINDINGS}/{name}"), &Value::Null)?, 200)?;
-        expect(&it.send("DELETE", &format!("{POLICIES}/{name}"), &Value::Null)?, 200)?;
+        expect(&it.server.send("DELETE", &format!("{BINDINGS}/{name}"), &Value::Null)?, 200)?;
+        expect(&it.server.send("DELETE", &format!("{POLICIES}/{name}"), &Value::Null)?, 200)?;
     }
     wrong_types(it, deployments)?;
     custom_types(it)
@@ -92,7 +92,7 @@ fn wrong_types(it: &Play<'_>, deployments: (&str, &str, &str)) -> Result<()> {
     let more = json!({"validations": [
         {"expression": "object.spec.replicas > '1'", "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas"},
         {"expression": "object.spec.maxRetries > 10 && object.metadata.name != ''"}]});
-    expect(&it.send("POST", POLICIES, &policy(name, deployments, more))?, 201)?;
+    expect(&it.server.send("POST", POLICIES, &policy(name, deployments, more))?, 201)?;
     let found = checked(it, name)?;
     let places: Vec<&str> = found.iter().map(|it| it.0.as_str()).collect();
     let expected =
@@ -109,12 +109,12 @@ fn wrong_types(it: &Play<'_>, deployments: (&str, &str, &str)) -> Result<()> {
         ensure!(found[at].1.contains(words), "{words:?} is not in {:?}", found[at].1);
     }
     // It is checked again when it is changed.
-    let mut mended = it.get(&format!("{POLICIES}/{name}"))?;
+    let mut mended = it.server.get(&format!("{POLICIES}/{name}"))?;
     mended["spec"]["validations"] = json!([{"expression": "object.spec.replicas > 1"}]);
-    expect(&it.send("PUT", &format!("{POLICIES}/{name}"), &mended)?, 200)?;
+    expect(&it.server.send("PUT", &format!("{POLICIES}/{name}"), &mended)?, 200)?;
     let found = checked(it, name)?;
     ensure!(found.is_empty(), "{found:?}");
-    expect(&it.send("DELETE", &format!("{POLICIES}/{name}"), &Value::Null)?, 200)
+    expect(&it.server.send("DELETE", &format!("{POLICIES}/{name}"), &Value::Null)?, 200)
 }
 
 /// The types of custom objects are those of their definition.
@@ -128,14 +128,14 @@ fn custom_types(it: &Play<'_>) -> Result<()> {
         {"expression": "object.spec.replicas > 1 && object.spec.labels['a'] == 'b' && has(object.metadata.labels)"},
         {"expression": "object.spec.replicas == '1'"}, {"expression": "object.spec.nothing == 1"}]});
     let resource = ("policy.example.com", "v1", "crontabs");
-    expect(&it.send("POST", POLICIES, &policy(name, resource, more))?, 201)?;
+    expect(&it.server.send("POST", POLICIES, &policy(name, resource, more))?, 201)?;
     let found = checked(it, name)?;
     ensure!(found.len() == 2, "{found:?}");
     ensure!(found[0].1.contains("policy.example.com/v1, Kind=CronTab: ERROR"), "{found:?}");
     ensure!(found[0].1.contains("no matching overload for '_==_' applied to '(int, string)'"), "{found:?}");
     ensure!(found[1].1.contains("undefined field 'nothing'"), "{found:?}");
     ensure!(objects(&of, "v1", "x").contains("crontabs"), "the objects' path");
-    expect(&it.send("DELETE", &format!("{POLICIES}/{name}"), &Value::Null)?, 200)?;
+    expect(&it.server.send("DELETE", &format!("{POLICIES}/{name}"), &Value::Null)?, 200)?;
     undefine(it.server, &of)
 }
 
@@ -151,17 +151,17 @@ pub fn every_verb(it: &Play<'_>) -> Result<()> {
             it["metadata"]["labels"] = json!({"test": plural});
             it
         };
-        let resources = it.get("/apis/admissionregistration.k8s.io/v1")?;
+        let resources = it.server.get("/apis/admissionregistration.k8s.io/v1")?;
         let listed = resources["resources"].as_array().context("there are resources")?;
         let found = listed.iter().find(|it| it["name"] == plural).context("it is discovered")?;
         for verb in ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"] {
             ensure!(found["verbs"].as_array().is_some_and(|it| it.iter().any(|it| it == verb)), "{verb}: {found}");
         }
         for name in ["a", "b", "c"] {
-            expect(&it.send("POST", path, &make(&format!("{name}.{plural}")))?, 201)?;
+            expect(&it.server.send("POST", path, &make(&format!("{name}.{plural}")))?, 201)?;
         }
         let selected = format!("{path}?labelSelector=test={plural}");
-        let list = it.get(&selected)?;
+        let list = it.server.get(&selected)?;
         ensure!(list["items"].as_array().map(Vec::len) == Some(3), "{list}");
         let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
         let at = format!("{path}/a.{plural}");
@@ -172,9 +172,9 @@ pub fn every_verb(it: &Play<'_>) -> Result<()> {
         expect(&patched, 200)?;
         same(&patched.json["metadata"]["annotations"]["patched"], &json!("true"))?;
         wait::until("an update gets in", SERVED_LIMIT, || {
-            let mut updated = it.get(&at)?;
+            let mut updated = it.server.get(&at)?;
             updated["metadata"]["annotations"]["updated"] = "true".into();
-            expect(&it.send("PUT", &at, &updated)?, 200)
+            expect(&it.server.send("PUT", &at, &updated)?, 200)
         })?;
         // What was changed since is seen by whoever watches from then on.
         let watched =
@@ -188,10 +188,10 @@ pub fn every_verb(it: &Play<'_>) -> Result<()> {
         if status {
             status_is_written(it, &at)?;
         }
-        expect(&it.send("DELETE", &at, &Value::Null)?, 200)?;
-        expect(&it.send("GET", &at, &Value::Null)?, 404)?;
-        expect(&it.send("DELETE", &selected, &Value::Null)?, 200)?;
-        let list = it.get(&selected)?;
+        expect(&it.server.send("DELETE", &at, &Value::Null)?, 200)?;
+        expect(&it.server.send("GET", &at, &Value::Null)?, 404)?;
+        expect(&it.server.send("DELETE", &selected, &Value::Null)?, 200)?;
+        let list = it.server.get(&selected)?;
         ensure!(list["items"].as_array().is_some_and(Vec::is_empty), "{list}");
     }
     Ok(())
@@ -208,9 +208,9 @@ fn status_is_written(it: &Play<'_>, at: &str) -> Result<()> {
     same(&patched.json["spec"]["failurePolicy"], &json!("Fail"))?;
     same(&patched.json["status"]["conditions"][0]["type"], &json!("StatusPatched"))?;
     wait::until("a status gets in", SERVED_LIMIT, || {
-        let mut updated = it.get(&path)?;
+        let mut updated = it.server.get(&path)?;
         updated["status"]["conditions"][0]["message"] = "updated".into();
-        let updated = it.send("PUT", &path, &updated)?;
+        let updated = it.server.send("PUT", &path, &updated)?;
         expect(&updated, 200)?;
         same(&updated.json["status"]["conditions"][0]["message"], &json!("updated"))
     })
