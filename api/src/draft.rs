@@ -174,17 +174,25 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// Where the object holds what JSON cannot.
     pub fn record(&mut self, writer: &Writer<'_>) -> status::Result<()> {
-        let mut json = self.object.encode().map_err(Status::internal)?;
-        // What is not kept is nobody's.
-        if self.kind.custom.is_none() && empty::holds_any(&json) {
-            let kept = empty::pruned(self.kind, serde_json::from_slice(&json).map_err(Status::internal)?);
-            json = serde_json::to_vec(&kept).map_err(Status::internal)?;
-        }
-        let new = text(json)?;
+        // What is not kept is nobody's, and changes nothing.
+        let new = text(self.kept()?)?;
         let old = self.old_json.map(|_| Standing { bare: &self.old_bare, managed: self.old_managed });
         let subject = Subject::of(self.kind, self.part);
         self.managed = managed::update::record(&subject, old, &new, Sent::of(self.sent.as_deref()), writer);
         Ok(())
+    }
+
+    /// The object encoded, without the empty lists and maps that are not kept; nor has the draft them afterwards.
+    fn kept(&mut self) -> status::Result<Vec<u8>> {
+        let json = self.object.encode().map_err(Status::internal)?;
+        // What a custom object holds, its schema has said.
+        if self.kind.custom.is_some() || !empty::holds_any(&json) {
+            return Ok(json);
+        }
+        let kept = empty::pruned(self.kind, serde_json::from_slice(&json).map_err(Status::internal)?);
+        // Through the type again, so that the fields have their one order.
+        self.object = self.kind.read(&serde_json::to_vec(&kept).map_err(Status::internal)?)?;
+        self.object.encode().map_err(Status::internal)
     }
 
     /// An apply that changes nothing but the times of managed fields changes nothing.
@@ -349,14 +357,7 @@ impl<'a> Draft<'a> {
             && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
             && !new.holds_itself();
         let namespace = meta.namespace.clone().unwrap_or_default();
-        let mut json = new.encode().map_err(Status::internal)?;
-        // What a custom object holds, its schema has said.
-        if kind.custom.is_none() && empty::holds_any(&json) {
-            let kept = empty::pruned(kind, serde_json::from_slice(&json).map_err(Status::internal)?);
-            // Through the type again, so that the fields have their one order.
-            self.object = kind.read(&serde_json::to_vec(&kept).map_err(Status::internal)?)?;
-            json = self.object.encode().map_err(Status::internal)?;
-        }
+        let mut json = self.kept()?;
         if let Some(managed) = &self.managed {
             json = managed::text::join(&text(json)?, managed).into_bytes();
         }

@@ -167,3 +167,18 @@ async fn devices_are_offered_asked_for_and_given() {
         assert_eq!(cluster.get(&path).await.json["items"], json!([]), "{path}");
     }
 }
+
+/// Go takes an empty list for none, also where an update may change nothing.
+#[tokio::test]
+async fn empty_lists_are_no_change_of_what_may_not_change() {
+    let cluster = Cluster::start().await;
+    let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "main", "image": "busybox"}]}});
+    let made = cluster.post(PODS, &pod).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    let mut same = made.json.clone();
+    same["spec"]["containers"][0]["env"] = json!([]);
+    same["spec"]["nodeSelector"] = json!({});
+    same["spec"]["initContainers"] = json!([]);
+    let put = cluster.put(&format!("{PODS}/a"), &same).await;
+    assert_eq!((put.code.as_u16(), &put.json), (200, &made.json), "{}", put.text);
+}
