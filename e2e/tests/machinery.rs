@@ -12,6 +12,8 @@ mod custom_owners;
 mod discovery;
 #[path = "machinery/events.rs"]
 mod events;
+#[path = "machinery/fields.rs"]
+mod fields;
 #[path = "machinery/flow_control.rs"]
 mod flow_control;
 #[path = "machinery/garbage.rs"]
@@ -49,7 +51,9 @@ const SCENARIOS: &[Scenario] = &[
     ("quota-lives", quotas::lives),
     ("quota-pods", quotas::pods),
     ("quota-objects", quotas::itself),
+    ("quota-crowd", quotas::crowd),
     ("quota-scopes", scopes::scopes),
+    ("fields-typed", fields::typed),
     ("limits", limits::limits),
     ("namespace-writes", namespaces::writes),
     ("namespace-order", namespaces::order),

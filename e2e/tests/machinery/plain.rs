@@ -62,12 +62,20 @@ impl Http<'_> {
     /// # Errors
     /// When there is no answer; an answer that refuses is none of these.
     pub fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Result<Answer> {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        self.send_text(method, path, headers, text)
+    }
+
+    /// The same with a body that is a text: one that no value has.
+    ///
+    /// # Errors
+    /// As [`Http::send`].
+    pub fn send_text(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Result<Answer> {
         let mut request = Request::builder().method(method.clone()).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = request.body(Body::from(body))?;
+        let request = request.body(Body::from(body.into_bytes()))?;
         let (runtime, client) = self.0.parts();
         let asked = async {
             let answer = client.send(request).await?;

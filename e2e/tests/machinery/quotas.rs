@@ -184,3 +184,40 @@ pub fn itself(it: &Scene<'_>) -> Result<()> {
     ensure!(count(&http.get(&path)?.is(200)?) == 0, "it is deleted");
     Ok(())
 }
+
+/// Of many writers at once exactly as many get in as there is room for, and what goes makes room again.
+pub fn crowd(it: &Scene<'_>) -> Result<()> {
+    const WRITERS: usize = 8;
+    const EACH: usize = 4;
+    const ROOM: usize = 10;
+    let http = Http::of(it);
+    let quota = json!({ "metadata": { "name": "q" }, "spec": { "hard": { "count/secrets": ROOM.to_string() } } });
+    http.post(&it.path(QUOTAS), &quota)?.is(201)?;
+    used(it, "q", json!({ "count/secrets": "0" }))?;
+    let path = it.path("secrets");
+    let write = |writer: usize| -> Result<usize> {
+        let mut made = 0;
+        for number in 0..EACH {
+            let answer = http.post(&path, &json!({ "metadata": { "name": format!("s-{writer}-{number}") } }))?;
+            if answer.code == 201 {
+                made += 1;
+            } else {
+                answer.refuses(403, "exceeded quota: q, requested: count/secrets=1, used: count/secrets=10")?;
+            }
+        }
+        Ok(made)
+    };
+    let made: Vec<Result<usize>> = std::thread::scope(|threads| {
+        let writers: Vec<_> = (0..WRITERS).map(|writer| threads.spawn(move || write(writer))).collect();
+        writers.into_iter().map(|it| it.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a writer panicked")))).collect()
+    });
+    let made: usize = made.into_iter().sum::<Result<usize>>()?;
+    ensure!(made == ROOM, "{made} secrets were made where there is room for {ROOM}");
+    used(it, "q", json!({ "count/secrets": ROOM.to_string() }))?;
+    let there = names(&http.get(&path)?.json);
+    ensure!(there.len() == ROOM, "{there:?}");
+    http.delete(&format!("{path}/{}", there[0]), &Value::Null)?.is(200)?;
+    used(it, "q", json!({ "count/secrets": "9" }))?;
+    http.post(&path, &json!({ "metadata": { "name": "again" } }))?.is(201)?;
+    Ok(())
+}
