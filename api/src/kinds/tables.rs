@@ -4,6 +4,7 @@ mod autoscalers;
 mod classes;
 mod devices;
 mod drivers;
+mod endpoints;
 mod flow;
 mod jobs;
 mod network;
