@@ -16,7 +16,7 @@ fn network_policies() {
             "from": [{}, {"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "11.0.0.0/16", "x"]}}, {"ipBlock": {"cidr": ""}}]}]}),
         &[
             "spec.ingress[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"TCP\", \"UDP\", \"SCTP\"",
-            "spec.ingress[0].ports[0].endPort: Invalid value: 79: must be greater than or equal to `port`",
+            "spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`",
             "spec.ingress[0].ports[1].endPort: Invalid value: 1: may not be specified when `port` is non-numeric",
             "spec.ingress[0].ports[1].port: Invalid value: \"a_\": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
             "spec.ingress[0].ports[2].endPort: Invalid value: 5: may not be specified when `port` is not specified",
@@ -57,7 +57,7 @@ fn ip_addresses() {
         plural,
         json!({"parentRef": {"name": "other"}}),
         &[
-            "spec.parentRef: Invalid value: {\"name\":\"other\",\"namespace\":\"default\",\"resource\":\"services\"}: field is immutable",
+            "spec.parentRef: Invalid value: {\"Group\":\"\",\"Resource\":\"services\",\"Namespace\":\"default\",\"Name\":\"other\"}: field is immutable",
         ],
     );
     row(plural, json!({}), "services/default/web");
@@ -76,11 +76,34 @@ fn service_cidrs() {
             "spec.cidrs: Invalid value: [\"10.0.0.1/24\",\"10.1.0.0/24\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
         ],
     );
+    broken(
+        plural,
+        json!({"cidrs": ["10.0.0.0/24", "10.1.0.0/24", "x"]}),
+        &[
+            "spec.cidrs: Invalid value: {\"CIDRs\":[\"10.0.0.0/24\",\"10.1.0.0/24\",\"x\"]}: may only hold up to 2 values",
+        ],
+    );
     fixed(plural, json!({"cidrs": ["10.0.0.0/24", "2001:db8::/64"]}), &[]);
     fixed(
         plural,
         json!({"cidrs": ["10.1.0.0/24"]}),
         &["spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable"],
+    );
+    fixed(
+        plural,
+        json!({"cidrs": null}),
+        &[
+            "spec.cidrs: Required value: at least one CIDR required",
+            "spec.cidrs: Invalid value: null: field is immutable",
+        ],
+    );
+    fixed(
+        plural,
+        json!({"cidrs": ["10.1.0.0/24", "10.2.0.0/24"]}),
+        &[
+            "spec.cidrs: Invalid value: [\"10.1.0.0/24\",\"10.2.0.0/24\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+            "spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable",
+        ],
     );
     row(plural, json!({"spec": {"cidrs": ["10.0.0.0/24", "2001:db8::/64"]}}), "10.0.0.0/24,2001:db8::/64");
 }
@@ -99,11 +122,18 @@ fn pod_disruption_budgets() {
         plural,
         json!({"minAvailable": -1, "maxUnavailable": "101%", "unhealthyPodEvictionPolicy": "Never"}),
         &[
-            "spec: Invalid value: {\"maxUnavailable\":\"101%\",\"minAvailable\":-1,\"unhealthyPodEvictionPolicy\":\"Never\"}: minAvailable and maxUnavailable cannot be both set",
+            "spec: Invalid value: {\"MinAvailable\":-1,\"Selector\":null,\"MaxUnavailable\":\"101%\",\"UnhealthyPodEvictionPolicy\":\"Never\"}: minAvailable and maxUnavailable cannot be both set",
             "spec.minAvailable: Invalid value: -1: must be greater than or equal to 0",
             "spec.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
             "spec.unhealthyPodEvictionPolicy: Unsupported value: \"Never\": supported values: \"AlwaysAllow\", \"IfHealthyBudget\"",
         ],
+    );
+    check(plural, None, json!({"metadata": {"name": "Any_Name"}}), &[]);
+    check(
+        plural,
+        None,
+        json!({"metadata": {"name": "a%b"}}),
+        &["metadata.name: Invalid value: \"a%b\": may not contain '%'"],
     );
     let condition = json!({"type": "DisruptionAllowed", "status": "Maybe", "reason": "1", "observedGeneration": -1,
         "lastTransitionTime": "2026-01-01T00:00:00Z", "message": ""});
@@ -118,6 +148,15 @@ fn pod_disruption_budgets() {
         ],
     );
     row(plural, json!({"spec": {"minAvailable": "50%"}, "status": {"disruptionsAllowed": 2}}), "50%|N/A|2");
+}
+
+#[test]
+fn classes_of_ingresses_keep_their_controller() {
+    fixed(
+        "ingressclasses",
+        json!({"controller": null}),
+        &["spec.controller: Invalid value: \"\": field is immutable", "spec.controller: Required value"],
+    );
 }
 
 #[test]
