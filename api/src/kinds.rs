@@ -511,8 +511,7 @@ mod tests {
             None,
             json!({"endpoints": [{"addresses": ["10.0.0.300"]}, {"addresses": ["127.0.0.1"]}]}),
             &[
-                "endpoints[0].addresses[0]: Invalid value: \"10.0.0.300\": must be a valid IPv4 address",
-                "endpoints[0].addresses[0]: Invalid value: \"10.0.0.300\": must be a valid IP address",
+                "endpoints[0].addresses[0]: Invalid value: \"10.0.0.300\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
                 "endpoints[1].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
             ],
         );

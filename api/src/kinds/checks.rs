@@ -117,7 +117,8 @@ pub fn ip(text: &str, path: impl FnOnce() -> Path, errors: &mut Errors) {
 
 /// `text` must be an IP address that a packet can be sent to on a network.
 pub fn not_special(text: &str, path: impl FnOnce() -> Path, errors: &mut Errors) {
-    let Ok(ip) = text.parse::<std::net::IpAddr>() else {
+    // An address of the older family is judged alike in the newer form.
+    let Ok(ip) = text.parse::<std::net::IpAddr>().map(|it| it.to_canonical()) else {
         return errors.invalid(path(), text, "must be a valid IP address");
     };
     let link_local = match ip {

@@ -69,13 +69,13 @@ impl Strategy for CronJob {
         let old = old.map(|it| &it.metadata);
         let mut warnings: Vec<String> = workload::name_warning(&self.metadata, old).into_iter().collect();
         let changed = old.is_none_or(|it| it.generation != self.metadata.generation);
-        let Some(spec) = self.spec.as_ref().filter(|_| changed) else { return warnings };
-        if let Some(job) = &spec.job_template.spec {
+        let Some(spec) = &self.spec else { return warnings };
+        if let Some(job) = spec.job_template.spec.as_ref().filter(|_| changed) {
             job::spec::warn(job, &Path::new("spec").child("jobTemplate").child("spec"), &mut warnings);
         }
-        if spec.schedule.contains("TZ") {
-            let schedule = &spec.schedule;
-            warnings.push(format!("spec.schedule: CRON_TZ or TZ used in {schedule} is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"));
+        // A new one is refused. The path is not a slip of ours: so Kubernetes says it.
+        if old.is_some() && spec.schedule.contains("TZ") {
+            warnings.push("cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".to_owned());
         }
         warnings
     }
@@ -140,7 +140,8 @@ fn validate_zone(zone: &str, path: &Path, errors: &mut Errors) {
     if zone.eq_ignore_ascii_case("Local") {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(path.clone(), zone, why);
-    } else if jiff::tz::TimeZone::get(zone).is_err() {
+    }
+    if !schedule::is_zone(zone) {
         errors.invalid(path.clone(), zone, unknown());
     }
 }

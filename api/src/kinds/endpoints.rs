@@ -11,6 +11,10 @@ use crate::kinds::checks;
 use crate::name;
 use crate::table::{Cell, Column};
 
+/// Who writes endpoints that nobody has written by hand.
+const MANAGER_LABEL: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
+
 impl Strategy for Endpoints {
     const NAMES: Names = Names { plural: "endpoints", singular: "endpoints", short: &["ep"], categories: &[] };
     const STORED_AS: Option<&'static str> = Some("services/endpoints");
@@ -21,11 +25,15 @@ impl Strategy for Endpoints {
 
     fn default(&mut self) {
         for port in self.subsets.iter_mut().flatten().flat_map(|it| it.ports.iter_mut().flatten()) {
-            port.protocol.get_or_insert_with(|| "TCP".into());
+            checks::fill(&mut port.protocol, "TCP");
         }
     }
 
-    fn validate(&self, _part: Part, _old: Option<&Self>, errors: &mut Errors) {
+    fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        // What older rules have let pass may stay.
+        if old.is_some_and(|it| it.subsets == self.subsets) {
+            return;
+        }
         for (index, subset) in self.subsets.iter().flatten().enumerate() {
             let path = Path::new("subsets").index(index);
             let ready = subset.addresses.as_deref().unwrap_or_default();
@@ -66,6 +74,10 @@ impl Strategy for Endpoints {
 
     fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
         let mut warnings = Vec::new();
+        // The controller writes no address that one would be warned of.
+        if self.metadata.labels.as_ref().and_then(|it| it.get(MANAGER_LABEL)).is_some_and(|it| it == CONTROLLER) {
+            return warnings;
+        }
         for (at, subset) in self.subsets.iter().flatten().enumerate() {
             for (field, addresses) in
                 [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)]

@@ -37,7 +37,7 @@ impl Strategy for HorizontalPodAutoscaler {
     const COLUMNS: &'static [Column] = columns::V2;
 
     fn default(&mut self) {
-        let Some(spec) = &mut self.spec else { return };
+        let spec = self.spec.get_or_insert_with(Default::default);
         spec.min_replicas.get_or_insert(1);
         let metrics = spec.metrics.get_or_insert_with(Vec::new);
         if metrics.is_empty() {
@@ -64,9 +64,8 @@ impl Strategy for HorizontalPodAutoscaler {
             let of = |it: &HorizontalPodAutoscalerStatus| (it.current_replicas.unwrap_or(0), it.desired_replicas);
             return validate_status(self.status.as_ref().map(of), errors);
         }
-        let before = old.and_then(|it| it.spec.as_ref());
         if let Some(spec) = &self.spec {
-            validate_spec(spec, before.and_then(|it| it.min_replicas), errors);
+            validate_spec(spec, old.and_then(|it| it.spec.as_ref()), errors);
         }
     }
 }
@@ -97,10 +96,56 @@ fn validate_status(counts: Option<(i32, i32)>, errors: &mut Errors) {
     checks::not_negative(Some(desired.into()), || path.child("desiredReplicas"), errors);
 }
 
-fn validate_spec(spec: &HorizontalPodAutoscalerSpec, min_before: Option<i32>, errors: &mut Errors) {
+/// Which API versions the references of an autoscaler may have. There was no rule once, and what was stored then may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Versions {
+    /// Of any form.
+    Any,
+    /// Well-formed.
+    Formed,
+    /// Well-formed, and of a group.
+    Grouped,
+}
+
+impl Versions {
+    /// What is wrong with the API version of a reference.
+    fn check(self, version: &str) -> Option<String> {
+        match (self, version.matches('/').count()) {
+            (Versions::Any, _) => None,
+            (_, 2..) => Some(format!("unexpected GroupVersion string: {version}")),
+            (Versions::Grouped, slashes) if slashes == 0 || version.starts_with('/') => {
+                Some("apiVersion must specify API group".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The rule for what is scaled: only replication controllers have no group.
+    fn of_target(new: &CrossVersionObjectReference, old: Option<&CrossVersionObjectReference>) -> Self {
+        let same = |old: &CrossVersionObjectReference| old.kind == new.kind && version_of(old) == version_of(new);
+        match new.kind.as_str() {
+            _ if old.is_some_and(same) => Versions::Any,
+            "ReplicationController" => Versions::Formed,
+            _ => Versions::Grouped,
+        }
+    }
+
+    /// The rule for the objects that have metrics.
+    fn of_metrics(old: Option<&HorizontalPodAutoscalerSpec>) -> Self {
+        let objects = old.and_then(|it| it.metrics.as_ref()).into_iter().flatten().filter(|it| it.type_ == "Object");
+        let mut versions = objects.filter_map(|it| it.object.as_ref()).map(|it| version_of(&it.described_object));
+        if versions.any(|it| Versions::Formed.check(it).is_some()) { Versions::Any } else { Versions::Formed }
+    }
+}
+
+fn version_of(it: &CrossVersionObjectReference) -> &str {
+    it.api_version.as_deref().unwrap_or_default()
+}
+
+fn validate_spec(spec: &HorizontalPodAutoscalerSpec, old: Option<&HorizontalPodAutoscalerSpec>, errors: &mut Errors) {
     let path = Path::new("spec");
     // No pods at all was allowed once, and stays so where it was.
-    let least = if min_before == Some(0) { 0 } else { 1 };
+    let least = if old.and_then(|it| it.min_replicas) == Some(0) { 0 } else { 1 };
     if let Some(min) = spec.min_replicas.filter(|it| *it < least) {
         errors.invalid(path.child("minReplicas"), min, format!("must be greater than or equal to {least}"));
     }
@@ -111,10 +156,12 @@ fn validate_spec(spec: &HorizontalPodAutoscalerSpec, min_before: Option<i32>, er
     if spec.min_replicas.is_some_and(|it| max < it) {
         errors.invalid(path.child("maxReplicas"), max, "must be greater than or equal to `minReplicas`");
     }
-    validate_reference(&spec.scale_target_ref, &path.child("scaleTargetRef"), errors);
+    let versions = Versions::of_target(&spec.scale_target_ref, old.map(|it| &it.scale_target_ref));
+    validate_reference(&spec.scale_target_ref, versions, &path.child("scaleTargetRef"), errors);
     let metrics = spec.metrics.as_deref().unwrap_or_default();
+    let versions = Versions::of_metrics(old);
     for (at, metric) in metrics.iter().enumerate() {
-        metrics::validate(metric, &path.child("metrics").index(at), errors);
+        metrics::validate(metric, versions, &path.child("metrics").index(at), errors);
     }
     if spec.min_replicas == Some(0) && !metrics.iter().any(|it| matches!(it.type_.as_str(), "Object" | "External")) {
         let why = "must specify at least one Object or External metric to support scaling to zero replicas";
@@ -134,9 +181,12 @@ fn segment(text: &str) -> Complaints {
     name::path_segment(text, false)
 }
 
-fn validate_reference(it: &CrossVersionObjectReference, path: &Path, errors: &mut Errors) {
+fn validate_reference(it: &CrossVersionObjectReference, versions: Versions, path: &Path, errors: &mut Errors) {
     checks::named(&it.kind, segment, || path.child("kind"), errors);
     checks::named(&it.name, segment, || path.child("name"), errors);
+    if let Some(why) = versions.check(version_of(it)) {
+        errors.invalid(path.child("apiVersion"), version_of(it), why);
+    }
 }
 
 fn validate_rules(rules: &HPAScalingRules, path: &Path, errors: &mut Errors) {

@@ -37,10 +37,11 @@ impl Strategy for IngressClass {
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
         let path = Path::new("spec");
         let spec = self.spec.clone().unwrap_or_default();
-        if let Some(before) = old.and_then(|it| it.spec.as_ref()) {
-            checks::immutable(&spec.controller, &before.controller, path.child("controller"), errors);
-        }
         let controller = spec.controller.unwrap_or_default();
+        if let Some(old) = old {
+            let before = old.spec.as_ref().and_then(|it| it.controller.clone()).unwrap_or_default();
+            checks::immutable(&controller, &before, path.child("controller"), errors);
+        }
         if controller.len() > CONTROLLER_LIMIT_BYTES {
             errors.too_long(path.child("controller"), CONTROLLER_LIMIT_BYTES);
         }

@@ -1,7 +1,7 @@
 //! `IPAddress`: that a service's address is taken, and by whom. Its name is the address.
 
 use k8s_openapi::api::networking::v1::{IPAddress, ParentReference};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy};
@@ -23,11 +23,24 @@ impl Strategy for IPAddress {
             Some(parent) if *parent != ParentReference::default() => validate_parent(parent, &path, errors),
             _ => errors.required(path.clone(), ""),
         }
-        if let Some(old) = old {
-            let of = |it: &Self| it.spec.as_ref().map(|it| it.parent_ref.clone());
-            checks::immutable(&of(self), &of(old), path, errors);
+        let of = |it: &Self| it.spec.as_ref().map(|it| it.parent_ref.clone()).unwrap_or_default();
+        if let Some(old) = old
+            && of(self) != of(old)
+        {
+            errors.invalid_text(path, shown(&of(self)), "field is immutable");
         }
     }
+}
+
+/// A parent as Kubernetes shows it: its internal form, or a word in quotes where there is none.
+fn shown(it: &ParentReference) -> String {
+    if *it == ParentReference::default() {
+        return "\"null\"".to_owned();
+    }
+    let text = |it: Option<&String>| json!(it.map_or("", String::as_str));
+    let (group, namespace) = (text(it.group.as_ref()), text(it.namespace.as_ref()));
+    let (resource, name) = (json!(it.resource), json!(it.name));
+    format!("{{\"Group\":{group},\"Resource\":{resource},\"Namespace\":{namespace},\"Name\":{name}}}")
 }
 
 fn validate_parent(it: &ParentReference, path: &Path, errors: &mut Errors) {

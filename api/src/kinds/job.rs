@@ -17,7 +17,7 @@ use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::checks;
 use crate::kinds::workload;
 use crate::name;
-use crate::selector::label;
+use crate::selector::label::{self, Selector};
 use crate::table::Column;
 
 /// The labels of a job's pods: the job's uid and name, each under its newer and its older key.
@@ -77,25 +77,20 @@ impl Strategy for Job {
             return;
         }
         let path = Path::new("spec");
-        if old.is_none() {
-            validate_generated(self, spec, errors);
-        }
+        validate_generated(self, spec, old, errors);
         spec::validate(spec, &path, errors);
         match &spec.selector {
             None => errors.required(path.child("selector"), ""),
-            Some(selector) => {
-                label::validate(selector, &path.child("selector"), errors);
-                workload::must_find(selector, &spec.template, &path.child("template"), errors);
-            }
+            Some(selector) => label::validate(selector, &path.child("selector"), errors),
         }
-        match (old, before) {
-            (None, _) => validate_host_names(self, spec, errors),
-            (Some(old), Some(before)) => {
-                let started = old.status.as_ref().is_some_and(|it| it.start_time.is_some());
-                let waits = before.suspend == Some(true) && !started;
-                spec::validate_update(spec, before, waits, &path, errors);
-            }
-            (Some(_), None) => {}
+        if !may_find(spec) {
+            workload::not_found(&spec.template, &path.child("template"), errors);
+        }
+        validate_host_names(self, spec, errors);
+        if let (Some(old), Some(before)) = (old, before) {
+            let started = old.status.as_ref().is_some_and(|it| it.start_time.is_some());
+            let waits = before.suspend == Some(true) && !started;
+            spec::validate_update(spec, before, waits, &path, errors);
         }
     }
 
@@ -132,24 +127,41 @@ fn select_by_uid(job: &mut Job) {
     terms.entry(UID_LABEL.to_owned()).or_insert(uid);
 }
 
-/// A generated selector and the labels it finds must be those of this job and no other.
-fn validate_generated(job: &Job, spec: &JobSpec, errors: &mut Errors) {
+/// The labels of a job's template.
+fn template_labels(spec: &JobSpec) -> Option<&BTreeMap<String, String>> {
+    spec.template.metadata.as_ref().and_then(|it| it.labels.as_ref())
+}
+
+/// Whether the selector finds the pods of the template. None finds nothing; one that cannot be read is not asked.
+fn may_find(spec: &JobSpec) -> bool {
+    let labels = template_labels(spec);
+    let Some(selector) = &spec.selector else { return false };
+    Selector::from_label_selector(selector)
+        .map_or(true, |it| it.matches_with(|key| labels.and_then(|it| it.get(key)).map(String::as_str)))
+}
+
+/// A generated selector and the labels it finds must be those of this job and no other. A job that was made before the labels with a
+/// prefix were may do without them.
+fn validate_generated(job: &Job, spec: &JobSpec, old: Option<&Job>, errors: &mut Errors) {
     let (Some(selector), false) = (&spec.selector, spec.manual_selector == Some(true)) else { return };
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let name = job.metadata.name.as_deref().unwrap_or_default();
+    let before = old.map(|it| it.spec.as_ref().and_then(template_labels));
+    let prefixed =
+        before.is_none_or(|it| it.is_some_and(|it| it.contains_key(UID_LABEL) && it.contains_key(NAME_LABEL)));
     let expected = [(OLDER_UID_LABEL, uid), (OLDER_NAME_LABEL, name), (UID_LABEL, uid), (NAME_LABEL, name)];
-    let labels = spec.template.metadata.as_ref().and_then(|it| it.labels.as_ref());
+    let expected = if prefixed { &expected[..] } else { &expected[..2] };
+    let labels = template_labels(spec);
     for (key, value) in expected {
         let path = || Path::new("spec.template.metadata").child("labels");
-        match labels.and_then(|it| it.get(key)) {
+        match labels.and_then(|it| it.get(*key)) {
             None => errors.required(path().key(key), format!("must be '{value}'")),
             Some(found) if found != value => errors.invalid(path().key(key), labels, format!("must be '{value}'")),
             Some(_) => {}
         }
     }
-    let found = label::Selector::from_label_selector(selector)
-        .is_ok_and(|it| it.matches_with(|key| expected.iter().find(|(it, _)| *it == key).map(|(_, value)| *value)));
-    if !found {
+    let wanted = |key: &str| expected.iter().find(|(it, _)| *it == key).map(|(_, value)| *value);
+    if Selector::from_label_selector(selector).is_ok_and(|it| !it.matches_with(wanted)) {
         errors.invalid("spec.selector", selector, "`selector` not auto-generated");
     }
 }

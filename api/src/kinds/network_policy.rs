@@ -109,7 +109,8 @@ fn validate_port(it: &NetworkPolicyPort, path: &Path, errors: &mut Errors) {
             checks::port_number(*port, || path.child("port"), errors);
             let Some(end) = end else { return };
             if end < *port {
-                errors.invalid(end_path(), end, "must be greater than or equal to `port`");
+                // Kubernetes shows the other one.
+                errors.invalid(end_path(), port, "must be greater than or equal to `port`");
             }
             checks::port_number(end, end_path, errors);
         }

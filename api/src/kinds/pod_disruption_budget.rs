@@ -1,8 +1,8 @@
 //! `PodDisruptionBudget`: how many of some pods must stay, or may be away, when pods are evicted.
 
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy, Sub};
@@ -10,6 +10,7 @@ use crate::kinds::cells::{self, AGE};
 use crate::kinds::checks;
 use crate::kinds::conditions;
 use crate::kinds::workload;
+use crate::name::NameRule;
 use crate::selector::label;
 use crate::table::{Cell, Column};
 
@@ -17,6 +18,8 @@ impl Strategy for PodDisruptionBudget {
     const NAMES: Names =
         Names { plural: "poddisruptionbudgets", singular: "poddisruptionbudget", short: &["pdb"], categories: &[] };
     const SUBS: &'static [Sub] = &[Sub::Status];
+    /// Kubernetes has no rule of its own for these names.
+    const NAME_RULE: NameRule = NameRule::PathSegment;
     const UNCONDITIONAL_UPDATE: bool = false;
     const COLUMNS: &'static [Column] = &[
         cells::text("Min Available", |it| amount(&it["spec"]["minAvailable"]))
@@ -47,7 +50,7 @@ impl Strategy for PodDisruptionBudget {
         let Some(spec) = &self.spec else { return };
         let path = Path::new("spec");
         if spec.min_available.is_some() && spec.max_unavailable.is_some() {
-            errors.invalid(path.clone(), spec, "minAvailable and maxUnavailable cannot be both set");
+            errors.invalid_text(path.clone(), shown(spec), "minAvailable and maxUnavailable cannot be both set");
         }
         for (field, amount) in [("minAvailable", &spec.min_available), ("maxUnavailable", &spec.max_unavailable)] {
             let Some(amount): &Option<IntOrString> = amount else { continue };
@@ -61,6 +64,15 @@ impl Strategy for PodDisruptionBudget {
         let path = || path.child("unhealthyPodEvictionPolicy");
         checks::none_or_one_of(policy, &["AlwaysAllow", "IfHealthyBudget"], path, errors);
     }
+}
+
+/// A specification as Kubernetes shows it: its internal form.
+fn shown(it: &PodDisruptionBudgetSpec) -> String {
+    let (least, most) = (json!(it.min_available), json!(it.max_unavailable));
+    let (selector, policy) = (json!(it.selector), json!(it.unhealthy_pod_eviction_policy));
+    format!(
+        "{{\"MinAvailable\":{least},\"Selector\":{selector},\"MaxUnavailable\":{most},\"UnhealthyPodEvictionPolicy\":{policy}}}"
+    )
 }
 
 fn validate_status(status: &PodDisruptionBudgetStatus, errors: &mut Errors) {

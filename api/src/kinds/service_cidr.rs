@@ -1,6 +1,7 @@
 //! `ServiceCIDR`: a range out of which services get their addresses.
 
-use k8s_openapi::api::networking::v1::{ServiceCIDR, ServiceCIDRSpec};
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use serde_json::json;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy, Sub};
@@ -35,10 +36,10 @@ impl Strategy for ServiceCIDR {
             return;
         }
         let path = Path::new("spec").child("cidrs");
-        let of = |it: &Self| it.spec.as_ref().and_then(|it| it.cidrs.clone()).unwrap_or_default();
-        let (new, Some(before)) = (of(self), old.map(of)) else {
-            return validate_spec(&of(self), self.spec.as_ref(), &path, errors);
-        };
+        let given = |it: &Self| it.spec.as_ref().and_then(|it| it.cidrs.clone());
+        let new = given(self).unwrap_or_default();
+        validate_spec(&new, &path, errors);
+        let Some(before) = old.map(|it| given(it).unwrap_or_default()) else { return };
         match (before.as_slice(), new.as_slice()) {
             (before, new) if before.len() == new.len() => {
                 for (at, _) in before.iter().zip(new).enumerate().filter(|(_, (before, new))| before != new) {
@@ -46,23 +47,20 @@ impl Strategy for ServiceCIDR {
                 }
             }
             // A second family may join the first.
-            ([before], [kept, _]) => {
-                if kept != before {
-                    errors.invalid(path.index(0), kept, IMMUTABLE);
-                }
-                validate_spec(&new, self.spec.as_ref(), &path, errors);
-            }
-            _ => errors.invalid(path, new, IMMUTABLE),
+            ([before], [kept, _]) if kept != before => errors.invalid(path.index(0), kept, IMMUTABLE),
+            ([_], [_, _]) => {}
+            _ => errors.invalid(path, given(self), IMMUTABLE),
         }
     }
 }
 
-fn validate_spec(ranges: &[String], spec: Option<&ServiceCIDRSpec>, path: &Path, errors: &mut Errors) {
+fn validate_spec(ranges: &[String], path: &Path, errors: &mut Errors) {
     if ranges.is_empty() {
         return errors.required(path.clone(), "at least one CIDR required");
     }
     if ranges.len() > 2 {
-        return errors.invalid(path.clone(), spec, "may only hold up to 2 values");
+        // Kubernetes shows the specification, in its internal form.
+        return errors.invalid(path.clone(), json!({ "CIDRs": ranges }), "may only hold up to 2 values");
     }
     for (at, range) in ranges.iter().enumerate() {
         addresses::strict_range(range, || path.index(at), errors);

@@ -1,9 +1,12 @@
 //! The kinds in tables: what an almost empty object is filled with, what is wrong with broken ones, and the row of cells.
 
+mod autoscalers;
 mod classes;
 mod devices;
 mod drivers;
+mod endpoints;
 mod flow;
+mod jobs;
 mod network;
 mod pods;
 mod volumes;
@@ -320,8 +323,8 @@ fn jobs() {
         plural,
         json!({"active": 1, "ready": 2, "conditions": [{"type": "Complete", "status": "True"}]}),
         &[
-            "status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
             "status.completionTime: Required value: completionTime is required for Complete jobs",
+            "status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
             "status.active: Invalid value: 1: active>0 is invalid for finished job",
             "status.startTime: Required value: startTime is required for finished job",
             "status.ready: Invalid value: 2: cannot set more ready pods than active",
@@ -369,6 +372,7 @@ fn cron_jobs() {
         &[
             "spec.schedule: Invalid value: \"TZ=UTC 0 0 * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
             "spec.timeZone: Invalid value: \"local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+            "spec.timeZone: Invalid value: \"local\": unknown time zone local",
         ],
     );
     check(

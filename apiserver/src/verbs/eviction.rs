@@ -51,9 +51,10 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
         given => Options::read(given)?,
     };
     options.check()?;
-    let mut writer = Writer::new(core, it, pods, None);
+    let (mut writer, mut teller) = (Writer::new(core, it, pods, None), Writer::new(core, it, pods, Some(Sub::Status)));
     writer.dry_run |= tried;
-    evict(core, it, &writer, &options).await?;
+    teller.by_server = true;
+    evict(core, it, &Pod { writer, teller }, &options).await?;
     let answer = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     let answer = answer.to_string().into();
     let mut response = present::encoded(StatusCode::CREATED, answer, &request.accept, request.options.pretty)?;
@@ -61,11 +62,32 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
     Ok(response)
 }
 
-async fn evict(core: &Core, it: &Authorized, pod: &Writer<'_>, options: &Options) -> status::Result<()> {
+/// The pod that is to go.
+struct Pod<'a> {
+    writer: Writer<'a>,
+    /// Writes its status.
+    teller: Writer<'a>,
+}
+
+impl Pod<'_> {
+    /// Says in the pod's status why it goes, which is what jobs and others tell a disruption by, and deletes it.
+    async fn remove(&self, options: &Options) -> status::Result<()> {
+        let mut options = options.clone();
+        if !self.writer.dry_run {
+            let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
+            let written = self.teller.update(Part::Status, &Target { options: &options, now }).await?;
+            // It is another version now, by our own hand.
+            options.resource_version = options.resource_version.map(|_| written.revision.to_string());
+        }
+        delete_one(&self.writer, &options).await.map(|_| ())
+    }
+}
+
+async fn evict(core: &Core, it: &Authorized, pod: &Pod<'_>, options: &Options) -> status::Result<()> {
     let asked_for_version = options.resource_version.is_some();
     let at = |version: String| Options { resource_version: Some(version), ..options.clone() };
     for _ in 0..RETRIES_MAX {
-        let stands = pod.fresh().await?;
+        let stands = pod.writer.fresh().await?;
         let value = stands.value();
         let phase = value["status"]["phase"].as_str().unwrap_or_default();
         let ended = matches!(phase, "Succeeded" | "Failed") || stands.head.deleting;
@@ -74,17 +96,17 @@ async fn evict(core: &Core, it: &Authorized, pod: &Writer<'_>, options: &Options
         }
         // It serves nobody, so that no budget counts it; but one that is only about to begin must not have begun.
         let narrowed = if ended || asked_for_version { options.clone() } else { at(stands.revision.to_string()) };
-        match delete_one(pod, &narrowed).await {
+        match pod.remove(&narrowed).await {
             Err(refusal) if refusal.reason == Reason::Conflict && !asked_for_version => {}
-            outcome => return outcome.map(|_| ()),
+            outcome => return outcome,
         }
     }
-    let stands = pod.fresh().await?;
+    let stands = pod.writer.fresh().await?;
     let value = stands.value();
     core.catch_up().await?;
-    let budgets = budgets_of(core, pod.namespace, &stands);
+    let budgets = budgets_of(core, pod.writer.namespace, &stands);
     let budget = match budgets.as_slice() {
-        [] => return delete_one(pod, options).await.map(|_| ()),
+        [] => return pod.remove(options).await,
         [budget] => budget,
         _ => {
             let text =
@@ -96,37 +118,30 @@ async fn evict(core: &Core, it: &Authorized, pod: &Writer<'_>, options: &Options
     if spares(&value, &budget.value()) {
         // It must not have become ready since.
         let narrowed = if asked_for_version { options.clone() } else { at(stands.revision.to_string()) };
-        return match delete_one(pod, &narrowed).await {
+        return match pod.remove(&narrowed).await {
             Err(refusal) if refusal.reason == Reason::Conflict && !asked_for_version => Err(still_processed(&name)),
-            outcome => outcome.map(|_| ()),
+            outcome => outcome,
         };
     }
     let kind = registry::named("policy", "PodDisruptionBudget").ok_or_else(Status::no_such_path)?;
     let mut writer = Writer::new(core, it, kind, Some(Sub::Status));
     writer.name = &name;
-    writer.dry_run = pod.dry_run;
+    writer.dry_run = pod.writer.dry_run;
     let now = orlop_api::meta::whole_seconds(clock::now()).to_string();
     writer.by_server = true;
-    writer.update(Part::Status, &Disruption { pod: pod.name.to_owned(), now }).await?;
-    delete_one(pod, options).await.map(|_| ())
+    writer.update(Part::Status, &Disruption { pod: pod.writer.name.to_owned(), now }).await?;
+    pod.remove(options).await
 }
 
-/// The budgets that select a pod. One with an empty selector selects nothing here.
+/// The budgets that select a pod. An empty selector selects all, and none at all nothing.
 fn budgets_of(core: &Core, namespace: &str, pod: &Object) -> Vec<std::sync::Arc<Object>> {
     let Some(kind) = registry::named("policy", "PodDisruptionBudget") else { return Vec::new() };
     let prefix = format!("{}{namespace}/", kind.prefix());
     let snapshot = core.cache.table(kind).snapshot();
     let selects = |budget: &Object| {
-        let selector = &budget.value()["spec"]["selector"];
-        let empty = |field: &str| {
-            let it = &selector[field];
-            it.as_object().is_none_or(serde_json::Map::is_empty) && it.as_array().is_none_or(Vec::is_empty)
-        };
-        if empty("matchLabels") && empty("matchExpressions") {
-            return false;
-        }
-        let Ok(selector) = LabelSelector::deserialize(selector) else { return false };
-        label::Selector::from_label_selector(&selector).is_ok_and(|it| it.matches(&pod.head.labels))
+        let selector = Option::<LabelSelector>::deserialize(&budget.value()["spec"]["selector"]);
+        let selector = selector.ok().flatten().map(|it| label::Selector::from_label_selector(&it));
+        selector.is_some_and(|it| it.is_ok_and(|it| it.matches(&pod.head.labels)))
     };
     snapshot.range(&prefix, None).filter(|it| selects(it)).cloned().collect()
 }
@@ -157,6 +172,75 @@ fn still_processed(name: &str) -> Status {
     too_many(name, RETRY_SECONDS, format!("The disruption budget {name} is still being processed by the server."))
 }
 
+/// Why a budget lets no pod go.
+fn why_none(name: &str, status: &Value) -> String {
+    let count = |field: &str| status[field].as_i64().unwrap_or(0);
+    let (needs, has) = (count("desiredHealthy"), count("currentHealthy"));
+    let condition = status["conditions"].as_array().into_iter().flatten().find(|it| it["type"] == "DisruptionAllowed");
+    let told = condition.filter(|it| it["status"] == "False").map(|it| {
+        let text = |field: &str| it[field].as_str().unwrap_or_default();
+        (text("reason"), text("message"))
+    });
+    let refused = format!("The disruption budget {name} does not allow evicting pods currently");
+    match told.filter(|(_, message)| !message.is_empty()) {
+        // The counts are not to be trusted then.
+        Some(("SyncFailed", message)) => format!("{refused} because it failed sync: {message}"),
+        _ if has <= needs => format!("The disruption budget {name} needs {needs} healthy pods and has {has} currently"),
+        Some((reason, message)) => format!("{refused} ({reason}): {message}"),
+        None => refused,
+    }
+}
+
+/// Says in the status of a pod, which must be the one that is meant, that it is evicted.
+struct Target<'o> {
+    options: &'o Options,
+    now: String,
+}
+
+impl Change for Target<'_> {
+    fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
+        let mut pod = old.value();
+        let refuse = |why: String| Err(Status::conflict("", "Pod", &old.head.name, &why));
+        let (uid, version) = (&*old.head.uid, old.revision.to_string());
+        if let Some(wanted) = self.options.uid.as_ref().filter(|it| !it.is_empty() && **it != uid) {
+            return refuse(format!(
+                "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+            ));
+        }
+        if let Some(wanted) = self.options.resource_version.as_ref().filter(|it| !it.is_empty() && **it != version) {
+            return refuse(format!(
+                "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+            ));
+        }
+        let mut condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting", "lastTransitionTime": self.now,
+        });
+        if let Some(generation) = pod["metadata"]["generation"].as_i64() {
+            condition["observedGeneration"] = generation.into();
+        }
+        let conditions = &mut pod["status"]["conditions"];
+        if !conditions.is_array() {
+            *conditions = json!([]);
+        }
+        if let Some(conditions) = conditions.as_array_mut() {
+            match conditions.iter_mut().find(|it| it["type"] == condition["type"]) {
+                Some(standing) => {
+                    if standing["status"] == condition["status"] {
+                        condition["lastTransitionTime"] = standing["lastTransitionTime"].take();
+                    }
+                    *standing = condition;
+                }
+                None => conditions.push(condition),
+            }
+        }
+        if let Some(metadata) = pod["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        Ok(Body::Value(pod))
+    }
+}
+
 /// Takes one disruption of those that a budget allows.
 struct Disruption {
     pod: String,
@@ -180,9 +264,7 @@ impl Change for Disruption {
             return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
         }
         if allowed == 0 {
-            let (needs, has) = (count("desiredHealthy"), count("currentHealthy"));
-            let why = format!("The disruption budget {name} needs {needs} healthy pods and has {has} currently");
-            return Err(too_many(name, 0, why));
+            return Err(too_many(name, 0, why_none(name, &budget["status"])));
         }
         let status = &mut budget["status"];
         status["disruptionsAllowed"] = (allowed - 1).into();
@@ -236,6 +318,58 @@ mod tests {
         let (code, why) = take(json!({ "disruptionsAllowed": 5 })).unwrap_err();
         assert_eq!((code, why.as_str()), (429, "The disruption budget b is still being processed by the server."));
         assert_eq!(take(json!({ "observedGeneration": 1, "disruptionsAllowed": -1 })).unwrap_err().0, 403);
+    }
+
+    #[test]
+    fn a_budget_tells_why_it_refuses() {
+        let failed = |reason: &str| json!([{ "type": "DisruptionAllowed", "status": "False", "reason": reason, "message": "no such kind" }]);
+        for (status, expected) in [
+            (json!({ "desiredHealthy": 2, "currentHealthy": 1 }), "needs 2 healthy pods and has 1 currently"),
+            (
+                json!({ "conditions": failed("SyncFailed") }),
+                "does not allow evicting pods currently because it failed sync: no such kind",
+            ),
+            (
+                json!({ "currentHealthy": 1, "conditions": failed("InsufficientPods") }),
+                "does not allow evicting pods currently (InsufficientPods): no such kind",
+            ),
+            (json!({ "currentHealthy": 1 }), "does not allow evicting pods currently"),
+        ] {
+            assert_eq!(why_none("b", &status), format!("The disruption budget b {expected}"));
+        }
+    }
+
+    #[test]
+    fn a_pod_says_that_it_is_evicted() {
+        let kind = registry::named("", "Pod").unwrap();
+        let target = |status: Value, options: &Options| {
+            let pod = json!({ "metadata": { "name": "p", "namespace": "d", "uid": "u", "generation": 3, "resourceVersion": "7" },
+                "status": status });
+            let json = serde_json::to_vec(&pod).unwrap();
+            let object = Object::served(kind, "/registry/pods/d/p".into(), 7, json.into()).unwrap();
+            match (Target { options, now: "2026-01-01T00:00:00Z".to_owned() }).apply(&object) {
+                Ok(Body::Value(value)) => Ok(value["status"]["conditions"].clone()),
+                Ok(_) => panic!("a value"),
+                Err(refusal) => Err(refusal.message),
+            }
+        };
+        let told = |since: &str| {
+            json!([{ "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting", "lastTransitionTime": since, "observedGeneration": 3 }])
+        };
+        assert_eq!(target(Value::Null, &Options::default()), Ok(told("2026-01-01T00:00:00Z")));
+        let before = json!({ "conditions": told("2025-01-01T00:00:00Z") });
+        assert_eq!(target(before, &Options::default()), Ok(told("2025-01-01T00:00:00Z")));
+        let other = Options { uid: Some("v".to_owned()), ..Options::default() };
+        assert_eq!(
+            target(Value::Null, &other).unwrap_err(),
+            "Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (v) does not match the UID in record (u). The object might have been deleted and then recreated"
+        );
+        let other = Options { resource_version: Some("6".to_owned()), ..Options::default() };
+        assert_eq!(
+            target(Value::Null, &other).unwrap_err(),
+            "Operation cannot be fulfilled on Pod \"p\": the ResourceVersion in the precondition (6) does not match the ResourceVersion in record (7). The object might have been modified"
+        );
     }
 
     #[test]

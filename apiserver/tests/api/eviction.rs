@@ -61,7 +61,7 @@ async fn a_budget_is_taken_down_to_nothing_and_then_refuses() {
     assert_eq!(refused.json["message"], "Cannot evict pod as it would violate the pod's disruption budget.");
     assert_eq!(
         refused.json["details"]["causes"],
-        json!([{"reason": "DisruptionBudget", "message": "The disruption budget guard needs 1 healthy pods and has 2 currently"}])
+        json!([{"reason": "DisruptionBudget", "message": "The disruption budget guard does not allow evicting pods currently"}])
     );
     // What has ended disrupts nobody.
     let ended = json!({"status": {"phase": "Succeeded"}});
@@ -93,4 +93,25 @@ async fn two_at_once_never_take_the_same_allowance() {
     let all = futures::future::join_all(names.iter().map(|name| evict(&cluster, name, Value::Null))).await;
     let of = |code: u16| all.iter().filter(|it| it.code == code).count();
     assert_eq!((of(201), of(429)), (3, 5));
+}
+
+#[tokio::test]
+async fn an_empty_selector_guards_all_and_an_evicted_pod_says_so() {
+    let cluster = Cluster::start().await;
+    pod(&cluster, "a", "Running").await;
+    let held = json!({"metadata": {"finalizers": ["example.com/hold"]}});
+    let pod_path = format!("{PODS}/a");
+    assert_eq!(cluster.patch(&pod_path, "application/merge-patch+json", &held).await.code, 200);
+    let all = json!({"metadata": {"name": "all"}, "spec": {"minAvailable": 1, "selector": {}}});
+    assert_eq!(cluster.post(BUDGETS, &all).await.code, 201);
+    assert_eq!(evict(&cluster, "a", Value::Null).await.code, 429);
+    // One without a selector guards nobody.
+    let none = json!({"spec": {"selector": null}});
+    assert_eq!(cluster.patch(&format!("{BUDGETS}/all"), "application/merge-patch+json", &none).await.code, 200);
+    assert_eq!(evict(&cluster, "a", Value::Null).await.code, 201);
+    let evicted = cluster.get(&pod_path).await.json;
+    assert!(evicted["metadata"]["deletionTimestamp"].is_string(), "{evicted}");
+    let conditions = evicted["status"]["conditions"].as_array().unwrap();
+    let told = conditions.iter().find(|it| it["type"] == "DisruptionTarget").unwrap();
+    assert_eq!((&told["status"], &told["reason"]), (&json!("True"), &json!("EvictionByEvictionAPI")));
 }

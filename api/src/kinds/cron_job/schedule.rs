@@ -3,10 +3,12 @@
 //! In: the text. Out: whether it can be read, in the words of the parser that Kubernetes uses (`github.com/robfig/cron`, standard
 //! form). When the next time is, is not decided here.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 /// A field's least and greatest number, and the names that stand for some.
 struct Field {
-    least: u32,
-    greatest: u32,
+    least: i64,
+    greatest: i64,
     names: &'static [&'static str],
 }
 
@@ -30,14 +32,12 @@ const WORDS: &[&str] = &["@yearly", "@annually", "@monthly", "@weekly", "@daily"
 /// What is wrong with it.
 pub(super) fn check(text: &str) -> Result<(), String> {
     let mut text = text;
-    for prefix in ["TZ=", "CRON_TZ="] {
-        if let Some(rest) = text.strip_prefix(prefix) {
-            let (zone, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-            if jiff::tz::TimeZone::get(zone).is_err() {
-                return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
-            }
-            text = rest.trim();
+    if let Some(rest) = text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ=")) {
+        let (zone, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        if !is_zone(zone) {
+            return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
         }
+        text = rest.trim();
     }
     if text.starts_with('@') {
         return check_word(text);
@@ -53,59 +53,79 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether Go's `time.LoadLocation` knows a time zone, which asks for its name as it is written.
+pub(super) fn is_zone(name: &str) -> bool {
+    let listed = || jiff::tz::TimeZone::get(name).is_ok_and(|it| !it.is_unknown() && it.iana_name() == Some(name));
+    matches!(name, "" | "UTC" | "Local") || listed()
+}
+
 fn check_word(text: &str) -> Result<(), String> {
     match text.strip_prefix("@every ") {
-        Some(period) if is_period(period) => Ok(()),
-        Some(period) => Err(format!("failed to parse duration {text}: time: invalid duration \"{period}\"")),
+        Some(period) => check_period(period).map_err(|why| format!("failed to parse duration {text}: time: {why}")),
         None if WORDS.contains(&text) => Ok(()),
         None => Err(format!("unrecognized descriptor: {text}")),
     }
 }
 
 /// `1h30m`, `1.5s`: a duration as Go writes it.
-fn is_period(text: &str) -> bool {
-    let mut rest = text.trim_start_matches(['+', '-']);
-    let mut parts = 0;
-    while !rest.is_empty() {
-        let digits = rest.trim_start_matches(|it: char| it.is_ascii_digit() || it == '.');
-        if digits.len() == rest.len() || rest.starts_with('.') && rest[1..].len() == digits.len() {
-            return false;
-        }
-        let Some(unit) = ["ns", "us", "µs", "ms", "s", "m", "h"]
-            .iter()
-            .find(|it| digits.strip_prefix(**it).is_some_and(|it| !it.starts_with(|it: char| it.is_alphabetic())))
-        else {
-            return false;
-        };
-        rest = &digits[unit.len()..];
-        parts += 1;
+fn check_period(text: &str) -> Result<(), String> {
+    let invalid = || Err(format!("invalid duration {text:?}"));
+    let is_number = |it: char| it.is_ascii_digit() || it == '.';
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
     }
-    parts > 0
+    if rest.is_empty() {
+        return invalid();
+    }
+    while !rest.is_empty() {
+        let whole = rest.trim_start_matches(|it: char| it.is_ascii_digit());
+        let after = match whole.strip_prefix('.') {
+            Some(fraction) => fraction.trim_start_matches(|it: char| it.is_ascii_digit()),
+            None => whole,
+        };
+        if !rest[..rest.len() - after.len()].contains(|it: char| it.is_ascii_digit()) {
+            return invalid();
+        }
+        let end = after.find(is_number).unwrap_or(after.len());
+        let (unit, next) = after.split_at(end);
+        match unit {
+            "" => return Err(format!("missing unit in duration {text:?}")),
+            "ns" | "us" | "\u{b5}s" | "\u{3bc}s" | "ms" | "s" | "m" | "h" => rest = next,
+            other => return Err(format!("unknown unit {other:?} in duration {text:?}")),
+        }
+    }
+    Ok(())
 }
 
 /// `*`, `*/5`, `1-5`, `1-5/2`, `mon`.
 fn check_range(text: &str, field: &Field) -> Result<(), String> {
-    let mut stepped = text.split('/');
-    let range = stepped.next().unwrap_or_default();
-    let step = stepped.next();
-    if stepped.next().is_some() {
-        return Err(format!("too many slashes: {text}"));
-    }
-    let mut ends = range.split('-');
-    let from = ends.next().unwrap_or_default();
-    let to = ends.next();
-    let (start, end) = if from == "*" || from == "?" {
-        (field.least, field.greatest)
-    } else {
-        let start = number_or_name(from, field)?;
-        let end = to.map(|it| number_or_name(it, field)).transpose()?;
-        if ends.next().is_some() {
-            return Err(format!("too many hyphens: {text}"));
+    let stepped: Vec<&str> = text.split('/').collect();
+    let ends: Vec<&str> = stepped[0].split('-').collect();
+    let (start, mut end) = match ends.as_slice() {
+        ["*" | "?", ..] => (field.least, field.greatest),
+        [from, others @ ..] => {
+            let start = number_or_name(from, field)?;
+            match others {
+                [] => (start, start),
+                [to] => (start, number_or_name(to, field)?),
+                _ => return Err(format!("too many hyphens: {text}")),
+            }
         }
-        // `5/10` starts at five and goes on to the end.
-        (start, end.unwrap_or(if step.is_some() { field.greatest } else { start }))
+        [] => (field.greatest, field.least),
     };
-    let step = step.map_or(Ok(1), number)?;
+    let step = match stepped.as_slice() {
+        [_, step] => {
+            // `5/10` starts at five and goes on to the end.
+            let step = number(step)?;
+            if ends.len() == 1 {
+                end = field.greatest;
+            }
+            step
+        }
+        [_] => 1,
+        _ => return Err(format!("too many slashes: {text}")),
+    };
     if start < field.least {
         return Err(format!("beginning of range ({start}) below minimum ({}): {text}", field.least));
     }
@@ -121,18 +141,22 @@ fn check_range(text: &str, field: &Field) -> Result<(), String> {
     Ok(())
 }
 
-fn number_or_name(text: &str, field: &Field) -> Result<u32, String> {
+fn number_or_name(text: &str, field: &Field) -> Result<i64, String> {
     match field.names.iter().zip(field.least..).find(|(it, _)| it.eq_ignore_ascii_case(text)) {
         Some((_, number)) => Ok(number),
         None => number(text),
     }
 }
 
-fn number(text: &str) -> Result<u32, String> {
-    let number: i64 = text
-        .parse()
-        .map_err(|_| format!("failed to parse int from {text}: strconv.Atoi: parsing \"{text}\": invalid syntax"))?;
-    u32::try_from(number).map_err(|_| format!("negative number ({number}) not allowed: {text}"))
+fn number(text: &str) -> Result<i64, String> {
+    let number: i64 = text.parse().map_err(|error: ParseIntError| {
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: {why}")
+    })?;
+    if number < 0 { Err(format!("negative number ({number}) not allowed: {text}")) } else { Ok(number) }
 }
 
 #[cfg(test)]
@@ -158,5 +182,13 @@ mod tests {
         check("x * * * *", Err("failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax"));
         check("@never", Err("unrecognized descriptor: @never"));
         check("@every day", Err("failed to parse duration @every day: time: invalid duration \"day\""));
+        check("@every 1.5h.s", Err("failed to parse duration @every 1.5h.s: time: invalid duration \"1.5h.s\""));
+        check("@every 5", Err("failed to parse duration @every 5: time: missing unit in duration \"5\""));
+        check("@every 2d", Err("failed to parse duration @every 2d: time: unknown unit \"d\" in duration \"2d\""));
+        check("x/1/2 * * * *", Err("failed to parse int from x: strconv.Atoi: parsing \"x\": invalid syntax"));
+        check("5000000000 * * * *", Err("end of range (5000000000) above maximum (59): 5000000000"));
+        check("*/-1 * * * *", Err("negative number (-1) not allowed: -1"));
+        check("TZ=utc 0 0 * * *", Err("provided bad location utc: unknown time zone utc"));
+        check("TZ=UTC CRON_TZ=UTC 0 0 * * *", Err("expected exactly 5 fields, found 6: [CRON_TZ=UTC 0 0 * * *]"));
     }
 }

@@ -3,16 +3,17 @@
 use k8s_openapi::api::autoscaling::v2::{MetricIdentifier, MetricSpec, MetricTarget};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
-use super::{segment, validate_reference};
+use super::{Versions, segment, validate_reference};
 use crate::field::{Errors, Path};
 use crate::kinds::checks;
+use crate::kinds::pod_spec::resources;
 use crate::name;
 use crate::quantity::Quantity;
 
 const TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
 
-/// Notes every mistake in one metric.
-pub fn validate(it: &MetricSpec, path: &Path, errors: &mut Errors) {
+/// Notes every mistake in one metric, the object of which may have such API versions.
+pub(super) fn validate(it: &MetricSpec, versions: Versions, path: &Path, errors: &mut Errors) {
     if it.type_.is_empty() {
         errors.required(path.child("type"), "must specify a metric source type");
     }
@@ -28,7 +29,7 @@ pub fn validate(it: &MetricSpec, path: &Path, errors: &mut Errors) {
     ];
     // Only the first one is looked into.
     if let Some((field, _, _)) = sources.iter().find(|(_, _, is_set)| *is_set) {
-        validate_source(it, field, &path.child(field), errors);
+        validate_source(it, field, versions, &path.child(field), errors);
     }
     let expected = sources.iter().find(|(_, kind, _)| *kind == it.type_);
     match expected {
@@ -45,11 +46,11 @@ pub fn validate(it: &MetricSpec, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_source(it: &MetricSpec, field: &str, path: &Path, errors: &mut Errors) {
+fn validate_source(it: &MetricSpec, field: &str, versions: Versions, path: &Path, errors: &mut Errors) {
     match field {
         "object" => {
             let Some(it) = &it.object else { return };
-            validate_reference(&it.described_object, &path.child("describedObject"), errors);
+            validate_reference(&it.described_object, versions, &path.child("describedObject"), errors);
             validate_identifier(&it.metric, path, errors);
             let path = validate_target(&it.target, path, errors);
             if it.target.value.is_none() && it.target.average_value.is_none() {
@@ -91,6 +92,8 @@ fn validate_source(it: &MetricSpec, field: &str, path: &Path, errors: &mut Error
             let Some(it) = &it.container_resource else { return };
             if it.name.is_empty() {
                 errors.required(path.child("name"), "must specify a resource name");
+            } else {
+                resources::validate_name(&it.name, &|| path.child("name"), errors);
             }
             if it.container.is_empty() {
                 errors.required(path.child("container"), "must specify a container");

@@ -27,7 +27,7 @@ impl Strategy for HorizontalPodAutoscaler {
     const COLUMNS: &'static [Column] = columns::V1;
 
     fn default(&mut self) {
-        let Some(spec) = &mut self.spec else { return };
+        let spec = self.spec.get_or_insert_with(Default::default);
         spec.min_replicas.get_or_insert(1);
         let others = self.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(METRICS));
         if !others {
@@ -74,10 +74,11 @@ impl Strategy for HorizontalPodAutoscaler {
             return validate_status(self.status.as_ref().map(of), errors);
         }
         // The newer form is the one that has rules.
-        let stored = serde_json::to_value(self).map(to_stored).unwrap_or_default();
-        let before = old.and_then(|it| it.spec.as_ref());
+        let stored = |it: &Self| serde_json::to_value(it).map(to_stored).unwrap_or_default();
+        let before = old.and_then(|it| HorizontalPodAutoscalerSpec::deserialize(&stored(it)["spec"]).ok());
+        let stored = stored(self);
         match HorizontalPodAutoscalerSpec::deserialize(&stored["spec"]) {
-            Ok(spec) => validate_spec(&spec, before.and_then(|it| it.min_replicas), errors),
+            Ok(spec) => validate_spec(&spec, before.as_ref(), errors),
             Err(error) => errors.invalid("spec", &stored["spec"], error.to_string()),
         }
     }

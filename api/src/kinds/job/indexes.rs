@@ -23,6 +23,26 @@ pub(super) fn count(text: &str, completions: i32) -> Result<i64, String> {
     Ok(total)
 }
 
+/// The first index that both texts name; what cannot be read of them names none.
+pub(super) fn overlap(completed: &str, failed: &str, completions: i32) -> Option<i64> {
+    let read = |text: &str| -> Vec<(i64, i64)> {
+        text.split(',').filter_map(|it| interval(it, completions.into()).ok()).collect()
+    };
+    let (completed, failed) = (read(completed), read(failed));
+    let (mut at, mut other) = (0, 0);
+    while let (Some(a), Some(b)) = (completed.get(at), failed.get(other)) {
+        if a.0 <= b.1 && b.0 <= a.1 {
+            return Some(a.0.max(b.0));
+        }
+        if a.0 <= b.0 {
+            at += 1;
+        } else {
+            other += 1;
+        }
+    }
+    None
+}
+
 fn interval(text: &str, completions: i64) -> Result<(i64, i64), String> {
     let number = |text: &str| {
         let number: i64 =
@@ -59,5 +79,18 @@ mod tests {
         check("5,3", Err("non-increasing order, previous: 5, current: 3"));
         check("10", Err("too large index: \"10\""));
         check("a", Err("cannot convert string to integer for index: \"a\""));
+    }
+
+    #[test]
+    fn finds_what_two_texts_share() {
+        for (completed, failed, expected) in [
+            ("", "1", None),
+            ("0,2-4", "1,5", None),
+            ("0,2-5", "1,4-6", Some(4)),
+            ("x,7", "3,7", Some(7)),
+            ("11", "11", None),
+        ] {
+            assert_eq!(overlap(completed, failed, 10), expected, "{completed:?} and {failed:?}");
+        }
     }
 }

@@ -5,8 +5,10 @@
 use std::collections::HashSet;
 
 use k8s_openapi::api::batch::v1::{
-    JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule, SuccessPolicyRule,
+    JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule, SuccessPolicy,
+    SuccessPolicyRule,
 };
+use serde_json::{Value, json};
 
 use super::indexes;
 use crate::field::{Errors, Path};
@@ -47,7 +49,7 @@ pub(super) fn validate(spec: &JobSpec, path: &Path, errors: &mut Errors) {
                 validate_success(spec.completions.unwrap_or(0), rule, &path.index(at), errors);
             }
         } else {
-            errors.invalid(path, policy, "requires indexed completion mode");
+            errors.invalid_text(path, shown_success(policy), "requires indexed completion mode");
         }
     }
     // Pods that may yet be found to have failed for good must not be replaced while they end.
@@ -55,6 +57,37 @@ pub(super) fn validate(spec: &JobSpec, path: &Path, errors: &mut Errors) {
         if spec.pod_failure_policy.is_some() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
     let policy = spec.pod_replacement_policy.as_deref();
     checks::none_or_one_of(policy, replaced, || path.child("podReplacementPolicy"), errors);
+}
+
+/// A success policy as Kubernetes shows it: its internal form.
+pub(super) fn shown_success(policy: &SuccessPolicy) -> String {
+    let rules = policy.rules.iter().map(|it| {
+        let (indexes, count) = (json!(it.succeeded_indexes), json!(it.succeeded_count));
+        format!("{{\"SucceededIndexes\":{indexes},\"SucceededCount\":{count}}}")
+    });
+    format!("{{\"Rules\":[{}]}}", rules.collect::<Vec<_>>().join(","))
+}
+
+/// A pod failure policy as Kubernetes shows it: its internal form.
+pub(super) fn shown_failure(policy: &PodFailurePolicy) -> String {
+    let codes = |it: &PodFailurePolicyOnExitCodesRequirement| {
+        let (container, operator, values) = (json!(it.container_name), json!(it.operator), json!(it.values));
+        format!("{{\"ContainerName\":{container},\"Operator\":{operator},\"Values\":{values}}}")
+    };
+    let rules = policy.rules.iter().map(|it| {
+        let conditions = it.on_pod_conditions.as_ref().map(|it| {
+            let pairs = it.iter().map(|it| format!("{{\"Type\":{},\"Status\":{}}}", json!(it.type_), json!(it.status)));
+            format!("[{}]", pairs.collect::<Vec<_>>().join(","))
+        });
+        let null = || Value::Null.to_string();
+        format!(
+            "{{\"Action\":{},\"OnExitCodes\":{},\"OnPodConditions\":{}}}",
+            json!(it.action),
+            it.on_exit_codes.as_ref().map_or_else(null, codes),
+            conditions.unwrap_or_else(null),
+        )
+    });
+    format!("{{\"Rules\":[{}]}}", rules.collect::<Vec<_>>().join(","))
 }
 
 fn validate_failure(spec: &JobSpec, rule: &PodFailurePolicyRule, path: &Path, errors: &mut Errors) {

@@ -4,6 +4,7 @@
 
 use k8s_openapi::api::batch::v1::JobSpec;
 use k8s_openapi::api::core::v1::{Affinity, PodTemplateSpec};
+use serde::Serialize;
 
 use super::{not_negative, policies};
 use crate::field::{Errors, Path};
@@ -147,24 +148,38 @@ fn validate_restarts(spec: &JobSpec, path: &Path, errors: &mut Errors) {
 pub fn validate_update(new: &JobSpec, old: &JobSpec, waits: bool, path: &Path, errors: &mut Errors) {
     if new.completions != old.completions {
         if new.completion_mode.as_deref() != Some("Indexed") {
-            checks::immutable(&new.completions, &old.completions, path.child("completions"), errors);
+            fixed(new.completions.as_ref(), old.completions.as_ref(), json, path.child("completions"), errors);
         } else if new.completions.is_some() && new.completions != new.parallelism {
             let why = "can only be modified in tandem with spec.parallelism";
             errors.invalid(path.child("completions"), new.completions, why);
         }
     }
-    checks::immutable(&new.selector, &old.selector, path.child("selector"), errors);
+    fixed(new.selector.as_ref(), old.selector.as_ref(), json, path.child("selector"), errors);
     let mut before = old.template.clone();
     if waits {
         take_directives(&mut before, &new.template);
     }
     checks::immutable(&new.template, &before, path.child("template"), errors);
-    checks::immutable(&new.completion_mode, &old.completion_mode, path.child("completionMode"), errors);
-    checks::immutable(&new.pod_failure_policy, &old.pod_failure_policy, path.child("podFailurePolicy"), errors);
-    let limit = (&new.backoff_limit_per_index, &old.backoff_limit_per_index);
-    checks::immutable(limit.0, limit.1, path.child("backoffLimitPerIndex"), errors);
-    checks::immutable(&new.managed_by, &old.managed_by, path.child("managedBy"), errors);
-    checks::immutable(&new.success_policy, &old.success_policy, path.child("successPolicy"), errors);
+    let mode = path.child("completionMode");
+    fixed(new.completion_mode.as_ref(), old.completion_mode.as_ref(), json, mode, errors);
+    let (now, then) = (new.pod_failure_policy.as_ref(), old.pod_failure_policy.as_ref());
+    fixed(now, then, policies::shown_failure, path.child("podFailurePolicy"), errors);
+    let (now, then) = (new.backoff_limit_per_index.as_ref(), old.backoff_limit_per_index.as_ref());
+    fixed(now, then, json, path.child("backoffLimitPerIndex"), errors);
+    fixed(new.managed_by.as_ref(), old.managed_by.as_ref(), json, path.child("managedBy"), errors);
+    let (now, then) = (new.success_policy.as_ref(), old.success_policy.as_ref());
+    fixed(now, then, policies::shown_success, path.child("successPolicy"), errors);
+}
+
+/// A field may not change that is a pointer in Kubernetes' type: one that is gone is shown as a word in quotes.
+fn fixed<T: PartialEq>(now: Option<&T>, then: Option<&T>, shown: fn(&T) -> String, path: Path, errors: &mut Errors) {
+    if now != then {
+        errors.invalid_text(path, now.map_or_else(|| json(&"null"), shown), "field is immutable");
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::json!(value).to_string()
 }
 
 /// Makes `old` differ from `new` no more in what says where pods go.

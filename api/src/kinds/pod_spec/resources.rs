@@ -183,7 +183,8 @@ pub fn validate_any_name(name: &str, path: &dyn Fn() -> Path, errors: &mut Error
     }
 }
 
-fn validate_name(name: &str, path: &dyn Fn() -> Path, errors: &mut Errors) {
+/// Notes what is wrong with the name of a resource that a container may have.
+pub fn validate_name(name: &str, path: &dyn Fn() -> Path, errors: &mut Errors) {
     if matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(PAGES) {
         return;
     }

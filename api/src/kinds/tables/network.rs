@@ -1,4 +1,4 @@
-//! What says how pods are reached, and how many of them there must be: policies, addresses, budgets, autoscalers.
+//! What says how pods are reached, and how many of them there must be: policies, addresses, budgets, classes.
 
 use serde_json::json;
 
@@ -16,7 +16,7 @@ fn network_policies() {
             "from": [{}, {"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "11.0.0.0/16", "x"]}}, {"ipBlock": {"cidr": ""}}]}]}),
         &[
             "spec.ingress[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"TCP\", \"UDP\", \"SCTP\"",
-            "spec.ingress[0].ports[0].endPort: Invalid value: 79: must be greater than or equal to `port`",
+            "spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`",
             "spec.ingress[0].ports[1].endPort: Invalid value: 1: may not be specified when `port` is non-numeric",
             "spec.ingress[0].ports[1].port: Invalid value: \"a_\": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
             "spec.ingress[0].ports[2].endPort: Invalid value: 5: may not be specified when `port` is not specified",
@@ -57,7 +57,7 @@ fn ip_addresses() {
         plural,
         json!({"parentRef": {"name": "other"}}),
         &[
-            "spec.parentRef: Invalid value: {\"name\":\"other\",\"namespace\":\"default\",\"resource\":\"services\"}: field is immutable",
+            "spec.parentRef: Invalid value: {\"Group\":\"\",\"Resource\":\"services\",\"Namespace\":\"default\",\"Name\":\"other\"}: field is immutable",
         ],
     );
     row(plural, json!({}), "services/default/web");
@@ -76,11 +76,34 @@ fn service_cidrs() {
             "spec.cidrs: Invalid value: [\"10.0.0.1/24\",\"10.1.0.0/24\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
         ],
     );
+    broken(
+        plural,
+        json!({"cidrs": ["10.0.0.0/24", "10.1.0.0/24", "x"]}),
+        &[
+            "spec.cidrs: Invalid value: {\"CIDRs\":[\"10.0.0.0/24\",\"10.1.0.0/24\",\"x\"]}: may only hold up to 2 values",
+        ],
+    );
     fixed(plural, json!({"cidrs": ["10.0.0.0/24", "2001:db8::/64"]}), &[]);
     fixed(
         plural,
         json!({"cidrs": ["10.1.0.0/24"]}),
         &["spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable"],
+    );
+    fixed(
+        plural,
+        json!({"cidrs": null}),
+        &[
+            "spec.cidrs: Required value: at least one CIDR required",
+            "spec.cidrs: Invalid value: null: field is immutable",
+        ],
+    );
+    fixed(
+        plural,
+        json!({"cidrs": ["10.1.0.0/24", "10.2.0.0/24"]}),
+        &[
+            "spec.cidrs: Invalid value: [\"10.1.0.0/24\",\"10.2.0.0/24\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+            "spec.cidrs[0]: Invalid value: \"10.1.0.0/24\": field is immutable",
+        ],
     );
     row(plural, json!({"spec": {"cidrs": ["10.0.0.0/24", "2001:db8::/64"]}}), "10.0.0.0/24,2001:db8::/64");
 }
@@ -99,11 +122,18 @@ fn pod_disruption_budgets() {
         plural,
         json!({"minAvailable": -1, "maxUnavailable": "101%", "unhealthyPodEvictionPolicy": "Never"}),
         &[
-            "spec: Invalid value: {\"maxUnavailable\":\"101%\",\"minAvailable\":-1,\"unhealthyPodEvictionPolicy\":\"Never\"}: minAvailable and maxUnavailable cannot be both set",
+            "spec: Invalid value: {\"MinAvailable\":-1,\"Selector\":null,\"MaxUnavailable\":\"101%\",\"UnhealthyPodEvictionPolicy\":\"Never\"}: minAvailable and maxUnavailable cannot be both set",
             "spec.minAvailable: Invalid value: -1: must be greater than or equal to 0",
             "spec.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
             "spec.unhealthyPodEvictionPolicy: Unsupported value: \"Never\": supported values: \"AlwaysAllow\", \"IfHealthyBudget\"",
         ],
+    );
+    check(plural, None, json!({"metadata": {"name": "Any_Name"}}), &[]);
+    check(
+        plural,
+        None,
+        json!({"metadata": {"name": "a%b"}}),
+        &["metadata.name: Invalid value: \"a%b\": may not contain '%'"],
     );
     let condition = json!({"type": "DisruptionAllowed", "status": "Maybe", "reason": "1", "observedGeneration": -1,
         "lastTransitionTime": "2026-01-01T00:00:00Z", "message": ""});
@@ -121,71 +151,12 @@ fn pod_disruption_budgets() {
 }
 
 #[test]
-fn horizontal_pod_autoscalers() {
-    let plural = "horizontalpodautoscalers";
-    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}});
-    filled(
-        plural,
-        &[("/spec/minReplicas", json!(1)), ("/spec/metrics", json!([cpu])), ("/status", json!({"desiredReplicas": 0}))],
+fn classes_of_ingresses_keep_their_controller() {
+    fixed(
+        "ingressclasses",
+        json!({"controller": null}),
+        &["spec.controller: Invalid value: \"\": field is immutable", "spec.controller: Required value"],
     );
-    broken(
-        plural,
-        json!({"minReplicas": 0, "maxReplicas": -1, "scaleTargetRef": {"kind": "", "name": "a/b"}}),
-        &[
-            "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
-            "spec.maxReplicas: Invalid value: -1: must be greater than 0",
-            "spec.maxReplicas: Invalid value: -1: must be greater than or equal to `minReplicas`",
-            "spec.scaleTargetRef.kind: Required value",
-            "spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'",
-            "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas",
-        ],
-    );
-    broken(
-        plural,
-        json!({"metrics": [
-            {"type": "Pods", "pods": {"metric": {"name": ""}, "target": {"type": "Value", "value": "0"}}},
-            {"type": "Resource", "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "1"}}}],
-            "behavior": {"scaleUp": {"selectPolicy": "Any", "policies": [{"type": "All", "value": 0, "periodSeconds": 1801}]},
-                "scaleDown": {"stabilizationWindowSeconds": 3601, "tolerance": "-1"}}}),
-        &[
-            "spec.metrics[0].pods.metric.name: Required value: must specify a metric name",
-            "spec.metrics[0].pods.target.value: Invalid value: \"0\": must be positive",
-            "spec.metrics[0].pods.target.averageValue: Required value: must specify a positive target averageValue",
-            "spec.metrics[1].resource: Required value: must populate information for the given metric source",
-            "spec.behavior.scaleUp.selectPolicy: Unsupported value: \"Any\": supported values: \"Disabled\", \"Max\", \"Min\"",
-            "spec.behavior.scaleUp.policies[0].type: Unsupported value: \"All\": supported values: \"Percent\", \"Pods\"",
-            "spec.behavior.scaleUp.policies[0].value: Invalid value: 0: must be greater than zero",
-            "spec.behavior.scaleUp.policies[0].periodSeconds: Invalid value: 1801: must be less than or equal to 1800",
-            "spec.behavior.scaleDown.stabilizationWindowSeconds: Invalid value: 3601: must be less than or equal to 3600",
-            "spec.behavior.scaleDown.tolerance: Invalid value: \"-1\": must be greater than or equal to 0",
-        ],
-    );
-    misreported(
-        plural,
-        json!({"currentReplicas": -1, "desiredReplicas": -1}),
-        &[
-            "status.currentReplicas: Invalid value: -1: must be greater than or equal to 0",
-            "status.desiredReplicas: Invalid value: -1: must be greater than or equal to 0",
-        ],
-    );
-    row(plural, json!({}), "Deployment/a|cpu: <unknown>/80%|1|3|0");
-    let pods = json!({"type": "Pods", "pods": {"target": {"averageValue": "5"}}});
-    row(
-        plural,
-        json!({"spec": {"metrics": [pods, cpu, pods]}, "status": {"currentReplicas": 2,
-            "currentMetrics": [{"type": "Pods", "pods": {"current": {"averageValue": "4500m"}}}]}}),
-        "Deployment/a|4500m/5, cpu: <unknown>/80% + 1 more...|1|3|2",
-    );
-}
-
-#[test]
-fn horizontal_pod_autoscalers_of_the_first_version() {
-    let kind = super::KINDS.iter().rfind(|it| it.names.plural == "horizontalpodautoscalers").unwrap();
-    let it = super::admit(kind, super::minimal(kind));
-    assert_eq!(it["spec"]["targetCPUUtilizationPercentage"], 80);
-    assert_eq!(it["status"], json!({"currentReplicas": 0, "desiredReplicas": 0}));
-    let targets = kind.columns.iter().find(|it| it.name == "Targets").unwrap();
-    assert_eq!((targets.cell)(&it), crate::table::Cell::Text("cpu: <unknown>/80%".to_owned()));
 }
 
 #[test]

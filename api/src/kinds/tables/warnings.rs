@@ -65,6 +65,29 @@ fn templates_are_told_of_where_they_change() {
 }
 
 #[test]
+fn what_controllers_write_is_not_looked_into() {
+    let address = "2001:DB8::1";
+    let told = |path: &str| {
+        format!("{path}: IPv6 address \"{address}\" should be in RFC 5952 canonical format (\"2001:db8::1\")")
+    };
+    let slice = json!({"addressType": "IPv6", "endpoints": [{"addresses": [address]}]});
+    warned("endpointslices", false, slice.clone(), &[&told("endpoints[0].addresses[0]")]);
+    let endpoints = json!({"subsets": [{"addresses": [{"ip": address}]}]});
+    for updated in [false, true] {
+        warned("endpoints", updated, endpoints.clone(), &[&told("subsets[0].addresses[0].ip")]);
+    }
+    let labelled = |mut it: Value, key: &str, value: &str| {
+        it["metadata"]["labels"][key] = value.into();
+        it
+    };
+    let slice = labelled(slice, "endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io");
+    warned("endpointslices", false, slice, &[]);
+    warned("endpoints", false, labelled(endpoints, "endpoints.kubernetes.io/managed-by", "endpoint-controller"), &[]);
+    let named = json!({"addressType": "FQDN", "endpoints": [{"addresses": ["a.example.com"]}]});
+    warned("endpointslices", false, named, &["spec.addressType: FQDN endpoints are deprecated"]);
+}
+
+#[test]
 fn stateful_sets_and_claims() {
     let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1500m"}}});
     let fraction = "resources.requests[storage]: fractional byte value \"1500m\" is invalid, must be an integer";
