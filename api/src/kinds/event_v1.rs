@@ -125,6 +125,11 @@ fn from_stored(mut event: Value) -> Value {
                 fields.insert((*newer).to_owned(), value);
             }
         }
+        // Of the core form's series nothing is required; this one's Go type leaves nothing out.
+        if let Some(series) = fields.get_mut("series").and_then(Value::as_object_mut) {
+            series.entry("count").or_insert_with(|| 0.into());
+            series.entry("lastObservedTime").or_insert(Value::Null);
+        }
         fields.insert("apiVersion".to_owned(), "events.k8s.io/v1".into());
     }
     event
@@ -162,5 +167,9 @@ mod tests {
             json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "a"}, "regarding": {"kind": "Pod"}, "note": "m",
                 "deprecatedSource": {"component": "c"}, "deprecatedCount": 2, "reportingController": "r", "eventTime": null}),
         );
+        let series = |series: Value| from_stored(json!({"series": series}))["series"].take();
+        assert_eq!(series(json!({})), json!({"count": 0, "lastObservedTime": null}));
+        let told = json!({"count": 3, "lastObservedTime": "2026-01-01T00:00:09.000000Z"});
+        assert_eq!(series(told.clone()), told);
     }
 }
