@@ -115,18 +115,36 @@ pub fn not_after(pem: &[u8]) -> Result<i64, String> {
     Ok(certificate.validity().not_after.timestamp())
 }
 
+/// Whether a certificate's block says something of itself before what it holds (RFC 1421).
+fn has_headers(pem: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(pem);
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    blocks.filter_map(|it| it.split("-----END").next()).any(|it| it.contains(':'))
+}
+
 /// Whether a text is nothing but certificates in PEM, at least one.
 ///
 /// # Errors
 /// Why it is not, in Kubernetes' words.
 pub fn check_certificates(pem: &[u8]) -> Result<(), String> {
     let mut blocks = 0;
+    if has_headers(pem) {
+        return Err("no PEM block headers are permitted".to_owned());
+    }
     for block in x509_parser::pem::Pem::iter_from_buffer(pem) {
         let Ok(block) = block else { break };
         if block.label != CERTIFICATE_LABEL {
             return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
         }
-        X509Certificate::from_der(&block.contents).map_err(|error| format!("x509: malformed certificate: {error}"))?;
+        // A block may hold several certificates, one behind the other.
+        let mut rest = &block.contents[..];
+        while !rest.is_empty() {
+            let parsed = X509Certificate::from_der(rest);
+            rest = parsed.map_err(|error| format!("x509: malformed certificate: {error}"))?.0;
+        }
+        if block.contents.is_empty() {
+            return Err("found CERTIFICATE PEM block containing 0 certificates".to_owned());
+        }
         blocks += 1;
     }
     if blocks == 0 { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(()) }
@@ -196,5 +214,20 @@ cM1s9v35sJWf9k74\n\
         assert_eq!(check_certificates(b"x").unwrap_err(), "must contain at least one CERTIFICATE PEM block");
         let why = check_certificates(NODE.as_bytes()).unwrap_err();
         assert_eq!(why, "only CERTIFICATE PEM blocks are allowed, found \"CERTIFICATE REQUEST\"");
+    }
+
+    #[test]
+    fn certificates_stand_bare() {
+        let block = |before: &str, body: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{before}{body}\n-----END CERTIFICATE-----\n")
+        };
+        let check = |text: String, expected: &str| {
+            let found = check_certificates(text.as_bytes()).unwrap_err();
+            assert!(found.starts_with(expected), "{found}");
+        };
+        check(block("Subject: me\n\n", "AA=="), "no PEM block headers are permitted");
+        check(block("", ""), "found CERTIFICATE PEM block containing 0 certificates");
+        check(block("", "AA=="), "x509: malformed certificate: ");
+        check(NODE.to_owned(), "only CERTIFICATE PEM blocks are allowed, found \"CERTIFICATE REQUEST\"");
     }
 }

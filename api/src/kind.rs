@@ -24,7 +24,7 @@ use crate::meta::MetaContext;
 use crate::name::NameRule;
 use crate::shape::Shapes;
 use crate::status::{self, Status};
-use crate::table::Column;
+use crate::table::{Column, Completed};
 
 /// Whether objects of a kind live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +117,10 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     /// The columns after NAME; AGE included, where the kind shows it. A kind with a column called `Name` of its own gets no other:
     /// events put theirs last. See [`crate::table`].
     const COLUMNS: &'static [Column] = &[];
+    /// Whether an object has come to its end, where tables tell (Kubernetes: the row condition `Completed`).
+    const COMPLETED: Option<fn(&Value) -> Option<Completed>> = None;
+    /// By what the rows of a list are sorted before their names.
+    const ROW_ORDER: Option<fn(&Value) -> i64> = None;
     /// What a write to its status does not own, as paths: besides the spec, some metadata (Kubernetes: `GetResetFields` of its status strategy).
     const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["spec"]];
     /// Which names its objects may have.
@@ -248,6 +252,9 @@ pub struct Kind {
     pub subs: &'static [Sub],
     pub fields: &'static [Selectable],
     pub columns: &'static [Column],
+    pub(crate) completed: Option<fn(&Value) -> Option<Completed>>,
+    /// By what the rows of a list are sorted before their names.
+    pub row_order: Option<fn(&Value) -> i64>,
     pub stored_as: &'static str,
     pub unconditional_update: bool,
     pub create_on_update: bool,
@@ -295,6 +302,8 @@ impl Kind {
             subs: T::SUBS,
             fields: T::FIELDS,
             columns: T::COLUMNS,
+            completed: T::COMPLETED,
+            row_order: T::ROW_ORDER,
             stored_as: match T::STORED_AS {
                 Some(path) => path,
                 None => T::NAMES.plural,
@@ -328,6 +337,8 @@ impl Kind {
             subs: parts.subs,
             fields: parts.fields,
             columns: &[],
+            completed: None,
+            row_order: None,
             stored_as: parts.stored_as,
             unconditional_update: false,
             create_on_update: false,
@@ -358,6 +369,8 @@ impl Kind {
             subs: &[],
             fields: parts.fields,
             columns: parts.columns,
+            completed: None,
+            row_order: None,
             stored_as: parts.stored_as,
             unconditional_update: false,
             create_on_update: false,

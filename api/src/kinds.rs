@@ -72,6 +72,7 @@ pub mod policy_types;
 pub mod validating_admission_policy;
 mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
+mod webhook_client;
 pub mod webhook_rules;
 
 mod lease;

@@ -41,6 +41,8 @@ pub struct Column {
     pub name: &'static str,
     /// `string`, `integer`, `boolean` or `date`.
     pub kind: &'static str,
+    /// `name` marks what names the object; a column called `Name` does without.
+    pub format: &'static str,
     /// 0 shows it always, 1 with `-o wide` only.
     pub priority: i32,
     /// What it shows: a text, or with a dot first (`.status.podIP`) the field whose description it has.
@@ -54,6 +56,21 @@ impl Column {
         self.description = description;
         self
     }
+
+    /// The same column, marked as one that names the object.
+    pub const fn naming(mut self) -> Column {
+        self.format = NAMING;
+        self
+    }
+}
+
+const NAMING: &str = "name";
+
+/// That an object has come to its end: the condition `Completed` of its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completed {
+    pub reason: &'static str,
+    pub message: &'static str,
 }
 
 /// What a table's rows carry beside their cells: the parameter `includeObject`.
@@ -85,6 +102,8 @@ pub fn render(cell: &Cell, now: Timestamp) -> Value {
     match cell {
         Cell::Text(text) => Value::from(text.as_str()),
         Cell::Number(number) => Value::from(*number),
+        // Go writes whole numbers without a fraction.
+        Cell::Fraction(number) if number.fract() == 0.0 && number.abs() < 1e15 => Value::from(*number as i64),
         Cell::Fraction(number) => Value::from(*number),
         Cell::Flag(flag) => Value::from(*flag),
         Cell::Empty => Value::Null,
@@ -108,7 +127,10 @@ enum Piece {
 
 /// The cells of one object at one revision, encoded but for the times.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row(Box<[Piece]>);
+pub struct Row {
+    pieces: Box<[Piece]>,
+    completed: Option<Completed>,
+}
 
 impl Row {
     /// The row of `object`, which is of `kind`.
@@ -146,7 +168,7 @@ impl Row {
         }
         text.push(']');
         pieces.push(Piece::Fixed(text.into()));
-        Row(pieces.into())
+        Row { pieces: pieces.into(), completed: kind.completed.and_then(|it| it(object)) }
     }
 
     /// The row of an encoded object.
@@ -159,13 +181,13 @@ impl Row {
 
     /// How much memory it holds, in bytes.
     pub fn size_bytes(&self) -> usize {
-        let texts = self.0.iter().map(|it| if let Piece::Fixed(text) = it { text.len() } else { 0 });
-        self.0.len() * size_of::<Piece>() + texts.sum::<usize>()
+        let texts = self.pieces.iter().map(|it| if let Piece::Fixed(text) = it { text.len() } else { 0 });
+        self.pieces.len() * size_of::<Piece>() + texts.sum::<usize>()
     }
 
     /// Appends the encoded array of cells as they are at `now`.
     pub fn write_cells(&self, out: &mut Vec<u8>, now: Timestamp) {
-        for piece in &self.0 {
+        for piece in &self.pieces {
             match piece {
                 Piece::Fixed(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Since(then) => out.extend_from_slice(since(*then, now).as_bytes()),
@@ -177,6 +199,11 @@ impl Row {
     pub fn write_row(&self, out: &mut Vec<u8>, now: Timestamp, object: Option<&[u8]>) {
         out.extend_from_slice(b"{\"cells\":");
         self.write_cells(out, now);
+        if let Some(Completed { reason, message }) = self.completed {
+            let condition =
+                serde_json::json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]);
+            out.extend_from_slice(format!(",\"conditions\":{condition}").as_bytes());
+        }
         out.extend_from_slice(b",\"object\":");
         out.extend_from_slice(object.unwrap_or(b"null"));
         out.push(b'}');
@@ -244,16 +271,16 @@ fn definitions(kind: &Kind) -> Value {
     let other =
         kind.conversion.is_some().then(|| KINDS.iter().find(|it| it.kind == kind.kind && it.conversion.is_none()));
     let schema = (other.flatten().unwrap_or(kind).schema)();
-    let definition = |name: &str, of: &str, priority: i32, description: &str| {
-        let format = if name == "Name" { "name" } else { "" };
+    let definition = |name: &str, of: &str, format: &str, priority: i32, description: &str| {
+        let format = if name == "Name" { NAMING } else { format };
         let description = match description.strip_prefix('.') {
             Some(path) => description_of(schema.as_value(), path).unwrap_or_default(),
             None => description,
         };
         serde_json::json!({"name": name, "type": of, "format": format, "description": description, "priority": priority})
     };
-    let first = kind.name_comes_first().then(|| definition("Name", "string", 0, ".metadata.name"));
-    let columns = kind.columns.iter().map(|it| definition(it.name, it.kind, it.priority, it.description));
+    let first = kind.name_comes_first().then(|| definition("Name", "string", NAMING, 0, ".metadata.name"));
+    let columns = kind.columns.iter().map(|it| definition(it.name, it.kind, it.format, it.priority, it.description));
     first.into_iter().chain(columns).collect()
 }
 
@@ -317,6 +344,7 @@ mod tests {
         Column {
             name: "Ready",
             kind: "string",
+            format: "",
             priority: 0,
             description: "",
             cell: |it| Cell::Text(it["ready"].to_string()),
@@ -324,14 +352,16 @@ mod tests {
         Column {
             name: "Restarts",
             kind: "string",
+            format: "",
             priority: 0,
             description: "",
             cell: |_| Cell::TextAgo("3".into(), Timestamp::UNIX_EPOCH),
         },
-        Column { name: "Count", kind: "integer", priority: 1, description: "", cell: |_| Cell::Number(7) },
+        Column { name: "Count", kind: "integer", format: "", priority: 1, description: "", cell: |_| Cell::Number(7) },
         Column {
             name: "Age",
             kind: "string",
+            format: "",
             priority: 0,
             description: "",
             cell: |it| Cell::Since(it["at"].as_str().and_then(|it| it.parse().ok())),
@@ -419,5 +449,23 @@ mod tests {
         assert_eq!(table["rows"][0]["object"]["metadata"]["labels"]["x"], "y");
         assert!(table["rows"][1]["object"].is_null());
         assert!(super::partial(b"[]").is_err());
+    }
+
+    #[test]
+    fn rows_of_what_has_ended_say_so() {
+        let pods = KINDS.iter().find(|it| it.kind == "Pod").unwrap();
+        let of = |phase: &str| {
+            let mut out = Vec::new();
+            Row::of(pods, &serde_json::json!({"status": {"phase": phase}})).write_row(
+                &mut out,
+                Timestamp::UNIX_EPOCH,
+                None,
+            );
+            serde_json::from_slice::<Value>(&out).unwrap()["conditions"].clone()
+        };
+        let condition = |reason: &str, message: &str| serde_json::json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]);
+        assert_eq!(of("Succeeded"), condition("Succeeded", "The pod has completed successfully."));
+        assert_eq!(of("Failed"), condition("Failed", "The pod failed."));
+        assert_eq!(of("Running"), Value::Null);
     }
 }

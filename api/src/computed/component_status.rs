@@ -32,7 +32,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 const fn column(name: &'static str, description: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "string", priority: 0, description, cell }
+    Column { name, kind: "string", format: "", priority: 0, description, cell }
 }
 
 fn health(it: &Value) -> &Value {

@@ -47,7 +47,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 const fn column(name: &'static str, kind: &'static str, description: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind, priority: 0, description, cell }
+    Column { name, kind, format: "", priority: 0, description, cell }
 }
 
 fn text(value: &Value) -> Cell {

@@ -19,22 +19,22 @@ pub const AGE: Column = text("Age", age).doc(".metadata.creationTimestamp");
 
 /// A column of text that is always shown.
 pub const fn text(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "string", priority: 0, description: "", cell }
+    Column { name, kind: "string", format: "", priority: 0, description: "", cell }
 }
 
 /// A column of whole numbers that is always shown.
 pub const fn integer(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "integer", priority: 0, description: "", cell }
+    Column { name, kind: "integer", format: "", priority: 0, description: "", cell }
 }
 
 /// A column of true and false that is always shown.
 pub const fn flag(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "boolean", priority: 0, description: "", cell }
+    Column { name, kind: "boolean", format: "", priority: 0, description: "", cell }
 }
 
 /// A column that only `-o wide` shows.
 pub const fn wide(name: &'static str, cell: fn(&Value) -> Cell) -> Column {
-    Column { name, kind: "string", priority: 1, description: "", cell }
+    Column { name, kind: "string", format: "", priority: 1, description: "", cell }
 }
 
 /// How long ago the object was created.
@@ -82,7 +82,7 @@ pub fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
-/// `a,b,c + 2 more...`: the first entries, and how many there are in all.
+/// `a,b,c + 2 more...`: the first entries, and how many there are in all; `empty` where that leaves no text.
 pub fn first_of(entries: impl Iterator<Item = String>, empty: &str) -> String {
     let mut shown: Vec<String> = Vec::with_capacity(LISTED_LIMIT);
     let mut more = 0;
@@ -93,10 +93,10 @@ pub fn first_of(entries: impl Iterator<Item = String>, empty: &str) -> String {
             more += 1;
         }
     }
-    match (shown.is_empty(), more) {
-        (true, _) => empty.to_owned(),
-        (false, 0) => shown.join(","),
-        (false, more) => format!("{} + {more} more...", shown.join(",")),
+    match (shown.join(","), more) {
+        (text, 0) if text.is_empty() => empty.to_owned(),
+        (text, 0) => text,
+        (text, more) => format!("{text} + {more} more..."),
     }
 }
 
@@ -155,7 +155,8 @@ pub fn selector(selector: &Value) -> String {
         };
         terms.push((key, text));
     }
-    terms.sort();
+    // What says the same key stays in order: labels first.
+    terms.sort_by_key(|it| it.0);
     let texts: Vec<String> = terms.into_iter().map(|(_, text)| text).collect();
     if texts.is_empty() { NONE.to_owned() } else { texts.join(",") }
 }
@@ -178,11 +179,17 @@ mod tests {
                 {"key": "a", "operator": "In", "values": ["y", "x"]}, {"key": "c", "operator": "DoesNotExist"}]}),
             "a in (x,y),b=2,!c",
         );
+        check(
+            json!({"matchLabels": {"a": "x"}, "matchExpressions": [
+                {"key": "a", "operator": "Exists"}, {"key": "a", "operator": "In", "values": ["x"]}]}),
+            "a=x,a,a in (x)",
+        );
     }
 
     #[test]
     fn counts_what_it_does_not_list() {
         let of = |n: usize| first_of((0..n).map(|it| it.to_string()), "<unset>");
         assert_eq!([of(0), of(3), of(5)], ["<unset>", "0,1,2", "0,1,2 + 2 more..."]);
+        assert_eq!(first_of(std::iter::once(String::new()), "<unset>"), "<unset>");
     }
 }

@@ -107,31 +107,41 @@ impl Strategy for CertificateSigningRequest {
         let (new_certificate, old_certificate) = (certificate(self).unwrap_or_default(), old.and_then(certificate));
         let old_certificate = old_certificate.unwrap_or_default();
         let path = "status.certificate";
-        if new_certificate != old_certificate {
-            if !new_certificate.is_empty()
-                && let Err(why) = csr::check_certificates(&new_certificate)
-            {
-                errors.invalid(path, "<certificate data>", why);
-            }
-            if part != Part::Status {
-                errors.forbidden(path, "updates may not set certificate content");
-            } else if !old_certificate.is_empty() {
-                errors.forbidden(path, "updates may not modify existing certificate content");
-            }
+        let is_new = new_certificate != old_certificate;
+        if is_new
+            && !new_certificate.is_empty()
+            && let Err(why) = csr::check_certificates(&new_certificate)
+        {
+            errors.invalid(path, "<certificate data>", why);
         }
-        let Some(old) = old else { return };
-        let path = "status.conditions";
-        for kind in LASTING {
-            let (now, before) = (of_type(self, kind), of_type(old, kind));
-            if now.len() < before.len() {
-                errors.forbidden(path, format!("updates may not remove a condition of type {kind:?}"));
-            } else if part != Part::Approval && kind != "Failed" {
-                if now.len() > before.len() {
-                    errors.forbidden(path, format!("updates may not add a condition of type {kind:?}"));
-                } else if now != before {
-                    errors.forbidden(path, format!("updates may not modify a condition of type {kind:?}"));
-                }
-            }
+        if let Some(old) = old {
+            check_lasting(self, old, part, errors);
+        }
+        if is_new && part != Part::Status {
+            errors.forbidden(path, "updates may not set certificate content");
+        } else if is_new && !old_certificate.is_empty() {
+            errors.forbidden(path, "updates may not modify existing certificate content");
+        }
+    }
+}
+
+/// What was decided stays, and only `/approval` decides.
+fn check_lasting(new: &CertificateSigningRequest, old: &CertificateSigningRequest, part: Part, errors: &mut Errors) {
+    let path = "status.conditions";
+    let of = |kind: &'static str| (kind, of_type(new, kind), of_type(old, kind));
+    for (kind, now, before) in LASTING.map(of) {
+        if now.len() < before.len() {
+            errors.forbidden(path, format!("updates may not remove a condition of type {kind:?}"));
+        }
+    }
+    if part == Part::Approval {
+        return;
+    }
+    for (kind, now, before) in ["Approved", "Denied"].map(of) {
+        if now.len() > before.len() {
+            errors.forbidden(path, format!("updates may not add a condition of type {kind:?}"));
+        } else if now.len() == before.len() && now != before {
+            errors.forbidden(path, format!("updates may not modify a condition of type {kind:?}"));
         }
     }
 }

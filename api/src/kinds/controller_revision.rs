@@ -14,7 +14,7 @@ impl Strategy for ControllerRevision {
         Names { plural: "controllerrevisions", singular: "controllerrevision", short: &[], categories: &[] };
     const COLUMNS: &'static [Column] = &[
         cells::text("Controller", controller).doc("Controller of the object"),
-        cells::text("Revision", |it| Cell::Text(it["revision"].as_i64().unwrap_or(0).to_string()))
+        cells::text("Revision", |it| cells::number(&it["revision"]))
             .doc("Revision indicates the revision of the state represented by Data."),
         AGE,
     ];
@@ -34,9 +34,7 @@ impl Strategy for ControllerRevision {
 fn controller(it: &Value) -> Cell {
     let owners = list(&it["metadata"]["ownerReferences"]);
     let Some(owner) = owners.iter().find(|it| it["controller"] == true) else { return Cell::Text(NONE.to_owned()) };
-    let mut kind = str_of(&owner["kind"]).to_owned();
-    if let Some((group, _)) = str_of(&owner["apiVersion"]).split_once('/') {
-        kind = format!("{kind}.{group}");
-    }
+    let group = str_of(&owner["apiVersion"]).split_once('/').map_or("", |(group, _)| group);
+    let kind = crate::status::qualified(group, str_of(&owner["kind"]));
     Cell::Text(format!("{}/{}", kind.to_lowercase(), str_of(&owner["name"])))
 }

@@ -6,10 +6,11 @@ use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy};
 use crate::kinds::cells::{self, AGE, list};
 use crate::kinds::checks;
+use crate::kinds::disk_rules;
 use crate::name;
 use crate::table::{Cell, Column};
 
-const NODE_ID_LIMIT_BYTES: usize = 192;
+const NODE_ID_LIMIT_BYTES: usize = 256;
 
 impl Strategy for CSINode {
     const NAMES: Names = Names { plural: "csinodes", singular: "csinode", short: &[], categories: &[] };
@@ -25,25 +26,34 @@ impl Strategy for CSINode {
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
         let path = Path::new("spec").child("drivers");
         let drivers = &self.spec.drivers;
-        for (at, driver) in drivers.iter().enumerate() {
-            validate_driver(driver, &path.index(at), errors);
-            if drivers[..at].iter().any(|it| it.name == driver.name) {
-                errors.duplicate(path.index(at).child("name"), &driver.name);
+        // Kubernetes looks at an update twice, and tells twice what is wrong.
+        for _ in 0..=usize::from(old.is_some()) {
+            for (at, driver) in drivers.iter().enumerate() {
+                let again = drivers[..at].iter().any(|it| it.name == driver.name);
+                validate_driver(driver, again, &path.index(at), errors);
             }
         }
         for before in old.iter().flat_map(|it| &it.spec.drivers) {
             for driver in drivers.iter().filter(|it| it.name == before.name) {
                 // How many volumes fit may change.
-                let mut same = driver.clone();
-                same.allocatable.clone_from(&before.allocatable);
-                checks::immutable(&same, before, path.clone(), errors);
+                let fixed = |it: &CSINodeDriver| CSINodeDriver { allocatable: None, ..it.clone() };
+                if fixed(driver) != fixed(before) {
+                    errors.invalid_text(path.clone(), shown(driver), "field is immutable");
+                }
             }
         }
     }
 }
 
-fn validate_driver(driver: &CSINodeDriver, path: &Path, errors: &mut Errors) {
-    checks::named(&driver.name, name::dns1123_subdomain, || path.child("name"), errors);
+/// A driver as Kubernetes' internal form has it, without what may change.
+fn shown(it: &CSINodeDriver) -> String {
+    let keys = serde_json::json!(it.topology_keys);
+    format!("{{\"Name\":{:?},\"NodeID\":{:?},\"TopologyKeys\":{keys},\"Allocatable\":null}}", it.name, it.node_id)
+}
+
+/// `again` says that another of the list has its name.
+fn validate_driver(driver: &CSINodeDriver, again: bool, path: &Path, errors: &mut Errors) {
+    disk_rules::validate_driver(&driver.name, || path.child("name"), errors);
     if driver.node_id.is_empty() {
         errors.required(path.child("nodeID"), "");
     }
@@ -53,6 +63,9 @@ fn validate_driver(driver: &CSINodeDriver, path: &Path, errors: &mut Errors) {
     }
     let count = driver.allocatable.as_ref().and_then(|it| it.count).map(i64::from);
     checks::not_negative(count, || path.child("allocatable").child("count"), errors);
+    if again {
+        errors.duplicate(path.child("name"), &driver.name);
+    }
     let keys = driver.topology_keys.as_deref().unwrap_or_default();
     for (at, key) in keys.iter().enumerate() {
         if key.is_empty() {

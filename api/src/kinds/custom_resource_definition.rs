@@ -31,6 +31,7 @@ const SERVICE_PORT: i32 = 443;
 const CREATED_AT: Column = Column {
     name: "Created At",
     kind: "date",
+    format: "",
     priority: 0,
     description: ".metadata.creationTimestamp",
     cell: |it| cells::cell(&it["metadata"]["creationTimestamp"]),

@@ -102,7 +102,9 @@ fn addresses(it: &Value) -> Cell {
             .flat_map(|port| list(&subset["addresses"]).iter().map(|it| host_port(str_of(&it["ip"]), &port["port"])));
         bare.chain(with_port).collect::<Vec<_>>()
     });
-    Cell::Text(cells::first_of(pairs, NONE))
+    // What has nobody who is ready shows nothing at all.
+    let absent = if list(&it["subsets"]).is_empty() { NONE } else { "" };
+    Cell::Text(cells::first_of(pairs, absent))
 }
 
 fn host_port(host: &str, port: &Value) -> String {

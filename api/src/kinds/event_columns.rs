@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::kinds::cells::{self, str_of, time};
+use crate::kinds::cells::{self, str_of, str_or, time};
 use crate::table::{Cell, Column};
 
 /// Names itself: see [`crate::kind::Strategy::COLUMNS`].
@@ -38,11 +38,11 @@ fn last_seen(it: &Value) -> Option<Timestamp> {
 }
 
 fn count(it: &Value) -> Cell {
-    let counted = match &it["series"] {
-        Value::Object(series) => series.get("count"),
-        _ => Some(of(it, "count", "deprecatedCount")),
-    };
-    Cell::Number(counted.and_then(Value::as_i64).filter(|it| *it != 0).unwrap_or(1))
+    match &it["series"] {
+        Value::Object(series) => cells::number(series.get("count").unwrap_or(&Value::Null)),
+        // Single events of the newer group do not count.
+        _ => Cell::Number(of(it, "count", "deprecatedCount").as_i64().filter(|it| *it != 0).unwrap_or(1)),
+    }
 }
 
 fn object(it: &Value) -> Cell {
@@ -56,10 +56,8 @@ fn object(it: &Value) -> Cell {
 
 fn source(it: &Value) -> Cell {
     let source = of(it, "source", "deprecatedSource");
-    let (component, host) = match str_of(&source["component"]) {
-        "" => (str_of(of(it, "reportingComponent", "reportingController")), str_of(&it["reportingInstance"])),
-        component => (component, str_of(&source["host"])),
-    };
+    let component = str_or(&source["component"], str_of(of(it, "reportingComponent", "reportingController")));
+    let host = str_or(&source["host"], str_of(&it["reportingInstance"]));
     Cell::Text(if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") })
 }
 
@@ -96,5 +94,15 @@ mod tests {
                 "series": {"count": 3, "lastObservedTime": "2026-01-01T00:00:09.000000Z"}, "eventTime": "2026-01-01T00:00:01.000000Z"}),
             &expected,
         );
+    }
+
+    #[test]
+    fn who_reports_stands_in_for_what_the_source_leaves_out() {
+        let source = |event: Value, text: &str| check(event, &[("Source", Cell::Text(text.into()))]);
+        source(json!({"source": {"component": "kubelet"}, "reportingInstance": "n1"}), "kubelet, n1");
+        source(json!({"source": {"host": "n1"}, "reportingComponent": "kubelet"}), "kubelet, n1");
+        source(json!({"reportingController": "x", "deprecatedSource": {}}), "x");
+        check(json!({"series": {"count": 0}, "count": 3}), &[("Count", Cell::Number(0))]);
+        check(json!({"count": 0}), &[("Count", Cell::Number(1))]);
     }
 }

@@ -36,6 +36,9 @@ impl Strategy for FlowSchema {
         AGE,
         cells::text("MissingPL", missing).doc("references a broken or non-existent PriorityLevelConfiguration"),
     ];
+    // A list shows them in the order in which they are asked.
+    const ROW_ORDER: Option<fn(&Value) -> i64> =
+        Some(|it| it["spec"]["matchingPrecedence"].as_i64().unwrap_or_default());
 
     fn default(&mut self) {
         if let Some(spec) = &mut self.spec
@@ -139,7 +142,8 @@ fn validate_spec(name: &str, spec: &FlowSchemaSpec, path: &Path, errors: &mut Er
         && !["ByNamespace", "ByUser"].contains(&method.type_.as_str())
     {
         let path = path.child("distinguisherMethod").child("type");
-        errors.not_supported(path, method, &["ByNamespace", "ByUser"]);
+        let shown = format!("{{\"Type\":{:?}}}", method.type_);
+        errors.not_supported_text(path, shown, &["ByNamespace", "ByUser"]);
     }
     let level = &spec.priority_level_configuration.name;
     let level_path = || path.child("priorityLevelConfiguration").child("name");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy};
-use crate::kinds::cells::{self, AGE, NONE, str_of};
+use crate::kinds::cells::{self, NONE, str_of};
 use crate::kinds::checks;
 use crate::name::{self, NameRule};
 use crate::table::{Cell, Column};
@@ -14,7 +14,7 @@ impl Strategy for IPAddress {
     const NAMES: Names = Names { plural: "ipaddresses", singular: "ipaddress", short: &["ip"], categories: &[] };
     const SCOPE: Scope = Scope::Cluster;
     const NAME_RULE: NameRule = NameRule::Address;
-    const COLUMNS: &'static [Column] = &[cells::text("ParentRef", parent).doc(".spec.parentRef"), AGE];
+    const COLUMNS: &'static [Column] = &[cells::text("ParentRef", parent).doc(".spec.parentRef")];
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
         let path = Path::new("spec").child("parentRef");
@@ -57,13 +57,12 @@ fn parent(it: &Value) -> Cell {
     if !parent.is_object() {
         return Cell::Text(NONE.to_owned());
     }
-    let mut text = str_of(&parent["resource"]).to_owned();
-    for (before, field) in [('.', "group"), ('/', "namespace"), ('/', "name")] {
-        let value = str_of(&parent[field]);
-        if !value.is_empty() {
-            text.push(before);
-            text.push_str(value);
-        }
+    let (group, resource) = (str_of(&parent["group"]), str_of(&parent["resource"]));
+    let mut text = crate::status::qualified(group, resource).to_lowercase();
+    let namespace = str_of(&parent["namespace"]);
+    if !namespace.is_empty() {
+        text.push('/');
+        text.push_str(namespace);
     }
-    Cell::Text(text)
+    Cell::Text(format!("{text}/{}", str_of(&parent["name"])))
 }

@@ -17,6 +17,18 @@ impl Strategy for Lease {
     const UNCONDITIONAL_UPDATE: bool = false;
     const CREATE_ON_UPDATE: bool = true;
 
+    fn prepare(&mut self, _part: Part, old: Option<&Self>) {
+        // A feature that is off: leaders are not chosen by the server.
+        let before = old.and_then(|it| it.spec.as_ref());
+        let Some(spec) = &mut self.spec else { return };
+        if before.is_none_or(|it| it.strategy.is_none()) {
+            spec.strategy = None;
+        }
+        if before.is_none_or(|it| it.preferred_holder.is_none()) {
+            spec.preferred_holder = None;
+        }
+    }
+
     fn validate(&self, _part: Part, _old: Option<&Self>, errors: &mut Errors) {
         let Some(spec) = &self.spec else { return };
         let path = Path::new("spec");

@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Strategy};
-use crate::kinds::checks;
 use crate::kinds::pod_spec::resources;
 use crate::kinds::rbac;
 use crate::name;
@@ -61,14 +60,19 @@ fn fill_in(item: &mut LimitRangeItem) {
 }
 
 fn validate_type(of: &str, path: &Path, errors: &mut Errors) {
-    checks::named(of, name::qualified_name, || path.child("type"), errors);
-    if !of.contains('/') && !matches!(of, "Pod" | "Container" | "PersistentVolumeClaim") {
+    let complaints = name::qualified_name(of);
+    let standard = matches!(of, "Pod" | "Container" | "PersistentVolumeClaim");
+    if complaints.is_empty() && !of.contains('/') && !standard {
         errors.invalid(path.child("type"), of, "must be a standard limit type or fully qualified");
+    }
+    for complaint in complaints {
+        errors.invalid(path.child("type"), of, complaint);
     }
 }
 
 fn validate_item(item: &LimitRangeItem, path: &Path, errors: &mut Errors) {
     let mut names = BTreeSet::new();
+    let has_storage = [&item.min, &item.max].iter().any(|it| it.as_ref().is_some_and(|it| it.contains_key("storage")));
     let fields = [
         ("max", &item.max),
         ("min", &item.min),
@@ -77,6 +81,10 @@ fn validate_item(item: &LimitRangeItem, path: &Path, errors: &mut Errors) {
         ("maxLimitRequestRatio", &item.max_limit_request_ratio),
     ];
     for (field, list) in fields {
+        if field == "maxLimitRequestRatio" && item.type_ == "PersistentVolumeClaim" && !has_storage {
+            let why = "either minimum or maximum storage value is required, but neither was provided";
+            errors.required(path.child("limits"), why);
+        }
         if item.type_ == "Pod" && field.starts_with("default") {
             if list.as_ref().is_some_and(|it| !it.is_empty()) {
                 errors.forbidden(path.child(field), "may not be specified when `type` is 'Pod'");
@@ -92,11 +100,6 @@ fn validate_item(item: &LimitRangeItem, path: &Path, errors: &mut Errors) {
             names.insert(name.as_str());
         }
     }
-    let has_storage = [&item.min, &item.max].iter().any(|it| it.as_ref().is_some_and(|it| it.contains_key("storage")));
-    if item.type_ == "PersistentVolumeClaim" && !has_storage {
-        let why = "either minimum or maximum storage value is required, but neither was provided";
-        errors.required(path.child("limits"), why);
-    }
     for name in names {
         validate_amounts(item, name, path, errors);
     }
@@ -107,8 +110,12 @@ fn validate_amounts(item: &LimitRangeItem, name: &str, path: &Path, errors: &mut
     let of = |list: &Option<std::collections::BTreeMap<String, _>>| {
         list.as_ref().and_then(|it| it.get(name)).and_then(|it| Quantity::of(it).ok())
     };
-    let (min, max, default) = (of(&item.min), of(&item.max), of(&item.default));
-    let (request, ratio) = (of(&item.default_request), of(&item.max_limit_request_ratio));
+    let (min, max, ratio) = (of(&item.min), of(&item.max), of(&item.max_limit_request_ratio));
+    // A pod's, which it may not have, are not looked at.
+    let (default, request) = match &*item.type_ {
+        "Pod" => (None, None),
+        _ => (of(&item.default), of(&item.default_request)),
+    };
     let mut wrong = |field: &str, shown: Quantity, why: String| {
         errors.invalid(path.child(field).key(name), shown.to_string(), why);
     };
@@ -141,6 +148,7 @@ fn validate_amounts(item: &LimitRangeItem, name: &str, path: &Path, errors: &mut
     if let (Some(default), Some(max)) = (default, max)
         && default > max
     {
+        // Kubernetes shows the other value, here and above.
         wrong("default", max, format!("default value {default} is greater than max value {max}"));
     }
     if let Some(ratio) = ratio {
@@ -194,9 +202,24 @@ mod tests {
             &[
                 "spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'",
                 "spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1",
-                "spec.limits[0].default[cpu]: Invalid value: \"2\": min value 2 is greater than default value 1",
             ],
         );
+        let much = json!({"type": "example.com/x", "max": {"cpu": "1"}, "default": {"cpu": "2"}});
+        let why = "spec.limits[0].default[cpu]: Invalid value: \"1\": default value 2 is greater than max value 1";
+        check(much.clone(), much, &[why]);
+        let ratio = json!({"type": "PersistentVolumeClaim", "maxLimitRequestRatio": {"storage": "0"}});
+        check(
+            ratio.clone(),
+            ratio,
+            &[
+                "spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided",
+                "spec.limits[0].maxLimitRequestRatio[storage]: Invalid value: \"0\": ratio 0 is less than 1",
+            ],
+        );
+        let nothing = json!({"type": ""});
+        let why = "spec.limits[0].type: Invalid value: \"\": name part must be non-empty";
+        let form = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+        check(nothing.clone(), nothing, &[why, &format!("spec.limits[0].type: Invalid value: \"\": {form}")]);
         let claim = json!({"type": "PersistentVolumeClaim"});
         check(
             claim.clone(),

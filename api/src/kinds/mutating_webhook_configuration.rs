@@ -2,10 +2,9 @@
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 
-use crate::field::{Errors, Path};
+use crate::field::Errors;
 use crate::kind::{Names, Part, Scope, Strategy};
 use crate::kinds::cells::{self, AGE, list};
-use crate::kinds::checks;
 use crate::kinds::webhook_rules::{self as rules, Rule, Webhook};
 use crate::table::{Cell, Column};
 
@@ -17,6 +16,7 @@ impl Strategy for MutatingWebhookConfiguration {
         categories: &["api-extensions"],
     };
     const SCOPE: Scope = Scope::Cluster;
+    const UNCONDITIONAL_UPDATE: bool = false;
     const COLUMNS: &'static [Column] = &[
         cells::integer("Webhooks", |it| Cell::Number(list(&it["webhooks"]).len() as i64))
             .doc("Webhooks indicates the number of webhooks registered in this configuration"),
@@ -65,6 +65,7 @@ impl Strategy for MutatingWebhookConfiguration {
                 match_policy: it.match_policy.as_deref(),
                 side_effects: &it.side_effects,
                 timeout_seconds: it.timeout_seconds,
+                reinvocation_policy: it.reinvocation_policy.as_deref(),
                 versions: &it.admission_review_versions,
                 namespace_selector: it.namespace_selector.as_ref(),
                 object_selector: it.object_selector.as_ref(),
@@ -72,9 +73,5 @@ impl Strategy for MutatingWebhookConfiguration {
             })
             .collect();
         rules::validate_webhooks(&webhooks, errors);
-        for (at, it) in self.webhooks.iter().flatten().enumerate() {
-            let at = || Path::new("webhooks").index(at).child("reinvocationPolicy");
-            checks::none_or_one_of(it.reinvocation_policy.as_deref(), &["IfNeeded", "Never"], at, errors);
-        }
     }
 }

@@ -169,7 +169,7 @@ fn validate_taints(taints: &[Taint], errors: &mut Errors) {
 }
 
 fn status(it: &Value) -> Cell {
-    let ready = list(&it["status"]["conditions"]).iter().find(|it| it["type"] == "Ready");
+    let ready = list(&it["status"]["conditions"]).iter().rfind(|it| it["type"] == "Ready");
     let mut text = match ready {
         Some(it) if it["status"] == "True" => "Ready".to_owned(),
         Some(_) => "NotReady".to_owned(),

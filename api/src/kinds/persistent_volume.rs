@@ -1,6 +1,9 @@
 //! `PersistentVolume`: storage that is there, and the claim that has it.
 
+mod inline;
 mod sources;
+
+pub use inline::validate_inline;
 
 use k8s_openapi::api::core::v1::{
     NodeSelectorRequirement, PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus, VolumeNodeAffinity,
@@ -42,7 +45,7 @@ impl Strategy for PersistentVolume {
         cells::text("Status", rules::phase).doc("phase indicates if a volume is available, bound to a claim, or released by a claim. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#phase"),
         cells::text("Claim", claim).doc("claimRef is part of a bi-directional binding between PersistentVolume and PersistentVolumeClaim. Expected to be non-nil when bound. claim.VolumeName is the authoritative bind between PV and PVC. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#binding"),
         cells::text("StorageClass", rules::class).doc("StorageClass of the pv"),
-        cells::text("VolumeAttributesClass", |it| rules::or_unset(&it["spec"]["volumeAttributesClassName"])).doc("Name of VolumeAttributesClass to which this persistent volume belongs. Empty value is not allowed. When this field is not set, it indicates that this volume does not belong to any VolumeAttributesClass. This field is mutable and can be changed by the CSI driver after a volume has been updated successfully to a new class. For an unbound PersistentVolume, the volumeAttributesClassName will be matched with unbound PersistentVolumeClaims during the binding process."),
+        cells::text("VolumeAttributesClass", |it| rules::or_unset(&it["spec"]["volumeAttributesClassName"])).doc("VolumeAttributesClass of the pv"),
         cells::text("Reason", |it| cells::cell(&it["status"]["reason"])).doc("reason is a brief CamelCase string that describes any failure and is meant for machine parsing and tidy display in the CLI."),
         AGE,
         cells::wide("VolumeMode", |it| rules::or_unset(&it["spec"]["volumeMode"])).doc("volumeMode defines if a volume is intended to be used with a formatted filesystem or to remain in raw block state. Value of Filesystem is implied when not included in spec."),
@@ -181,11 +184,7 @@ fn sources_of(spec: &PersistentVolumeSpec) -> Map<String, Value> {
 }
 
 fn validate_spec(spec: &PersistentVolumeSpec, name: &str, path: &Path, errors: &mut Errors) {
-    let modes = spec.access_modes.as_deref().unwrap_or_default();
-    if modes.is_empty() {
-        errors.required(path.child("accessModes"), "");
-    }
-    rules::validate_access_modes(modes, &path.child("accessModes"), errors);
+    rules::validate_modes_of_volume(spec.access_modes.as_deref(), path, errors);
     let capacity = spec.capacity.as_ref().filter(|it| !it.is_empty());
     if capacity.is_none() {
         errors.required(path.child("capacity"), "");
@@ -208,12 +207,23 @@ fn validate_spec(spec: &PersistentVolumeSpec, name: &str, path: &Path, errors: &
         }
     }
     sources::validate(spec, name, path, errors);
-    let whole_host = spec.host_path.as_ref().is_some_and(|it| is_root(&it.path));
-    if whole_host && reclaim == Some("Recycle") {
-        errors.forbidden(reclaim_path(), "may not be 'recycle' for a hostPath mount of '/'");
-    }
+    validate_recycled(spec, path, errors);
     let (class, mode) = (spec.storage_class_name.as_deref(), spec.volume_mode.as_deref());
     rules::validate_class_and_mode(class, mode, path, errors);
+    validate_attributes_class(spec, path, errors);
+}
+
+/// A whole machine is not emptied.
+fn validate_recycled(spec: &PersistentVolumeSpec, path: &Path, errors: &mut Errors) {
+    let whole_host = spec.host_path.as_ref().is_some_and(|it| is_root(&it.path));
+    if whole_host && spec.persistent_volume_reclaim_policy.as_deref() == Some("Recycle") {
+        let path = path.child("persistentVolumeReclaimPolicy");
+        errors.forbidden(path, "may not be 'recycle' for a hostPath mount of '/'");
+    }
+}
+
+/// Attributes belong to volumes of drivers.
+fn validate_attributes_class(spec: &PersistentVolumeSpec, path: &Path, errors: &mut Errors) {
     if let Some(class) = spec.volume_attributes_class_name.as_deref() {
         let at = || path.child("volumeAttributesClassName");
         if class.is_empty() {

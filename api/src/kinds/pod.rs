@@ -9,13 +9,14 @@ mod status;
 mod update;
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodStatus};
+use serde_json::Value;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Selectable, Strategy, Sub};
 use crate::kinds::pod_spec::defaults::{self, GRACE_PERIOD_SECONDS};
 use crate::kinds::pod_spec::{annotations, resources, validation, warnings};
 use crate::name;
-use crate::table::Column;
+use crate::table::{Column, Completed};
 
 impl Strategy for Pod {
     const NAMES: Names = Names { plural: "pods", singular: "pod", short: &["po"], categories: &["all"] };
@@ -36,6 +37,7 @@ impl Strategy for Pod {
         Selectable { path: "status.nominatedNodeName", absent: "", from: &[] },
     ];
     const COLUMNS: &'static [Column] = columns::COLUMNS;
+    const COMPLETED: Option<fn(&Value) -> Option<Completed>> = Some(columns::completed);
 
     fn grace_period_seconds(&self) -> Option<i64> {
         // Nothing runs of a pod that no node has, or that has finished: there is nothing to wait for.

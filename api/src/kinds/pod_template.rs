@@ -17,7 +17,7 @@ impl Strategy for PodTemplate {
         cells::text("Images", |it| Cell::Text(cells::joined(&it["template"]["spec"]["containers"], "image")))
             .doc("Images referenced by each container in the template."),
         cells::text("Pod Labels", |it| Cell::Text(cells::labels(&it["template"]["metadata"]["labels"])))
-            .doc("The labels for the pod template"),
+            .doc("The labels for the pod template."),
     ];
 
     fn default(&mut self) {

@@ -41,8 +41,13 @@ impl Variables {
 
     /// Behind the variables that were added.
     pub fn environment(&self) -> Environment {
+        self.over(self.base.clone())
+    }
+
+    /// The same beside other names than those that the variables may use.
+    pub fn over(&self, base: Environment) -> Environment {
         if self.known.len() > TYPED_VARIABLES_MAX {
-            return self.base.clone().with("variables", Type::Dyn);
+            return base.with("variables", Type::Dyn);
         }
         let field = |(name, of): &(String, Type)| Field {
             name: name.as_str().into(),
@@ -51,7 +56,7 @@ impl Variables {
         };
         let fields = self.known.iter().map(field).collect();
         let variables = ObjectType::new("kubernetes.variables", fields);
-        self.base.clone().with("variables", Type::Object(variables.into()))
+        base.with("variables", Type::Object(variables.into()))
     }
 
     /// Adds a variable. One whose expression is wrong may be anything.

@@ -35,6 +35,14 @@ impl Strategy for PriorityClass {
     }
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
+        if let Some(old) = old {
+            if self.value != old.value {
+                errors.forbidden("value", "may not be changed in an update.");
+            }
+            checks::immutable(&self.preemption_policy, &old.preemption_policy, "preemptionPolicy", errors);
+            // Nothing else is looked at again.
+            return;
+        }
         let name = self.metadata.name.as_deref().unwrap_or_default();
         if name.starts_with(SYSTEM_PREFIX) {
             if let Some(error) = unlike_system_class(name, self.value, self.global_default == Some(true)) {
@@ -47,11 +55,6 @@ impl Strategy for PriorityClass {
         }
         let policies = &["PreemptLowerPriority", "Never"];
         checks::one_of(self.preemption_policy.as_deref(), policies, || "preemptionPolicy".into(), errors);
-        let Some(old) = old else { return };
-        if self.value != old.value {
-            errors.forbidden("value", "may not be changed in an update.");
-        }
-        checks::immutable(&self.preemption_policy, &old.preemption_policy, "preemptionPolicy", errors);
     }
 }
 

@@ -130,33 +130,48 @@ fn validate_spec(name: &str, spec: &PriorityLevelConfigurationSpec, path: &Path,
         }
         (other, _, _) => errors.not_supported(type_path(), other, &["Exempt", "Limited"]),
     }
-    if name == CATCH_ALL && *spec != catch_all() {
-        errors.invalid(path.clone(), spec, format!("spec of '{name}' must equal the fixed value"));
+    match name {
+        // What the exempt level lends may be changed, and nothing else.
+        EXEMPT if spec.type_ != "Exempt" || spec.limited.is_some() => {
+            let why = format!("spec of '{name}' except the 'spec.exempt' field must equal the fixed value");
+            errors.invalid(path.clone(), spec, why);
+        }
+        CATCH_ALL if *spec != catch_all() => {
+            errors.invalid(path.clone(), spec, format!("spec of '{name}' must equal the fixed value"));
+        }
+        _ => {}
     }
 }
 
 fn validate_exempt(it: &ExemptPriorityLevelConfiguration, path: &Path, errors: &mut Errors) {
-    validate_shares(it.nominal_concurrency_shares, it.lendable_percent, path, errors);
+    validate_shares(it.nominal_concurrency_shares, path, errors);
+    validate_lendable(it.lendable_percent, path, errors);
 }
 
-fn validate_shares(shares: Option<i32>, lendable: Option<i32>, path: &Path, errors: &mut Errors) {
+fn validate_shares(shares: Option<i32>, path: &Path, errors: &mut Errors) {
     if let Some(shares) = shares.filter(|it| *it < 0) {
         errors.invalid(path.child("nominalConcurrencyShares"), shares, "must be a non-negative integer");
     }
+}
+
+fn validate_lendable(lendable: Option<i32>, path: &Path, errors: &mut Errors) {
     if let Some(percent) = lendable.filter(|it| !(0..=100).contains(it)) {
         errors.invalid(path.child("lendablePercent"), percent, "must be between 0 and 100, inclusive");
     }
 }
 
 fn validate_limited(it: &LimitedPriorityLevelConfiguration, path: &Path, errors: &mut Errors) {
-    validate_shares(it.nominal_concurrency_shares, it.lendable_percent, path, errors);
+    validate_shares(it.nominal_concurrency_shares, path, errors);
+    let nothing = LimitResponse::default();
+    validate_response(it.limit_response.as_ref().unwrap_or(&nothing), &path.child("limitResponse"), errors);
+    validate_lendable(it.lendable_percent, path, errors);
     if let Some(percent) = it.borrowing_limit_percent.filter(|it| *it < 0) {
         let why = "if specified, must be a non-negative integer";
         errors.invalid(path.child("borrowingLimitPercent"), percent, why);
     }
-    let nothing = LimitResponse::default();
-    let response = it.limit_response.as_ref().unwrap_or(&nothing);
-    let path = path.child("limitResponse");
+}
+
+fn validate_response(response: &LimitResponse, path: &Path, errors: &mut Errors) {
     match (response.type_.as_str(), &response.queuing) {
         ("Reject", Some(_)) => {
             errors.forbidden(path.child("queuing"), "must be nil if limited.limitResponse.type is not Limited");

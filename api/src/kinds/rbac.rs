@@ -18,6 +18,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub const ROLE_COLUMNS: &[Column] = &[Column {
     name: "Created At",
     kind: "date",
+    format: "",
     priority: 0,
     description: ".metadata.creationTimestamp",
     cell: |it| cells::cell(&it["metadata"]["creationTimestamp"]),

@@ -177,7 +177,7 @@ fn usage(it: &Value, limits: bool) -> Cell {
     let status = &it["status"];
     let hard = status["hard"].as_object().into_iter().flatten();
     let parts: Vec<String> = hard
-        .filter(|(name, _)| name.starts_with("limits") == limits)
+        .filter(|(name, _)| name.starts_with("limits.") == limits)
         .map(|(name, hard)| {
             let used = status["used"][name].as_str().unwrap_or("0");
             format!("{name}: {used}/{}", hard.as_str().unwrap_or_default())

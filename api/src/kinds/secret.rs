@@ -42,6 +42,54 @@ impl Strategy for Secret {
         }
         self.validate_keys_of_type(errors);
     }
+
+    fn warnings(&self, _old: Option<&Self>) -> Vec<String> {
+        if self.type_.as_deref() != Some("kubernetes.io/tls") {
+            return Vec::new();
+        }
+        let of = |key: &str| self.data.as_ref().and_then(|it| it.get(key)).map_or(&[][..], |it| &it.0);
+        unlike_pair(of("tls.crt"), of("tls.key")).into_iter().collect()
+    }
+}
+
+/// Why a certificate and a key cannot be a server's, in Go's words. Whether the key is the certificate's is not looked at.
+fn unlike_pair(certificate: &[u8], key: &[u8]) -> Option<String> {
+    let (certificates, keys) = (labels(certificate), labels(key));
+    if !certificates.iter().any(|it| it == "CERTIFICATE") {
+        return Some(match certificates.as_slice() {
+            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
+            [only] if only.ends_with("PRIVATE KEY") => "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".to_owned(),
+            others => format!("tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: [{}]", others.join(" ")),
+        });
+    }
+    if !keys.iter().any(|it| it == "PRIVATE KEY" || it.ends_with(" PRIVATE KEY")) {
+        return Some(match keys.as_slice() {
+            [] => "tls: failed to find any PEM data in key input".to_owned(),
+            [only] if only == "CERTIFICATE" => {
+                "tls: found a certificate rather than a key in the PEM for the private key".to_owned()
+            }
+            others => format!(
+                "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [{}]",
+                others.join(" ")
+            ),
+        });
+    }
+    None
+}
+
+/// What the blocks of a PEM text are called. What they hold is not looked at.
+fn labels(pem: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(pem);
+    let mut found = Vec::new();
+    let mut lines = text.lines().map(str::trim_end);
+    while let Some(line) = lines.next() {
+        let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|it| it.strip_suffix("-----")) else { continue };
+        let end = format!("-----END {label}-----");
+        if lines.any(|it| it == end) {
+            found.push(label.to_owned());
+        }
+    }
+    found
 }
 
 /// What `kubectl` sees of a value it may not see.

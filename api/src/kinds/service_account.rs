@@ -1,8 +1,8 @@
 //! `ServiceAccount`: who a pod is when it speaks to the API.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{ObjectReference, ServiceAccount};
 
-use crate::kind::{Names, Strategy, Sub};
+use crate::kind::{Names, Part, Strategy, Sub};
 use crate::kinds::cells::{self, AGE, list};
 use crate::table::{Cell, Column};
 
@@ -16,6 +16,13 @@ impl Strategy for ServiceAccount {
     const SUBS: &'static [Sub] = &[Sub::Token];
     const COLUMNS: &'static [Column] =
         &[cells::text("Secrets", |it| Cell::Number(list(&it["secrets"]).len() as i64)).doc(".secrets"), AGE];
+
+    fn prepare(&mut self, _part: Part, _old: Option<&Self>) {
+        // A secret that it lists is one of its namespace, and known by its name alone.
+        for secret in self.secrets.iter_mut().flatten() {
+            *secret = ObjectReference { name: secret.name.take(), ..ObjectReference::default() };
+        }
+    }
 
     fn warnings(&self, old: Option<&Self>) -> Vec<String> {
         let annotated =

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::TopologySelectorTerm;
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy};
@@ -25,7 +25,7 @@ impl Strategy for StorageClass {
     const SCOPE: Scope = Scope::Cluster;
     const RETURNS_DELETED: bool = true;
     const COLUMNS: &'static [Column] = &[
-        cells::text("Name", named).doc(".metadata.name"),
+        cells::text("Name", |it| named(it, &DEFAULT_ANNOTATIONS)).doc(".metadata.name"),
         cells::text("Provisioner", |it| cells::cell(&it["provisioner"])).doc(".provisioner"),
         cells::text("ReclaimPolicy", |it| Cell::Text(str_or(&it["reclaimPolicy"], "Delete").to_owned()))
             .doc(".reclaimPolicy"),
@@ -52,7 +52,10 @@ impl Strategy for StorageClass {
         for (at, term) in topologies.iter().enumerate() {
             let path = Path::new("allowedTopologies").index(at);
             validate_term(term, &path, errors);
-            if topologies[..at].contains(term) {
+            let same = topologies[..at].iter().filter(|it| meant(it) == meant(term)).count();
+            // Kubernetes compares a term with as many empty ones, too, as there are terms.
+            let empty = if meant(term).is_empty() { topologies.len() } else { 0 };
+            for _ in 0..same + empty {
                 errors.duplicate(path.child("matchLabelExpressions"), "");
             }
         }
@@ -102,8 +105,16 @@ pub(super) fn validate_parameters(parameters: Option<&BTreeMap<String, String>>,
     }
 }
 
+/// What a term asks for, in whatever order it is written.
+fn meant(term: &TopologySelectorTerm) -> BTreeMap<&str, BTreeSet<&str>> {
+    let expressions = term.match_label_expressions.iter().flatten();
+    expressions.map(|it| (it.key.as_str(), it.values.iter().map(String::as_str).collect())).collect()
+}
+
 fn validate_term(term: &TopologySelectorTerm, path: &Path, errors: &mut Errors) {
-    for (at, expression) in term.match_label_expressions.iter().flatten().enumerate() {
+    let expressions = term.match_label_expressions.as_deref().unwrap_or_default();
+    for (at, expression) in expressions.iter().enumerate() {
+        let again = expressions[..at].iter().any(|it| it.key == expression.key);
         let path = path.child("matchLabelExpressions").index(at);
         if expression.values.is_empty() {
             errors.required(path.child("values"), "");
@@ -116,13 +127,16 @@ fn validate_term(term: &TopologySelectorTerm, path: &Path, errors: &mut Errors) 
         for complaint in name::qualified_name(&expression.key) {
             errors.invalid(path.child("key"), &expression.key, complaint);
         }
+        if again {
+            errors.duplicate(path.child("key"), &expression.key);
+        }
     }
 }
 
-/// Its name, and whether it is the default class.
-fn named(it: &Value) -> Cell {
+/// The name of a class, and whether one of the annotations makes it the default.
+pub(super) fn named(it: &Value, marks: &[&str]) -> Cell {
     let name = str_of(&it["metadata"]["name"]);
     let annotations = &it["metadata"]["annotations"];
-    let is_default = DEFAULT_ANNOTATIONS.iter().any(|key| annotations[*key] == "true");
+    let is_default = marks.iter().any(|key| annotations[*key] == "true");
     Cell::Text(if is_default { format!("{name} (default)") } else { name.to_owned() })
 }

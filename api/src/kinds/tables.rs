@@ -1,5 +1,6 @@
 //! The kinds in tables: what an almost empty object is filled with, what is wrong with broken ones, and the row of cells.
 
+mod admission;
 mod autoscalers;
 mod classes;
 mod devices;

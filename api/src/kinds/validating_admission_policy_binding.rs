@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy};
-use crate::kinds::cells::{self, AGE, str_of};
+use crate::kinds::cells::{self, AGE, list, str_of};
 use crate::kinds::checks;
 use crate::kinds::validating_admission_policy::{fill_in, validate_match};
 use crate::name;
@@ -24,6 +24,7 @@ impl Strategy for ValidatingAdmissionPolicyBinding {
         categories: &["api-extensions"],
     };
     const SCOPE: Scope = Scope::Cluster;
+    const UNCONDITIONAL_UPDATE: bool = false;
     const COLUMNS: &'static [Column] = &[
         cells::text("PolicyName", |it| cells::cell(&it["spec"]["policyName"]))
             .doc("PolicyName indicates the policy definition which the policy binding binded to"),
@@ -78,12 +79,24 @@ impl Strategy for ValidatingAdmissionPolicyBinding {
 }
 
 fn validate_param_ref(it: &ParamRef, path: &Path, errors: &mut Errors) {
-    let named = it.name.as_deref().is_some_and(|it| !it.is_empty());
-    match (named, &it.selector) {
-        (true, Some(_)) => errors.forbidden(path.child("name"), "name and selector are mutually exclusive"),
-        (false, None) => errors.required(path.clone(), "one of name or selector must be specified"),
-        (false, Some(selector)) => label::validate(selector, &path.child("selector"), errors),
-        (true, None) => {}
+    const EXCLUSIVE: &str = "name and selector are mutually exclusive";
+    let name = it.name.as_deref().filter(|it| !it.is_empty());
+    if let Some(name) = name {
+        for complaint in name::path_segment(name, false) {
+            errors.invalid(path.child("name"), name, complaint);
+        }
+        if it.selector.is_some() {
+            errors.forbidden(path.child("name"), EXCLUSIVE);
+        }
+    }
+    if let Some(selector) = &it.selector {
+        label::validate(selector, &path.child("selector"), errors);
+        if name.is_some() {
+            errors.forbidden(path.child("selector"), EXCLUSIVE);
+        }
+    }
+    if name.is_none() && it.selector.is_none() {
+        errors.required(path.clone(), "one of name or selector must be specified");
     }
     match it.parameter_not_found_action.as_deref().unwrap_or_default() {
         "" => errors.required(path.child("parameterNotFoundAction"), ""),
@@ -100,9 +113,27 @@ fn param_ref(it: &Value) -> Cell {
     }
     let name = str_of(&param["name"]);
     let text = match str_of(&param["namespace"]) {
-        _ if name.is_empty() => param["selector"].to_string(),
+        _ if name.is_empty() && param["selector"].is_null() => "<unset>".to_owned(),
+        _ if name.is_empty() => in_go(&param["selector"]),
         "" => format!("*/{name}"),
         namespace => format!("{namespace}/{name}"),
     };
     Cell::Text(text)
+}
+
+/// A selector as Go prints its type.
+fn in_go(selector: &Value) -> String {
+    let labels: String = (selector["matchLabels"].as_object().into_iter().flatten())
+        .map(|(key, value)| format!("{key}: {},", str_of(value)))
+        .collect();
+    let terms: String = (list(&selector["matchExpressions"]).iter())
+        .map(|it| {
+            let values: Vec<&str> = list(&it["values"]).iter().map(str_of).collect();
+            let (key, operator) = (str_of(&it["key"]), str_of(&it["operator"]));
+            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{}],}},", values.join(" "))
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
+    )
 }

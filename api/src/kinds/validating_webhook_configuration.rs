@@ -16,6 +16,7 @@ impl Strategy for ValidatingWebhookConfiguration {
         categories: &["api-extensions"],
     };
     const SCOPE: Scope = Scope::Cluster;
+    const UNCONDITIONAL_UPDATE: bool = false;
     const COLUMNS: &'static [Column] = &[
         cells::integer("Webhooks", |it| Cell::Number(list(&it["webhooks"]).len() as i64))
             .doc("Webhooks indicates the number of webhooks registered in this configuration"),
@@ -63,6 +64,7 @@ impl Strategy for ValidatingWebhookConfiguration {
                 match_policy: it.match_policy.as_deref(),
                 side_effects: &it.side_effects,
                 timeout_seconds: it.timeout_seconds,
+                reinvocation_policy: None,
                 versions: &it.admission_review_versions,
                 namespace_selector: it.namespace_selector.as_ref(),
                 object_selector: it.object_selector.as_ref(),

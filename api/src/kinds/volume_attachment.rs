@@ -1,11 +1,13 @@
 //! `VolumeAttachment`: that a volume is to be at a node, and whether it is.
 
-use k8s_openapi::api::storage::v1::{VolumeAttachment, VolumeAttachmentStatus, VolumeError};
+use k8s_openapi::api::storage::v1::{VolumeAttachment, VolumeAttachmentSpec, VolumeAttachmentStatus, VolumeError};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Names, Part, Scope, Strategy, Sub};
 use crate::kinds::cells::{self, AGE};
-use crate::kinds::checks;
+use crate::kinds::disk_rules::validate_driver;
+use crate::kinds::persistent_volume::validate_inline;
 use crate::name;
 use crate::table::{Cell, Column};
 
@@ -22,7 +24,7 @@ impl Strategy for VolumeAttachment {
     const SUBS: &'static [Sub] = &[Sub::Status];
     const STATUS_RESETS: &'static [&'static [&'static str]] = &[&["metadata"], &["spec"]];
     const COLUMNS: &'static [Column] = &[
-        cells::text("Attacher", |it| cells::cell(&it["spec"]["attacher"])).doc(".spec.attacher"),
+        cells::text("Attacher", |it| cells::cell(&it["spec"]["attacher"])).doc(".spec.attacher").naming(),
         cells::text("PV", |it| cells::cell(&it["spec"]["source"]["persistentVolumeName"]))
             .doc(".spec.source.persistentVolumeName"),
         cells::text("Node", |it| cells::cell(&it["spec"]["nodeName"])).doc(".spec.nodeName"),
@@ -33,36 +35,76 @@ impl Strategy for VolumeAttachment {
     fn prepare(&mut self, part: Part, old: Option<&Self>) {
         match (part, old) {
             (_, None) => self.status = Some(VolumeAttachmentStatus::default()),
-            (Part::Status, Some(old)) => self.spec.clone_from(&old.spec),
+            (Part::Status, Some(old)) => {
+                self.spec.clone_from(&old.spec);
+                keep_metadata(&mut self.metadata, &old.metadata);
+            }
             (_, Some(old)) => self.status.clone_from(&old.status),
         }
     }
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
-        const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
         let path = Path::new("spec");
-        checks::named(&self.spec.attacher, name::dns1123_subdomain, || path.child("attacher"), errors);
-        let source = path.child("source");
-        match (&self.spec.source.inline_volume_spec, &self.spec.source.persistent_volume_name) {
-            (None, None) => errors.required(source, ONE),
-            (Some(_), Some(_)) => errors.forbidden(source, ONE),
-            (None, Some(volume)) if volume.is_empty() => {
-                errors.required(source.child("persistentVolumeName"), "must specify non empty persistentVolumeName");
+        // Kubernetes looks at an update twice, and tells twice what is wrong.
+        for _ in 0..=usize::from(old.is_some()) {
+            validate_spec(&self.spec, &path, errors);
+            if let Some(status) = &self.status {
+                validate_status(status, &Path::new("status"), errors);
             }
-            (None, Some(volume)) => {
-                let path = || source.child("persistentVolumeName");
-                checks::none_or_named(Some(volume), name::dns1123_subdomain, path, errors);
+        }
+        match old {
+            None => validate_new(&self.spec, &path, errors),
+            Some(old) if self.spec != old.spec => {
+                let text = shown(&self.spec);
+                errors.invalid_text(path, text, "field is immutable");
             }
-            (Some(_), None) => {}
+            Some(_) => {}
         }
-        for complaint in name::dns1123_subdomain(&self.spec.node_name) {
-            errors.invalid(path.child("nodeName"), &self.spec.node_name, complaint);
+    }
+}
+
+/// What a write to the status may not change of the metadata.
+fn keep_metadata(new: &mut ObjectMeta, old: &ObjectMeta) {
+    new.labels.clone_from(&old.labels);
+    new.annotations.clone_from(&old.annotations);
+    new.finalizers.clone_from(&old.finalizers);
+    new.owner_references.clone_from(&old.owner_references);
+}
+
+/// The specification as Kubernetes' internal form has it.
+fn shown(it: &VolumeAttachmentSpec) -> String {
+    let volume = serde_json::json!(it.source.persistent_volume_name);
+    let inline = serde_json::json!(it.source.inline_volume_spec);
+    let source = format!("{{\"PersistentVolumeName\":{volume},\"InlineVolumeSpec\":{inline}}}");
+    format!("{{\"Attacher\":{:?},\"Source\":{source},\"NodeName\":{:?}}}", it.attacher, it.node_name)
+}
+
+fn validate_spec(spec: &VolumeAttachmentSpec, path: &Path, errors: &mut Errors) {
+    const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    if spec.attacher.is_empty() {
+        errors.required(path.child("attacher"), "");
+    }
+    let source = path.child("source");
+    match (&spec.source.inline_volume_spec, &spec.source.persistent_volume_name) {
+        (None, None) => errors.required(source, ONE),
+        (Some(_), Some(_)) => errors.forbidden(source, ONE),
+        (None, Some(volume)) if volume.is_empty() => {
+            errors.required(source.child("persistentVolumeName"), "must specify non empty persistentVolumeName");
         }
-        if let Some(status) = &self.status {
-            validate_status(status, &Path::new("status"), errors);
-        }
-        if let Some(old) = old {
-            checks::immutable(&self.spec, &old.spec, path, errors);
+        (None, Some(_)) => {}
+        (Some(inline), None) => validate_inline(inline, &source.child("inlineVolumeSpec"), errors),
+    }
+    for complaint in name::dns1123_subdomain(&spec.node_name) {
+        errors.invalid(path.child("nodeName"), &spec.node_name, complaint);
+    }
+}
+
+/// What has been asked of new attachments since the first version of the kind.
+fn validate_new(spec: &VolumeAttachmentSpec, path: &Path, errors: &mut Errors) {
+    validate_driver(&spec.attacher, || path.child("attacher"), errors);
+    if let Some(volume) = &spec.source.persistent_volume_name {
+        for complaint in name::dns1123_subdomain(volume) {
+            errors.invalid(path.child("source").child("persistentVolumeName"), volume, complaint);
         }
     }
 }

@@ -5,8 +5,11 @@ use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use crate::field::Errors;
 use crate::kind::{Names, Part, Scope, Strategy};
 use crate::kinds::cells::{self, AGE};
-use crate::kinds::storage_class::{validate_parameters, validate_provisioner};
+use crate::kinds::storage_class::{named, validate_parameters, validate_provisioner};
 use crate::table::Column;
+
+/// The annotation that makes a class the default one. It has had no other name since its beginnings.
+const DEFAULT_ANNOTATION: &str = "volumeattributesclass.alpha.kubernetes.io/is-default-class";
 
 impl Strategy for VolumeAttributesClass {
     const NAMES: Names = Names {
@@ -17,8 +20,11 @@ impl Strategy for VolumeAttributesClass {
     };
     const SCOPE: Scope = Scope::Cluster;
     const RETURNS_DELETED: bool = true;
-    const COLUMNS: &'static [Column] =
-        &[cells::text("DriverName", |it| cells::cell(&it["driverName"])).doc(".driverName"), AGE];
+    const COLUMNS: &'static [Column] = &[
+        cells::text("Name", |it| named(it, &[DEFAULT_ANNOTATION])).doc(".metadata.name"),
+        cells::text("DriverName", |it| cells::cell(&it["driverName"])).doc(".driverName"),
+        AGE,
+    ];
 
     fn validate(&self, _part: Part, old: Option<&Self>, errors: &mut Errors) {
         if let Some(old) = old {

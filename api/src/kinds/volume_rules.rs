@@ -26,6 +26,15 @@ pub const UNSET: &str = "<unset>";
 /// The resource that a volume has.
 pub const STORAGE: &str = "storage";
 
+/// A volume may be accessed in some way, and in ways that go together.
+pub fn validate_modes_of_volume(modes: Option<&[String]>, path: &Path, errors: &mut Errors) {
+    let modes = modes.unwrap_or_default();
+    if modes.is_empty() {
+        errors.required(path.child("accessModes"), "");
+    }
+    validate_access_modes(modes, &path.child("accessModes"), errors);
+}
+
 /// The ways of access must be known, and one pod's own goes with no other.
 pub fn validate_access_modes(modes: &[String], path: &Path, errors: &mut Errors) {
     let mut known: Vec<&str> = ACCESS_MODES.iter().map(|(mode, _)| *mode).collect();

@@ -10,13 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use crate::cel::types::Type;
 use crate::cel::{Environment, Program, functions};
 use crate::field::{Errors, Path};
-use crate::kinds::checks;
+use crate::kinds::{checks, webhook_client};
 use crate::name;
 use crate::selector::label;
 
 /// How many match conditions a webhook or policy may have.
 const CONDITIONS_MAX: usize = 64;
-const URL_FORM: &str = "; desired format: https://host[:port]/path";
 
 /// The lists of a rule.
 pub struct Rule<'a> {
@@ -36,6 +35,8 @@ pub struct Webhook<'a> {
     pub match_policy: Option<&'a str>,
     pub side_effects: &'a str,
     pub timeout_seconds: Option<i32>,
+    /// Of those that change objects.
+    pub reinvocation_policy: Option<&'a str>,
     pub versions: &'a [String],
     pub namespace_selector: Option<&'a LabelSelector>,
     pub object_selector: Option<&'a LabelSelector>,
@@ -44,13 +45,18 @@ pub struct Webhook<'a> {
 
 /// The variables that expressions of admission may use; `with_params` are those of policies that have parameters.
 pub fn environment(with_params: bool) -> Environment {
+    environment_of_messages(with_params)
+        .with("authorizer", Type::Opaque(functions::AUTHORIZER))
+        .with("authorizer.requestResource", Type::Opaque(functions::RESOURCE_CHECK))
+}
+
+/// Those that expressions may use that make messages: what somebody may do is not for them.
+pub fn environment_of_messages(with_params: bool) -> Environment {
     let mut it = Environment::new()
         .with("object", Type::Dyn)
         .with("oldObject", Type::Dyn)
         .with("request", Type::Dyn)
-        .with("namespaceObject", Type::Dyn)
-        .with("authorizer", Type::Opaque(functions::AUTHORIZER))
-        .with("authorizer.requestResource", Type::Opaque(functions::RESOURCE_CHECK));
+        .with("namespaceObject", Type::Dyn);
     if with_params {
         it = it.with("params", Type::Dyn);
     }
@@ -63,18 +69,14 @@ pub fn validate_webhooks(webhooks: &[Webhook<'_>], errors: &mut Errors) {
     for (at, it) in webhooks.iter().enumerate() {
         let path = Path::new("webhooks").index(at);
         validate_webhook(it, &path, errors);
-        if !names.insert(it.name) {
+        validate_versions(it.versions, &path.child("admissionReviewVersions"), errors);
+        if !it.name.is_empty() && !names.insert(it.name) {
             errors.duplicate(path.child("name"), it.name);
         }
     }
 }
 
 fn validate_webhook(it: &Webhook<'_>, path: &Path, errors: &mut Errors) {
-    if it.versions.is_empty() {
-        errors.required(path.child("admissionReviewVersions"), "must specify one of v1, v1beta1");
-    } else if !it.versions.iter().any(|it| matches!(it.as_str(), "v1" | "v1beta1")) {
-        errors.invalid(path.child("admissionReviewVersions"), it.versions, "must include at least one of v1, v1beta1");
-    }
     validate_full_name(it.name, &path.child("name"), errors);
     for (at, rule) in it.rules.iter().enumerate() {
         validate_rule(rule, &path.child("rules").index(at), errors);
@@ -92,6 +94,8 @@ fn validate_webhook(it: &Webhook<'_>, path: &Path, errors: &mut Errors) {
         errors.invalid(path.child("timeoutSeconds"), it.timeout_seconds, why);
     }
     validate_selectors(it.namespace_selector, it.object_selector, path, errors);
+    let again = || path.child("reinvocationPolicy");
+    checks::none_or_one_of(it.reinvocation_policy, &["IfNeeded", "Never"], again, errors);
     validate_client(it.client, &path.child("clientConfig"), errors);
     validate_conditions(it.conditions, false, &path.child("matchConditions"), errors);
 }
@@ -121,34 +125,32 @@ fn validate_full_name(text: &str, path: &Path, errors: &mut Errors) {
         return errors.required(path.clone(), "");
     }
     let complaints = name::dns1123_subdomain(text);
-    for complaint in &complaints {
-        errors.invalid(path.clone(), text, complaint.as_str());
-    }
-    if complaints.is_empty() && text.split('.').count() < 3 {
+    if !complaints.is_empty() {
+        errors.invalid(path.clone(), text, complaints.join(","));
+    } else if text.split('.').count() < 3 {
         errors.invalid(path.clone(), text, "should be a domain with at least three segments separated by dots");
+    }
+}
+
+/// A list names something, and what means all stands alone.
+fn validate_list(values: &[String], what: &str, path: Path, errors: &mut Errors) {
+    if values.is_empty() {
+        errors.required(path.clone(), "");
+    }
+    if values.len() > 1 && values.iter().any(|it| it == "*") {
+        errors.invalid(path, values, format!("if '*' is present, must not specify other {what}"));
     }
 }
 
 /// Notes every mistake in a rule.
 pub fn validate_rule(rule: &Rule<'_>, path: &Path, errors: &mut Errors) {
-    let lists = [
-        ("operations", rule.operations, "operations"),
-        ("apiGroups", rule.groups, "API groups"),
-        ("apiVersions", rule.versions, "API versions"),
-    ];
-    for (field, values, what) in lists {
-        let at = path.child(field);
-        if values.is_empty() {
-            errors.required(at.clone(), "");
-        }
-        if values.len() > 1 && values.iter().any(|it| it == "*") {
-            errors.invalid(at, values, format!("if '*' is present, must not specify other {what}"));
-        }
-    }
+    validate_list(rule.operations, "operations", path.child("operations"), errors);
     for (at, operation) in rule.operations.iter().enumerate() {
         let known = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
         checks::none_or_one_of(Some(operation), known, || path.child("operations").index(at), errors);
     }
+    validate_list(rule.groups, "API groups", path.child("apiGroups"), errors);
+    validate_list(rule.versions, "API versions", path.child("apiVersions"), errors);
     for (at, _) in rule.versions.iter().enumerate().filter(|(_, it)| it.is_empty()) {
         errors.required(path.child("apiVersions").index(at), "");
     }
@@ -161,15 +163,17 @@ fn validate_resources(resources: &[String], path: &Path, errors: &mut Errors) {
         errors.required(path.clone(), "");
     }
     let (mut whole, mut of_any) = (BTreeSet::new(), BTreeSet::new());
+    let mut ends_in_a_name = false;
     for (at, resource) in resources.iter().enumerate() {
         if resource.is_empty() {
             errors.required(path.index(at), "");
             continue;
         }
-        if resource == "*/*" && resources.len() > 1 {
-            errors.invalid(path.clone(), resources, "if '*/*' is present, must not specify other resources");
-        }
-        let Some((of, sub)) = resource.split_once('/') else { continue };
+        let Some((of, sub)) = resource.split_once('/') else {
+            // The last of them tells: Kubernetes forgets those before.
+            ends_in_a_name = resource != "*";
+            continue;
+        };
         if whole.contains(of) {
             errors.invalid(path.index(at), resource, format!("if '{of}/*' is present, must not specify {resource}"));
         }
@@ -183,10 +187,11 @@ fn validate_resources(resources: &[String], path: &Path, errors: &mut Errors) {
             of_any.insert(sub);
         }
     }
-    if resources.len() > 1
-        && resources.iter().any(|it| it == "*")
-        && resources.iter().any(|it| !it.contains('/') && it != "*")
-    {
+    let has = |what: &str| resources.iter().any(|it| it == what);
+    if resources.len() > 1 && has("*/*") {
+        errors.invalid(path.clone(), resources, "if '*/*' is present, must not specify other resources");
+    }
+    if has("*") && ends_in_a_name {
         let why = "if '*' is present, must not specify other resources without subresources";
         errors.invalid(path.clone(), resources, why);
     }
@@ -195,57 +200,35 @@ fn validate_resources(resources: &[String], path: &Path, errors: &mut Errors) {
 fn validate_client(it: &WebhookClientConfig, path: &Path, errors: &mut Errors) {
     match (&it.url, &it.service) {
         (Some(_), Some(_)) | (None, None) => errors.required(path.clone(), "exactly one of url or service is required"),
-        (Some(url), None) => validate_url(url, &path.child("url"), errors),
-        (None, Some(service)) => {
-            let path = path.child("service");
-            if service.name.is_empty() {
-                errors.required(path.child("name"), "service name is required");
-            }
-            if service.namespace.is_empty() {
-                errors.required(path.child("namespace"), "service namespace is required");
-            }
-            if service.port.is_some_and(|it| !(1..=65535).contains(&it)) {
-                let why = "port is not valid: must be between 1 and 65535, inclusive";
-                errors.invalid(path.child("port"), service.port, why);
-            }
-            if let Some(asked) = service.path.as_deref() {
-                validate_path(asked, &path.child("path"), errors);
-            }
+        (Some(url), None) => webhook_client::validate_url(url, path.child("url"), errors),
+        (None, Some(it)) => {
+            let service = webhook_client::Service {
+                name: &it.name,
+                namespace: &it.namespace,
+                path: it.path.as_deref(),
+                port: it.port,
+            };
+            webhook_client::validate_service(&service, &path.child("service"), errors);
         }
     }
 }
 
-fn validate_path(asked: &str, path: &Path, errors: &mut Errors) {
-    if !asked.starts_with('/') {
-        return errors.invalid(path.clone(), asked, "must start with a '/'");
+fn validate_versions(versions: &[String], path: &Path, errors: &mut Errors) {
+    if versions.is_empty() {
+        return errors.required(path.clone(), "must specify one of v1, v1beta1");
     }
-    for (at, segment) in asked.trim_start_matches('/').split('/').enumerate() {
-        if segment.is_empty() && asked != "/" && at + 1 < asked.matches('/').count() {
-            errors.invalid(path.clone(), asked, format!("segment[{at}] may not be empty"));
+    let mut seen = BTreeSet::new();
+    for (at, version) in versions.iter().enumerate() {
+        if !seen.insert(version.as_str()) {
+            errors.invalid(path.index(at), version, "duplicate version");
+            continue;
+        }
+        for complaint in name::dns1035_label(version) {
+            errors.invalid(path.index(at), version, complaint);
         }
     }
-}
-
-fn validate_url(url: &str, path: &Path, errors: &mut Errors) {
-    let mut wrong = |why: &str| errors.invalid(path.clone(), url, format!("{why}{URL_FORM}"));
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return wrong("'https' is the only allowed URL scheme");
-    };
-    if scheme != "https" {
-        wrong("'https' is the only allowed URL scheme");
-    }
-    let (authority, after) = rest.find(['/', '?', '#']).map_or((rest, ""), |at| rest.split_at(at));
-    if authority.is_empty() {
-        wrong("host must be specified");
-    }
-    if authority.contains('@') {
-        wrong("user information is not permitted in the URL");
-    }
-    if after.contains('#') {
-        wrong("fragments are not permitted in the URL");
-    }
-    if after.contains('?') {
-        wrong("query parameters are not permitted in the URL");
+    if !seen.contains("v1") && !seen.contains("v1beta1") {
+        errors.invalid(path.clone(), versions, "must include at least one of v1, v1beta1");
     }
 }
 
@@ -257,34 +240,26 @@ pub fn validate_conditions(conditions: &[MatchCondition], with_params: bool, pat
     let mut names = BTreeSet::new();
     for (at, it) in conditions.iter().enumerate() {
         let path = path.index(at);
-        validate_expression(
-            &it.expression,
-            &environment(with_params),
-            &[Type::Bool],
-            &path.child("expression"),
-            errors,
-        );
-        if it.name.is_empty() {
-            errors.required(path.child("name"), "");
-        } else {
-            checks::named(&it.name, name::qualified_name, || path.child("name"), errors);
-        }
-        if !names.insert(it.name.as_str()) {
+        let (text, at) = (it.expression.trim(), path.child("expression"));
+        validate_expression(text, "", &environment(with_params), &[Type::Bool], &at, errors);
+        checks::named(&it.name, name::qualified_name, || path.child("name"), errors);
+        if !it.name.is_empty() && !names.insert(it.name.as_str()) {
             errors.duplicate(path.child("name"), &it.name);
         }
     }
 }
 
-/// Notes what is wrong with an expression, and compiles it.
+/// Notes what is wrong with an expression, and compiles it. `why_required` is said of one that is empty.
 pub fn validate_expression(
     text: &str,
+    why_required: &str,
     environment: &Environment,
     wanted: &[Type],
     path: &Path,
     errors: &mut Errors,
 ) -> Option<Program> {
     if text.trim().is_empty() {
-        errors.required(path.clone(), "");
+        errors.required(path.clone(), why_required);
         return None;
     }
     match Program::compile(text, environment, wanted) {

@@ -246,7 +246,11 @@ fn judge_number(limits: &Limits, number: &Number, trail: &Trail<'_>, errors: &mu
 
 /// A number as Go's `%v` prints it.
 pub fn go_float(value: f64) -> String {
-    if value != 0.0 && (value.abs() < 1e-4 || value.abs() >= 1e21) {
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    // As many digits as tell it from others, and an exponent where there would be more than five zeros or digits.
+    if value != 0.0 && (value.abs() < 1e-4 || value.abs() >= 1e6) {
         let text = format!("{value:e}");
         let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
         let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |it| ('-', it));

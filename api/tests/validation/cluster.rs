@@ -233,10 +233,8 @@ fn the_cluster() {
     );
     create(
         "leases",
-        json!({"spec": {"strategy": "Best"}}),
-        &[
-            "FieldValueNotSupported spec.strategy.strategy: Unsupported value: \"Best\": supported values: \"OldestEmulationVersion\"",
-        ],
+        json!({"spec": {"strategy": "Best", "preferredHolder": "me", "leaseDurationSeconds": 0}}),
+        &["FieldValueInvalid spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
     );
     create(
         "rolebindings",

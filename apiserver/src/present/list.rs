@@ -38,13 +38,16 @@ pub struct Page {
 ///
 /// # Errors
 /// When a form cannot be made.
-pub fn list(request: &Request, kind: &'static Kind, page: Page) -> status::Result<Response> {
+pub fn list(request: &Request, kind: &'static Kind, mut page: Page) -> status::Result<Response> {
     let include = Include::parse(&request.options.include_object)?;
     let revision = page.revision.to_string();
     let meta =
         ListMeta { resource_version: &revision, continue_token: &page.continue_token, remaining: page.remaining };
     let accept = &request.accept;
     let form = accept.form;
+    if let (Form::Table, Some(order)) = (form, kind.row_order) {
+        page.objects.sort_by_cached_key(|it| serde_json::from_slice(&it.json).map_or(0, |it: Value| order(&it)));
+    }
     let protobuf = accept.encoding == Encoding::Protobuf;
     let mut head = Vec::with_capacity(256);
     match form {

@@ -9,6 +9,8 @@ use crate::table::{Cell, Column};
 /// How many metrics a cell names.
 const METRICS_SHOWN: usize = 2;
 const UNKNOWN: &str = "<unknown>";
+/// What Go prints where it expects a quantity and there is none.
+const NIL: &str = "<nil>";
 
 const REFERENCE: Column = cells::text("Reference", |it| {
     let target = &it["spec"]["scaleTargetRef"];
@@ -68,15 +70,18 @@ fn target(metric: &Value, status: &Value) -> String {
     };
     let (wanted, is) = (&metric[field]["target"], &status[field]["current"]);
     let text = |value: &Value, absent: &str| value.as_str().unwrap_or(absent).to_owned();
+    let reported = if status[field].is_object() { NIL } else { UNKNOWN };
     if !field.to_lowercase().ends_with("resource") {
         let by_pod = field == "pods" || wanted["averageValue"].is_string();
         let value = if by_pod { "averageValue" } else { "value" };
         let note = if by_pod && field != "pods" { " (avg)" } else { "" };
-        return format!("{}/{}{note}", text(&is[value], UNKNOWN), text(&wanted[value], "0"));
+        // An average beside the one number is not asked for where the status has none.
+        let absent = if note.is_empty() { reported } else { UNKNOWN };
+        return format!("{}/{}{note}", text(&is[value], absent), text(&wanted[value], NIL));
     }
     let percent = |value: &Value, absent: &str| value.as_i64().map_or(absent.to_owned(), |it| format!("{it}%"));
     let (is, wanted) = match &wanted["averageValue"] {
-        Value::String(wanted) => (text(&is["averageValue"], UNKNOWN), wanted.clone()),
+        Value::String(wanted) => (text(&is["averageValue"], reported), wanted.clone()),
         _ => (percent(&is["averageUtilization"], UNKNOWN), percent(&wanted["averageUtilization"], "<auto>")),
     };
     format!("{}: {is}/{wanted}", str_of(&metric[field]["name"]))

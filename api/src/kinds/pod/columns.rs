@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::kinds::cells::{self, AGE, NONE, list, str_of, str_or, time};
-use crate::table::{Cell, Column};
+use crate::table::{Cell, Column, Completed};
 
 pub(super) const COLUMNS: &[Column] = &[
     cells::text("Ready", |it| {
@@ -22,6 +22,15 @@ pub(super) const COLUMNS: &[Column] = &[
     cells::wide("Nominated Node", |it| cells::cell_or_none(&it["status"]["nominatedNodeName"])).doc(".status.nominatedNodeName"),
     cells::wide("Readiness Gates", readiness_gates).doc(".spec.readinessGates"),
 ];
+
+/// How the pod has ended, if it has.
+pub(super) fn completed(it: &Value) -> Option<Completed> {
+    match str_of(&it["status"]["phase"]) {
+        "Succeeded" => Some(Completed { reason: "Succeeded", message: "The pod has completed successfully." }),
+        "Failed" => Some(Completed { reason: "Failed", message: "The pod failed." }),
+        _ => None,
+    }
+}
 
 /// What a look at all containers' states gives.
 struct Seen {

@@ -64,7 +64,7 @@ pub(super) fn validate_gates(spec: &PodSpec, path: &Path, errors: &mut Errors) {
 }
 
 /// Notes every mistake in tolerations, which stand at `path`.
-pub(super) fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
+pub fn validate_tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
     for (index, it) in tolerations.iter().enumerate() {
         let at = || path.index(index);
         let key = it.key.as_deref().unwrap_or_default();

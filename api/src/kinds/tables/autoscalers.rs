@@ -62,6 +62,12 @@ fn horizontal_pod_autoscalers() {
             "currentMetrics": [{"type": "Pods", "pods": {"current": {"averageValue": "4500m"}}}]}}),
         "Deployment/a|4500m/5, cpu: <unknown>/80% + 1 more...|1|3|2",
     );
+    let external = json!({"type": "External", "external": {"target": {"value": "5"}}});
+    row(
+        plural,
+        json!({"spec": {"metrics": [external]}, "status": {"currentMetrics": [{"external": {"current": {"averageValue": "1"}}}]}}),
+        "Deployment/a|<nil>/5|1|3|0",
+    );
 }
 
 #[test]

@@ -109,6 +109,23 @@ fn storage_classes() {
             "allowedTopologies[0].matchLabelExpressions[0].key: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
         ],
     );
+    let zone = |values: &[&str]| json!({"key": "zone", "values": values});
+    check(
+        plural,
+        None,
+        json!({"allowedTopologies": [{"matchLabelExpressions": [zone(&["a", "b"])]}, {"matchLabelExpressions": [zone(&["b", "a"])]},
+            {"matchLabelExpressions": [zone(&["c"]), zone(&["d"])]}]}),
+        &[
+            "allowedTopologies[1].matchLabelExpressions: Duplicate value: \"\"",
+            "allowedTopologies[2].matchLabelExpressions[1].key: Duplicate value: \"zone\"",
+        ],
+    );
+    check(
+        plural,
+        None,
+        json!({"allowedTopologies": [{}]}),
+        &["allowedTopologies[0].matchLabelExpressions: Duplicate value: \"\""],
+    );
     check(
         plural,
         Some(Part::Main),
@@ -157,6 +174,8 @@ fn priority_classes() {
             "preemptionPolicy: Invalid value: \"Never\": field is immutable",
         ],
     );
+    let policy = "preemptionPolicy: Invalid value: \"Always\": field is immutable";
+    check(plural, Some(Part::Main), json!({"globalDefault": true, "preemptionPolicy": "Always"}), &[policy]);
     row(plural, json!({"globalDefault": true}), "1000|true|PreemptLowerPriority");
 }
 
@@ -167,11 +186,13 @@ fn runtime_classes() {
         plural,
         None,
         json!({"overhead": {"podFixed": {"cpu": "-1"}}, "scheduling": {"nodeSelector": {"a": "b c"},
-            "tolerations": [{"key": "a"}, {"key": "a"}]}}),
+            "tolerations": [{"key": "a"}, {"key": "a", "effect": "Never"}, {"key": "a", "tolerationSeconds": 1}]}}),
         &[
             "overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
             "scheduling.nodeSelector: Invalid value: \"b c\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
-            "scheduling.tolerations[1]: Duplicate value: {\"key\":\"a\"}",
+            "scheduling.tolerations[1].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+            "scheduling.tolerations[2].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set",
+            "scheduling.tolerations[2]: Duplicate value: {\"Key\":\"a\",\"Operator\":\"\",\"Value\":\"\",\"Effect\":\"\",\"TolerationSeconds\":1}",
         ],
     );
     check(plural, Some(Part::Main), json!({"handler": "b"}), &["handler: Invalid value: \"b\": field is immutable"]);

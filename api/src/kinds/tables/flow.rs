@@ -20,7 +20,7 @@ fn flow_schemas() {
                 "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["a", "/a//b", "/a*", "/a/*"]}]}]}),
         &[
             "spec.matchingPrecedence: Invalid value: 1: only the schema named 'exempt' may have matchingPrecedence 1",
-            "spec.distinguisherMethod.type: Unsupported value: {\"type\":\"ByMood\"}: supported values: \"ByNamespace\", \"ByUser\"",
+            "spec.distinguisherMethod.type: Unsupported value: {\"Type\":\"ByMood\"}: supported values: \"ByNamespace\", \"ByUser\"",
             "spec.priorityLevelConfiguration.name: Required value: must reference a priority level",
             "spec.rules[0].subjects: Required value: subjects must contain at least one value",
             "spec.rules[0]: Required value: at least one of resourceRules and nonResourceRules has to be non-empty",
@@ -83,10 +83,20 @@ fn priority_levels() {
             "limitResponse": {"type": "Queue", "queuing": {"queues": 512, "handSize": 8, "queueLengthLimit": -1}}})),
         &[
             "spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer",
-            "spec.limited.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive",
-            "spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer",
             "spec.limited.limitResponse.queuing.queueLengthLimit: Invalid value: -1: must be positive",
             "spec.limited.limitResponse.queuing.handSize: Invalid value: 8: required entropy bits of deckSize 512 and handSize 8 should not be greater than 60",
+            "spec.limited.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive",
+            "spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer",
+        ],
+    );
+    let exempt =
+        |spec, expected: &[&str]| check(plural, None, json!({"metadata": {"name": "exempt"}, "spec": spec}), expected);
+    exempt(json!({"type": "Exempt", "limited": null, "exempt": {"lendablePercent": 50}}), &[]);
+    exempt(
+        json!({"type": "Exempt", "limited": {}, "exempt": {}}),
+        &[
+            "spec.limited: Forbidden: must be nil if the type is not Limited",
+            "spec: Invalid value: {\"exempt\":{\"lendablePercent\":0,\"nominalConcurrencyShares\":0},\"limited\":{\"lendablePercent\":0,\"limitResponse\":{\"type\":\"Reject\"},\"nominalConcurrencyShares\":30},\"type\":\"Exempt\"}: spec of 'exempt' except the 'spec.exempt' field must equal the fixed value",
         ],
     );
     row(plural, json!({}), "Limited|30|<none>|<none>|<none>");

@@ -61,7 +61,7 @@ fn ip_addresses() {
         ],
     );
     row(plural, json!({}), "services/default/web");
-    row(plural, json!({"spec": {"parentRef": {"group": "x.io"}}}), "services.x.io/default/web");
+    row(plural, json!({"spec": {"parentRef": {"group": "X.io"}}}), "services.x.io/default/web");
 }
 
 #[test]
@@ -177,5 +177,24 @@ fn volume_attributes_classes() {
             "parameters: Forbidden: updates to parameters are forbidden.",
         ],
     );
-    row(plural, json!({}), "example.com");
+    row(plural, json!({}), "a|example.com");
+    let default = json!({"volumeattributesclass.alpha.kubernetes.io/is-default-class": "true"});
+    row(plural, json!({"metadata": {"annotations": default}}), "a (default)|example.com");
+}
+
+#[test]
+fn endpoints_show_who_is_ready() {
+    let of = |subsets| json!({ "subsets": subsets });
+    row("endpoints", json!({}), "<none>");
+    row("endpoints", of(json!([{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}])), "");
+    row(
+        "endpoints",
+        of(json!([{"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "ports": [{"port": 80}]}])),
+        "10.0.0.1:80,[fd00::1]:80",
+    );
+    row(
+        "endpointslices",
+        json!({"ports": [{"name": ""}], "endpoints": [{"addresses": ["10.0.0.1"]}]}),
+        "IPv4|<unset>|10.0.0.1",
+    );
 }

@@ -203,3 +203,50 @@ fn pods_are_told_of_only_when_they_are_new() {
     );
     warned("pods", true, json!({"metadata": {"annotations": {"scheduler.alpha.kubernetes.io/critical-pod": ""}}}), &[]);
 }
+
+#[test]
+fn secrets_of_servers_are_looked_into() {
+    use base64::Engine as _;
+    let pair = |certificate: &str, key: &str, expected: &[&str]| {
+        let of = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let data = json!({"tls.crt": of(certificate), "tls.key": of(key)});
+        warned("secrets", false, json!({"type": "kubernetes.io/tls", "data": data}), expected);
+    };
+    let block = |label: &str| format!("-----BEGIN {label}-----\nAA==\n-----END {label}-----\n");
+    let (certificate, key) = (block("CERTIFICATE"), block("EC PRIVATE KEY"));
+    pair(&certificate, &key, &[]);
+    pair(&format!("{key}{certificate}"), &format!("{certificate}{key}"), &[]);
+    pair("", &key, &["tls: failed to find any PEM data in certificate input"]);
+    pair(
+        &key,
+        &certificate,
+        &[
+            "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched",
+        ],
+    );
+    pair(&certificate, "x", &["tls: failed to find any PEM data in key input"]);
+    pair(&certificate, &certificate, &["tls: found a certificate rather than a key in the PEM for the private key"]);
+    pair(
+        &format!("{}{}", block("A"), block("B")),
+        &key,
+        &[
+            "tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: [A B]",
+        ],
+    );
+}
+
+#[test]
+fn what_belongs_to_no_feature_that_is_on_is_left_out() {
+    let leases = kind("leases");
+    let mut it = minimal(leases);
+    merge(&mut it, json!({"spec": {"holderIdentity": "a", "strategy": "x", "preferredHolder": "b"}}));
+    assert_eq!(admit(leases, it)["spec"], json!({"holderIdentity": "a"}));
+}
+
+#[test]
+fn accounts_know_secrets_by_their_names() {
+    let accounts = kind("serviceaccounts");
+    let mut it = minimal(accounts);
+    merge(&mut it, json!({"secrets": [{"name": "s", "namespace": "other", "uid": "u", "kind": "Secret"}]}));
+    assert_eq!(admit(accounts, it)["secrets"], json!([{"name": "s"}]));
+}
