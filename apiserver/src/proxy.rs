@@ -50,6 +50,9 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 /// How long the target may think before it answers. A watch or a long poll answers at once, or says that it does not.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
 
+/// Bytes of a connection that has changed its protocol that are under way, in each direction.
+const COPY_BYTES: usize = 32 << 10;
+
 /// The largest page whose links are rewritten; what is larger is handed on as it is.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
@@ -214,7 +217,8 @@ impl Proxies {
 /// Copies between two connections that have changed their protocol, until both ends are silent.
 async fn join(client: OnUpgrade, backend: OnUpgrade) -> std::io::Result<()> {
     let (client, backend) = tokio::try_join!(client, backend).map_err(std::io::Error::other)?;
-    tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(backend)).await?;
+    let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
+    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, COPY_BYTES, COPY_BYTES).await?;
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::{ExecConfig, ExecInspectResponse};
 use bollard::query_parameters::EventsOptions;
 use futures::StreamExt;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgid};
 
 use super::engine::{Engine, QUICK};
 use crate::runtime::{ExecOutput, RuntimeError};
@@ -109,7 +109,11 @@ pub async fn abort(engine: &Engine, exec: &str) {
     match inspect(engine, exec).await {
         Ok(ExecInspectResponse { running: Some(true), pid: Some(pid), .. }) if pid > 1 => {
             let Ok(pid) = i32::try_from(pid) else { return };
-            if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            let pid = Pid::from_raw(pid);
+            // The Engine makes each command the first of a group: what it has started goes along.
+            let leads = getpgid(Some(pid)) == Ok(pid);
+            let killed = if leads { killpg(pid, Signal::SIGKILL) } else { kill(pid, Signal::SIGKILL) };
+            if let Err(error) = killed {
                 tracing::debug!(%error, "an abandoned command could not be killed");
             }
         }
