@@ -135,15 +135,9 @@ fn router(shared: Shared) -> Router {
     let into_container = Router::new()
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
         .route("/exec/{namespace}/{pod}/{container}", get(streams::exec).post(streams::exec))
-        .route(
-            "/exec/{namespace}/{pod}/{uid}/{container}",
-            get(streams::exec_by_uid).post(streams::exec_by_uid),
-        )
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", get(streams::exec_by_uid).post(streams::exec_by_uid))
         .route("/attach/{namespace}/{pod}/{container}", get(streams::attach).post(streams::attach))
-        .route(
-            "/attach/{namespace}/{pod}/{uid}/{container}",
-            get(streams::attach_by_uid).post(streams::attach_by_uid),
-        )
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", get(streams::attach_by_uid).post(streams::attach_by_uid))
         .route("/portForward/{namespace}/{pod}", get(streams::port_forward).post(streams::port_forward))
         .route(
             "/portForward/{namespace}/{pod}/{uid}",
@@ -185,7 +179,8 @@ async fn accept(
             let router = router.layer(Extension(peer));
             let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_WITHIN);
-            let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
+            let serving =
+                builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
             tokio::select! {
                 it = serving => if let Err(error) = it { tracing::debug!(%error, "a connection ended") },
                 () = shutdown.cancelled() => {}

@@ -18,11 +18,12 @@ mod load;
 #[path = "streams/refusals.rs"]
 mod refusals;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use orlop_e2e::cluster::{Cluster, Options};
 use orlop_e2e::image;
 use orlop_e2e::kubectl::Kubectl;
-use orlop_e2e::scene::{Scenario, Scene, play};
+use orlop_e2e::scene::{POD_LIMIT, Scenario, Scene, play};
+use orlop_e2e::wait;
 
 /// The longest first, so that they do not hold up the end.
 const SCENARIOS: &[Scenario] = &[
@@ -56,6 +57,15 @@ fn with_each(scene: &Scene<'_>, check: impl Fn(&Kubectl) -> Result<()>) -> Resul
         }
     }
     Ok(())
+}
+
+/// Waits until servers in a pod listen.
+fn listens(scene: &Scene<'_>, pod: &str, ports: &[&str]) -> Result<()> {
+    wait::until("the servers listen", POD_LIMIT, || {
+        let all = scene.inside(pod, "main", &["netstat", "-ltn"])?;
+        ensure!(ports.iter().all(|it| all.contains(&format!(":{it} "))), "those that listen are {all}");
+        Ok(())
+    })
 }
 
 /// A pod of one container that runs a script of the tools' shell.

@@ -58,12 +58,7 @@ pub trait Outlet: Send {
 ///
 /// # Errors
 /// In the kubelet's words, for the client's error stream.
-pub async fn forward(
-    pod: &Pod,
-    port: u16,
-    from: BoxStream<'static, Bytes>,
-    to: &mut dyn Outlet,
-) -> Result<(), String> {
+pub async fn forward(pod: &Pod, port: u16, from: BoxStream<'static, Bytes>, to: &mut dyn Outlet) -> Result<(), String> {
     let failed = |why: String| format!("error forwarding port {port} to pod {}, uid {}: {why}", pod.name, pod.uid);
     let stream = connect(pod.pid, port).await.map_err(failed)?;
     join(stream, from, to).await.map_err(|it| failed(it.to_string()))
@@ -177,7 +172,10 @@ mod tests {
         };
         let from = futures::stream::pending().boxed();
         let why = forward(&pod(), port, from, &mut Kept(Vec::new())).await.unwrap_err();
-        assert!(why.starts_with(&format!("error forwarding port {port} to pod web_d, uid u: failed to connect")), "{why}");
+        assert!(
+            why.starts_with(&format!("error forwarding port {port} to pod web_d, uid u: failed to connect")),
+            "{why}"
+        );
         assert!(why.contains("connection refused"), "{why}");
     }
 }

@@ -126,7 +126,8 @@ async fn write(writer: impl AsyncWrite, shared: Arc<Shared>, outgoing: Outgoing)
 }
 
 async fn read(reader: impl AsyncRead, shared: Arc<Shared>, opened: mpsc::Sender<Stream>) {
-    let mut reading = Reading { shared: shared.clone(), opened, inflater: Inflater::default(), last: 0, initial: WINDOW_BYTES };
+    let mut reading =
+        Reading { shared: shared.clone(), opened, inflater: Inflater::default(), last: 0, initial: WINDOW_BYTES };
     let read = shared.ended.clone().run_until_cancelled_owned(async move { reading.run(reader).await }).await;
     if let Some(Err(error)) = read {
         tracing::debug!(%error, "a SPDY connection could not be read");

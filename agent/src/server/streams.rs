@@ -175,8 +175,7 @@ async fn ports(shared: &Shared, pod: PodName<'_>, request: Request) -> Result<Re
     let (mut parts, _) = request.into_parts();
     let (host, inventory) = inventory(shared).await?;
     let missing = || refuse(StatusCode::NOT_FOUND, "pod does not exist");
-    let mut sandboxes: Vec<_> =
-        inventory.sandboxes.into_iter().filter(|it| pod.is(&it.pod) && it.running).collect();
+    let mut sandboxes: Vec<_> = inventory.sandboxes.into_iter().filter(|it| pod.is(&it.pod) && it.running).collect();
     sandboxes.sort_by_key(|it| it.created);
     let sandbox = sandboxes.pop().ok_or_else(missing)?;
     if host.runtime.runs_nothing() {

@@ -23,7 +23,6 @@ pub fn asked(request: &Request) -> Option<Sub> {
     SESSIONS.into_iter().find(|it| request.subresource == it.segment() && kind.has(*it))
 }
 
-
 /// Where a session is to be had: the agent, and what to ask it for.
 ///
 /// # Errors
@@ -103,10 +102,7 @@ mod tests {
         check("attach?container=a&command=ls&stdin=&tty", Ok("/attach/d/web/a?input=1&output=1&error=1&tty=1"));
         check("portforward?ports=80&ports=443", Ok("/portForward/d/web?port=80%2C443"));
         check("portforward", Ok("/portForward/d/web"));
-        check(
-            "exec?command=ls",
-            Err("a container name must be specified for pod web, choose one of: [a b]"),
-        );
+        check("exec?command=ls", Err("a container name must be specified for pod web, choose one of: [a b]"));
         check("exec?command=ls&container=c", Err("container c is not valid for pod web"));
     }
 }

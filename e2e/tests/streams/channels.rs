@@ -12,17 +12,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use orlop_e2e::scene::Scene;
 
-use crate::pod;
+use crate::{listens, pod};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
     scene.apply(&pod("target", "Always", "", "nc -lk -p 8080 -e echo bye & trap exit TERM; sleep 3600 & wait"))?;
     scene.ready("target")?;
+    listens(scene, "target", &["8080"])?;
     let proxy = Proxy::start(scene)?;
     let path = |what: &str| scene.path(&format!("pods/target/{what}"));
-    let exec = path("exec?container=main&command=sh&command=-c&command=cat;echo%20err>%262;exit%203&stdin=1&stdout=1&stderr=1");
+    let exec = path(
+        "exec?container=main&command=sh&command=-c&command=cat%3Becho%20err%3E%262%3Bexit%203&stdin=1&stdout=1&stderr=1",
+    );
     for protocol in ["", "channel.k8s.io", "v3.channel.k8s.io", "v4.channel.k8s.io"] {
         // Before the fifth version the end of the input cannot be said: `cat` is given none.
-        let quick = exec.replace("cat;", "echo%20out;").replace("stdin=1&", "");
+        let quick = exec.replace("cat%3B", "echo%20out%3B").replace("stdin=1&", "");
         let heard = Socket::open(&proxy, &quick, protocol)?.all()?;
         ensure!(heard.channel(1) == b"out\n" && heard.channel(2) == b"err\n", "{protocol}: {heard:?}");
         let said = String::from_utf8_lossy(heard.channel(3)).into_owned();

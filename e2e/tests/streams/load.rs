@@ -89,7 +89,8 @@ fn many(scene: &Scene<'_>) -> Result<()> {
 fn abandoned(scene: &Scene<'_>) -> Result<()> {
     with_each(scene, |kubectl| {
         for script in ["sleep 7777", "while :; do echo 7777; done", "exec 0<&-; sleep 7777"] {
-            let mut command = kubectl.command(&["-n", &scene.namespace, "exec", "-i", "target", "--", "sh", "-c", script]);
+            let mut command =
+                kubectl.command(&["-n", &scene.namespace, "exec", "-i", "target", "--", "sh", "-c", script]);
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
             let commands = || scene.inside("target", "main", &["ps", "-o", "args"]);
             let running = wait::until("the command runs", Duration::from_secs(20), || {

@@ -104,7 +104,10 @@ fn agent(scene: &Scene<'_>) -> Result<()> {
         let arguments = ["-sk", "--max-time", "20", "--cert", &certificate, "--key", &key, "-w", " %{http_code}", &url];
         orlop_e2e::tool::run(Command::new("curl").args(arguments))
     };
-    for path in [format!("/exec/{namespace}/target/main?output=1&command=id"), format!("/containerLogs/{namespace}/target/main")] {
+    for path in [
+        format!("/exec/{namespace}/target/main?output=1&command=id"),
+        format!("/containerLogs/{namespace}/target/main"),
+    ] {
         let said = ask(&path)?;
         ensure!(said.starts_with("Forbidden") && said.ends_with(" 403"), "{path}: {said}");
     }

@@ -54,13 +54,7 @@ pub async fn exec(engine: &Arc<Engine>, id: &str, spec: &ExecSpec) -> Result<Ses
         guard.ended = true;
         Ok(code)
     };
-    Ok(Session {
-        stdin: streams.stdin,
-        stdout: streams.stdout,
-        stderr: streams.stderr,
-        resize,
-        exit: exit.boxed(),
-    })
+    Ok(Session { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr, resize, exit: exit.boxed() })
 }
 
 /// Joins a container's own process.
@@ -87,13 +81,7 @@ pub async fn attach(engine: &Arc<Engine>, id: &str, spec: &AttachSpec) -> Result
         let _ = copying.await;
         Ok(0)
     };
-    Ok(Session {
-        stdin: streams.stdin,
-        stdout: streams.stdout,
-        stderr: streams.stderr,
-        resize,
-        exit: exit.boxed(),
-    })
+    Ok(Session { stdin: streams.stdin, stdout: streams.stdout, stderr: streams.stderr, resize, exit: exit.boxed() })
 }
 
 /// The streams of a connection that is a process's.

@@ -144,7 +144,10 @@ impl Outgoing {
                 }
             }
             // What is there already goes along, in one write.
-            while queued && out.len() < 64 << 10 && let Ok(frame) = self.queue.try_recv() {
+            while queued
+                && out.len() < 64 << 10
+                && let Ok(frame) = self.queue.try_recv()
+            {
                 encode(frame, &mut deflater, &mut out);
             }
             if closed {

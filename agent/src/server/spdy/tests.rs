@@ -122,7 +122,8 @@ async fn who_knows_flow_control_is_sent_no_more_than_allowed() {
     client.open(1, "data").await;
     let stream = connection.next().await.unwrap();
     assert!(matches!(client.hear().await, Frame::SynReply { .. }));
-    let writing = tokio::spawn(async move { stream.output.write(Bytes::from_static(b"123456789")).await.map(|()| stream) });
+    let writing =
+        tokio::spawn(async move { stream.output.write(Bytes::from_static(b"123456789")).await.map(|()| stream) });
     assert_eq!(client.hear().await, Frame::Data { id: 1, fin: false, bytes: Bytes::from_static(b"1234") });
     client.send(Frame::WindowUpdate { id: 1, delta: 2 }).await;
     assert_eq!(client.hear().await, Frame::Data { id: 1, fin: false, bytes: Bytes::from_static(b"56") });
@@ -166,7 +167,11 @@ async fn a_stream_that_nobody_reads_holds_up_the_other_side() {
 
 #[tokio::test]
 async fn nonsense_ends_the_connection() {
-    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x80\x03\0\x01\0\0\0\x0e\0\0\0\x01\0\0\0\0\0\0nope", b"\x80\x03\0\x01\0\xff\xff\xff"] {
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\x80\x03\0\x01\0\0\0\x0e\0\0\0\x01\0\0\0\0\0\0nope",
+        b"\x80\x03\0\x01\0\xff\xff\xff",
+    ] {
         let (mut client, mut connection) = Client::connected();
         client.io.write_all(bytes).await.unwrap();
         if bytes[0] == b'G' {

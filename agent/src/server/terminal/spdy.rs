@@ -53,8 +53,7 @@ pub async fn run(
         Ok(session) => {
             let mut input = |channel| inputs.remove(&channel).map(Inbound::into_stream);
             let gone = Box::pin(ended.cancelled());
-            let ends =
-                Ends { stdin: input(Channel::Stdin), sizes: input(Channel::Resize), outlet: &outlets, gone };
+            let ends = Ends { stdin: input(Channel::Stdin), sizes: input(Channel::Resize), outlet: &outlets, gone };
             let Some(outcome) = converse(session, ends).await else { return };
             outcome
         }

@@ -218,7 +218,11 @@ mod tests {
 
     #[test]
     fn messages_say_whose_they_are() {
-        check(false, vec![piece(b"\0hello", true, true), piece(b"\x04{}", true, true)], Some(&[(0, b"hello"), (4, b"{}")]));
+        check(
+            false,
+            vec![piece(b"\0hello", true, true), piece(b"\x04{}", true, true)],
+            Some(&[(0, b"hello"), (4, b"{}")]),
+        );
         check(false, vec![piece(b"\0he", true, false), piece(b"llo", false, true)], Some(&[(0, b"he"), (0, b"llo")]));
         check(false, vec![piece(b"", true, true), piece(b"\xff\0", true, true)], Some(&[(255, b"\0")]));
         check(true, vec![piece(b"0aGVs", true, false), piece(b"bG8=", false, true)], Some(&[(0, b"hello")]));
