@@ -15,7 +15,7 @@ use orlop_e2e::scene::Scene;
 use crate::{listens, pod};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
-    scene.apply(&pod("target", "Always", "", "nc -lk -p 8080 -e echo bye & trap exit TERM; sleep 3600 & wait"))?;
+    scene.apply(&pod("target", "Always", "", "nc -ll -p 8080 -e echo bye & trap exit TERM; sleep 3600 & wait"))?;
     scene.ready("target")?;
     listens(scene, "target", &["8080"])?;
     let proxy = Proxy::start(scene)?;

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
     // 8080 gives back what it is sent, and ends when its client does; 8081 says a word and ends.
-    let script = "nc -lk -p 8080 -e cat & nc -lk -p 8081 -e echo bye & wait";
+    let script = "nc -ll -p 8080 -e cat & nc -ll -p 8081 -e echo bye & wait";
     scene.apply(&pod("server", "Always", "", script))?;
     scene.ready("server")?;
     listens(scene, "server", &["8080", "8081"])?;
