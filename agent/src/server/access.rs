@@ -54,9 +54,15 @@ impl Peer {
     }
 }
 
+/// Who would do what.
+type Question = (Peer, &'static str);
+
+/// Whether they may, and how long that holds.
+type Answer = (bool, Instant);
+
 /// What the API server said of whom.
 #[derive(Clone, Default)]
-pub struct Answers(Arc<Mutex<HashMap<(Peer, &'static str), (bool, Instant)>>>);
+pub struct Answers(Arc<Mutex<HashMap<Question, Answer>>>);
 
 impl Answers {
     fn known(&self, peer: &Peer, verb: &'static str) -> Option<bool> {

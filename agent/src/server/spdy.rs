@@ -279,7 +279,7 @@ impl Reading {
     async fn open(&mut self, id: u32, fin: bool, headers: Headers) -> io::Result<()> {
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
         // A client's numbers are odd and grow (SPDY/3, section 2.3.2).
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             return self.shared.outbox.send(Frame::rst(id, RstStatus::ProtocolError)).await.map_err(gone);
         }
         self.last = id;

@@ -213,6 +213,7 @@ fn through(io: Io, speak: impl FnOnce(tokio::io::DuplexStream) -> Follows + Send
 }
 
 /// Changes the protocol, and goes on in a task of its own.
+#[allow(clippy::result_large_err)] // It is an answer, and made once.
 fn follow(
     shared: &Shared,
     parts: &mut Parts,

@@ -51,7 +51,7 @@ fn connections(forward: &Forward) -> Result<()> {
 /// A megabyte there and back, with the end of the input before the end of the answer.
 fn echo(port: u16, at: usize) -> Result<()> {
     let stream = connect(port)?;
-    let sent: Vec<u8> = (0..1_000_000).map(|it| (it * (at + 1) >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..1_000_000).map(|it| ((it * (at + 1)) >> 3) as u8).collect();
     let mut writer = stream.try_clone()?;
     let mut heard = Vec::new();
     std::thread::scope(|scope| -> Result<()> {
