@@ -1,7 +1,9 @@
 //! Whole connections: a client of a few lines on the one end, [`Connection`] on the other.
 
 use bytes::BytesMut;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::timeout;
 
 use super::headers::Deflater;
 use super::*;
@@ -180,5 +182,49 @@ async fn nonsense_ends_the_connection() {
         }
         let ended = tokio::time::timeout(Duration::from_secs(5), connection.next()).await;
         assert!(ended.expect("it ends").is_none());
+    }
+}
+
+/// A control frame of any kind with any body, or data for any stream, or bytes that are no frame.
+fn anything() -> impl Strategy<Value = Vec<u8>> {
+    let control = (0u16..12, any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, flags, body)| {
+        let length = (body.len() as u32).to_be_bytes();
+        let head = [&[0x80, 3], &kind.to_be_bytes()[..], &[flags], &length[1..]].concat();
+        [head, body].concat()
+    });
+    let data = (0u32..8, any::<bool>(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(id, fin, body)| {
+        let mut out = BytesMut::new();
+        Frame::Data { id, fin, bytes: body.into() }.encode(&mut out);
+        out.to_vec()
+    });
+    prop_oneof![4 => control, 4 => data, 1 => prop::collection::vec(any::<u8>(), 0..40)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever a client sends, before and after it has opened a stream, the connection goes on or ends, and its end is the end of all.
+    #[test]
+    fn any_client_is_survived(frames in prop::collection::vec(anything(), 0..12)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, mut connection) = Client::connected();
+            client.open(1, "data").await;
+            let mut stream = connection.next().await.unwrap();
+            for it in &frames {
+                // It may have ended already.
+                if client.io.write_all(it).await.is_err() {
+                    break;
+                }
+            }
+            let _ = client.io.shutdown().await;
+            let ending = async {
+                while stream.input.next().await.is_some() {}
+                while connection.next().await.is_some() {}
+                connection.ended().cancelled().await;
+            };
+            timeout(Duration::from_secs(20), ending).await.expect("it ends with its client");
+            assert!(stream.output.write(Bytes::from_static(b"x")).await.is_err());
+        });
     }
 }
