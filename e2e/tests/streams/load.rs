@@ -13,6 +13,10 @@ use crate::{sleeper, with_each};
 /// What goes out of a container at once.
 const LARGE_BYTES: u64 = 100 << 20;
 
+/// Clients that do not read, and what they may cost together: less than what one of them would be sent in a second.
+const STALLED: usize = 8;
+const STALLED_BYTES_MAX: u64 = 24 << 20;
+
 /// Sessions beside each other.
 const MANY: usize = 16;
 
@@ -59,7 +63,50 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     let expected = orlop_e2e::tool::run(std::process::Command::new("md5sum").arg(&ours))?;
     ensure!(sum.split(' ').next() == expected.split(' ').next(), "{sum} is not {expected}");
     many(scene)?;
+    stalled(scene)?;
     abandoned(scene)
+}
+
+/// Who does not read costs no more than the buffers on the way, however much is to be said.
+fn stalled(scene: &Scene<'_>) -> Result<()> {
+    let parts = ["agent-1", "apiserver"];
+    let memory = || -> Result<Vec<u64>> { parts.iter().map(|it| resident_bytes(scene.cluster.process(it)?)).collect() };
+    let before = memory()?;
+    let mut clients = Vec::new();
+    let outcome = (|| {
+        for _ in 0..STALLED {
+            let mut command = scene.kubectl.command(&["-n", &scene.namespace, "exec", "target", "--", "yes", "8888"]);
+            clients.push(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
+        }
+        // All pipes are full when the processes have written nothing for a while: then their time does not grow.
+        let script = "for it in $(pidof yes); do cat /proc/$it/stat; done | cut -d ' ' -f 14,15";
+        let mut last = String::new();
+        wait::until("the processes are held up", Duration::from_secs(60), || {
+            std::thread::sleep(Duration::from_millis(500));
+            let now = scene.inside("target", "main", &["sh", "-c", script])?;
+            let held = now == std::mem::replace(&mut last, now.clone()) && now.lines().count() == STALLED;
+            ensure!(held, "their times are {now:?}");
+            Ok(())
+        })
+    })();
+    let after = memory();
+    for mut it in clients {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(it.id() as i32), nix::sys::signal::Signal::SIGTERM)?;
+        it.wait()?;
+    }
+    outcome?;
+    for ((part, before), after) in parts.iter().zip(before).zip(after?) {
+        println!("{STALLED} clients that do not read: {part} grew from {before} to {after} bytes");
+        ensure!(after < before + STALLED_BYTES_MAX, "{part} grew from {before} to {after} bytes");
+    }
+    Ok(())
+}
+
+fn resident_bytes(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|it| it.strip_prefix("VmRSS:")).context("a process has memory")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib << 10)
 }
 
 fn many(scene: &Scene<'_>) -> Result<()> {
