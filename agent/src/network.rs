@@ -12,7 +12,7 @@ pub mod hollow;
 mod ledger;
 mod link;
 mod names;
-mod namespace;
+pub mod namespace;
 pub mod ruleset;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -7,6 +7,7 @@
 pub mod docker;
 pub mod feed;
 pub mod hollow;
+pub mod session;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +18,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
+
+use session::{AttachSpec, ExecSpec, Session};
 
 /// The labels by which a runtime's objects are found again: `dev.orlop.node`, `dev.orlop.pod-uid` and so on.
 pub type Labels = BTreeMap<String, String>;
@@ -93,6 +96,8 @@ pub struct ContainerSpec {
     pub capabilities_drop: Vec<String>,
     pub tty: bool,
     pub stdin: bool,
+    /// Whether the end of the first attached client's input is the end of the process's.
+    pub stdin_once: bool,
 }
 
 /// A sandbox as the runtime sees it.
@@ -294,6 +299,19 @@ pub trait Runtime: Send + Sync + 'static {
         timeout: Duration,
         limit_bytes: usize,
     ) -> Result<ExecOutput, RuntimeError>;
+
+    /// Runs a command in a container, in conversation with a client. The command is killed when the session is dropped before its end.
+    ///
+    /// # Errors
+    /// Where the container does not run, or the runtime cannot make the streams. A command that cannot be started may be told so, or by its exit
+    /// code (126, 127).
+    async fn exec_session(&self, id: &str, spec: &ExecSpec) -> Result<Session, RuntimeError>;
+
+    /// Joins the streams of a container's own process.
+    ///
+    /// # Errors
+    /// Where the container does not run, or the runtime cannot make the streams.
+    async fn attach_session(&self, id: &str, spec: &AttachSpec) -> Result<Session, RuntimeError>;
 
     /// Reads a container's log.
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError>;

@@ -1,18 +1,27 @@
-//! The agent's own port: logs of its containers for the API server, and whether it lives.
+//! The agent's own port: the way to its containers for the API server (logs, exec, attach, port-forward), and whether it lives.
 //!
-//! TLS with a client certificate of the cluster's CA; who has none gets no further than the handshake. Paths are the kubelet's.
+//! TLS with a client certificate of the cluster's CA; who has none gets no further than the handshake, and who is no administrator is asked for
+//! at the API server ([`access`]). Paths are the kubelet's.
 
+pub mod access;
+pub mod forward;
+pub mod idle;
 pub mod logs;
+pub mod spdy;
+pub mod streams;
+pub mod terminal;
 pub mod tls;
+pub mod upgrade;
+pub mod websocket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router, middleware};
 use http::StatusCode;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -33,6 +42,8 @@ const CONNECTIONS: usize = 256;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How long open answers may hold up a shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
+/// How long a client may take to open its streams, once the protocol has changed: the kubelet's `DefaultStreamCreationTimeout`.
+pub const OPENING_MAX: Duration = Duration::from_secs(30);
 /// After a failed accept (no file descriptors left) the next attempt waits.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -82,12 +93,16 @@ impl Server {
         let address = SocketAddr::new(address, config.port);
         let listener = TcpListener::bind(address).await.map_err(|it| ServerError::Listen(address, it))?;
         let port = listener.local_addr().map_err(|it| ServerError::Listen(address, it))?.port();
-        let router = Router::new()
-            .route("/healthz", get(healthz))
-            .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
-            .with_state((runtime, logs));
         let connections = TaskTracker::new();
-        tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), router, connections.clone(), shutdown));
+        let shared = Shared {
+            runtime,
+            logs,
+            places: streams::Places::default(),
+            answers: access::Answers::default(),
+            connections: connections.clone(),
+            shutdown: shutdown.clone(),
+        };
+        tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), router(shared), connections.clone(), shutdown));
         Ok(Server { port, connections })
     }
 
@@ -101,6 +116,35 @@ impl Server {
         self.connections.close();
         let _ = tokio::time::timeout(DRAIN_WITHIN, self.connections.wait()).await;
     }
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Shared {
+    runtime: Arc<dyn Runtime>,
+    logs: Logs,
+    places: streams::Places,
+    answers: access::Answers,
+    /// Sessions go on beside the connection that they began with.
+    connections: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+fn router(shared: Shared) -> Router {
+    // WebSockets come by GET, SPDY by POST.
+    let into_container = Router::new()
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .route("/exec/{namespace}/{pod}/{container}", get(streams::exec).post(streams::exec))
+        .route("/exec/{namespace}/{pod}/{uid}/{container}", get(streams::exec_by_uid).post(streams::exec_by_uid))
+        .route("/attach/{namespace}/{pod}/{container}", get(streams::attach).post(streams::attach))
+        .route("/attach/{namespace}/{pod}/{uid}/{container}", get(streams::attach_by_uid).post(streams::attach_by_uid))
+        .route("/portForward/{namespace}/{pod}", get(streams::port_forward).post(streams::port_forward))
+        .route(
+            "/portForward/{namespace}/{pod}/{uid}",
+            get(streams::port_forward_by_uid).post(streams::port_forward_by_uid),
+        )
+        .route_layer(middleware::from_fn_with_state(shared.clone(), access::check));
+    Router::new().route("/healthz", get(healthz)).merge(into_container).with_state(shared)
 }
 
 async fn accept(
@@ -130,9 +174,13 @@ async fn accept(
                 Ok(Err(error)) => return tracing::debug!(%error, "a handshake failed"),
                 Err(_) => return,
             };
+            let shown = stream.get_ref().1.peer_certificates().and_then(|it| it.first());
+            let peer = Arc::new(shown.map(|it| access::Peer::of_certificate(it)).unwrap_or_default());
+            let router = router.layer(Extension(peer));
             let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_WITHIN);
-            let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            let serving =
+                builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
             tokio::select! {
                 it = serving => if let Err(error) = it { tracing::debug!(%error, "a connection ended") },
                 () = shutdown.cancelled() => {}
@@ -141,21 +189,19 @@ async fn accept(
     }
 }
 
-type Shared = (Arc<dyn Runtime>, Logs);
-
-async fn healthz(State((runtime, _)): State<Shared>) -> Response {
-    match runtime.info().await {
+async fn healthz(State(shared): State<Shared>) -> Response {
+    match shared.runtime.info().await {
         Ok(_) => "ok".into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
 
 async fn container_logs(
-    State((_, logs)): State<Shared>,
+    State(shared): State<Shared>,
     Path((namespace, pod, container)): Path<(String, String, String)>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let Some(host) = logs.host() else {
+    let Some(host) = shared.logs.host() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the agent is starting").into_response();
     };
     let asked = match logs::Asked::parse(query.as_deref().unwrap_or_default()) {

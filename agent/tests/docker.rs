@@ -17,9 +17,11 @@ use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use engine::{BUSYBOX, client, sandbox, script, unique, with_node};
 use futures::StreamExt;
 use orlop_agent::runtime::docker::DockerRuntime;
+use orlop_agent::runtime::session::{AttachSpec, ExecSpec, TerminalSize};
 use orlop_agent::runtime::{
     ContainerState, LogOptions, Mount, Phase, PodRef, RegistryAuth, Resources, Runtime, RuntimeError, RuntimeEvent,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn log(runtime: &DockerRuntime, id: &str, options: LogOptions) -> String {
     let mut text = Vec::new();
@@ -241,6 +243,77 @@ async fn a_command_that_takes_too_long_is_killed() {
         assert_eq!(String::from_utf8_lossy(&found.output), "0\n");
         runtime.stop_container(&id, Duration::ZERO).await.unwrap();
         assert!(runtime.exec(&id, &exec("true"), Duration::from_secs(5), 10).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_has_streams_that_end_apart_and_an_end_of_its_own() {
+    with_node(|runtime, _| async move {
+        let spec = sandbox("spoken-to");
+        let pod = spec.pod.clone();
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let mut it = script(&pod, "main", "while read it; do echo got $it; done; exit 6");
+        (it.stdin, it.stdin_once) = (true, true);
+        let id = runtime.create_container(&state.id, &it).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        let exec = |text: &str| ExecSpec {
+            command: ["/bin/busybox", "sh", "-c", text].map(str::to_owned).to_vec(),
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            tty: false,
+        };
+
+        // The input ends, and the output comes after it, each stream by itself.
+        let mut session = runtime.exec_session(&id, &exec("cat; echo err >&2; exit 3")).await.unwrap();
+        let (mut stdin, mut stdout, mut stderr) =
+            (session.stdin.take().unwrap(), session.stdout.take().unwrap(), session.stderr.take().unwrap());
+        stdin.write_all(b"hello").await.unwrap();
+        stdin.shutdown().await.unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        stdout.read_to_string(&mut out).await.unwrap();
+        stderr.read_to_string(&mut err).await.unwrap();
+        assert_eq!((out.as_str(), err.as_str(), session.exit.await.unwrap()), ("hello", "err\n", 3));
+
+        // A terminal has a size, and what goes through it is no frame.
+        let spec = ExecSpec {
+            tty: true,
+            ..exec("while [ \"$(stty size 2>/dev/null)\" != \"7 9\" ]; do sleep 0.1; done; printf '\\001\\000'")
+        };
+        let mut session = runtime.exec_session(&id, &spec).await.unwrap();
+        session.resize.as_ref().unwrap().send(TerminalSize { width: 9, height: 7 }).await.unwrap();
+        let mut out = Vec::new();
+        session.stdout.take().unwrap().read_to_end(&mut out).await.unwrap();
+        assert_eq!((out.as_slice(), session.exit.await.unwrap()), (&b"\x01\0"[..], 0));
+
+        // Who drops a session takes its command along, and what that has started.
+        let session = runtime.exec_session(&id, &exec("sleep 4747 & wait")).await.unwrap();
+        let count = ["/bin/busybox", "sh", "-c", "ps | grep -c '[s]leep 4747'"].map(str::to_owned);
+        let running = async |expected: &str| {
+            for _ in 0..100 {
+                let found = runtime.exec(&id, &count, Duration::from_secs(20), 100).await.unwrap();
+                if String::from_utf8_lossy(&found.output).trim() == expected {
+                    return;
+                }
+            }
+            panic!("there are never {expected} commands");
+        };
+        running("2").await;
+        drop(session);
+        running("0").await;
+
+        // The container's own process; its input is given once.
+        let attach = AttachSpec { stdin: true, stdout: true, stderr: true };
+        let mut session = runtime.attach_session(&id, &attach).await.unwrap();
+        let (mut stdin, mut stdout) = (session.stdin.take().unwrap(), session.stdout.take().unwrap());
+        stdin.write_all(b"one\n").await.unwrap();
+        stdin.shutdown().await.unwrap();
+        let mut out = String::new();
+        stdout.read_to_string(&mut out).await.unwrap();
+        assert_eq!((out.as_str(), session.exit.await.unwrap()), ("got one\n", 0));
+        assert!(matches!(ended(&runtime, &pod, &id).await, Phase::Exited { exit_code: 6, .. }));
+        assert!(runtime.exec_session(&id, &exec("true")).await.is_err(), "it has ended");
     })
     .await;
 }

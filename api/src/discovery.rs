@@ -56,6 +56,7 @@ pub fn sub_verbs(sub: Sub) -> (&'static [&'static str], Option<Gvk>) {
         Sub::Finalize => (&["update"], None),
         Sub::Log => (&["get"], None),
         Sub::Proxy => (&["create", "delete", "get", "patch", "update"], None),
+        Sub::Exec | Sub::Attach | Sub::PortForward => (&["create", "get"], None),
         Sub::Eviction => (&["create"], Some(("policy", "v1", "Eviction"))),
         Sub::Token => (&["create"], Some(("authentication.k8s.io", "v1", "TokenRequest"))),
     }
@@ -78,6 +79,9 @@ pub fn subresources(kind: &Kind) -> Vec<Resource> {
                 name: format!("{}/{}", kind.names.plural, sub.segment()),
                 kind: match sub {
                     Sub::Proxy => proxy_options(kind),
+                    Sub::Exec => "PodExecOptions",
+                    Sub::Attach => "PodAttachOptions",
+                    Sub::PortForward => "PodPortForwardOptions",
                     _ => of.map_or(kind.kind, |(_, _, kind)| kind),
                 },
                 foreign: of.map(|(group, version, _)| (group, version)).filter(|it| *it != (kind.group, kind.version)),

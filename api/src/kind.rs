@@ -47,6 +47,9 @@ pub enum Sub {
     Eviction,
     EphemeralContainers,
     Resize,
+    Exec,
+    Attach,
+    PortForward,
 }
 
 impl Sub {
@@ -64,6 +67,9 @@ impl Sub {
             Sub::Eviction => "eviction",
             Sub::EphemeralContainers => "ephemeralcontainers",
             Sub::Resize => "resize",
+            Sub::Exec => "exec",
+            Sub::Attach => "attach",
+            Sub::PortForward => "portforward",
         }
     }
 }

@@ -56,7 +56,7 @@ impl Drop for Seat {
 
 /// Whether a request lasts as long as its client likes.
 pub fn is_long_running(request: &Request) -> bool {
-    let lasting = [Sub::Log, Sub::Proxy];
+    let lasting = [Sub::Log, Sub::Proxy, Sub::Exec, Sub::Attach, Sub::PortForward];
     request.verb == Verb::Watch || lasting.iter().any(|it| request.subresource == it.segment())
 }
 

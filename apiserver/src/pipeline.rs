@@ -27,8 +27,9 @@ use crate::metrics::Metrics;
 use crate::plain::Plain;
 use crate::present::body::BodyError;
 use crate::present::{self, Body, Response, Session};
-use crate::request::Request;
+use crate::proxy::streams;
 use crate::request::accept::Accept;
+use crate::request::{Request, Verb};
 use crate::reviews;
 use crate::stage::{self, Authenticator, Authorized, Authorizer, Peer};
 use crate::verbs;
@@ -129,6 +130,12 @@ impl Inner {
             tracing::debug!(?kind, name = %request.name, "a request is proxied");
             aside::admit_connection(&self.core, it, kind).await?;
             return Ok(keep_seat(self.core.proxies.serve(it, streamed(body)).await?, seat));
+        }
+        if let (Some(kind), Some(sub)) = (request.kind, streams::asked(request)) {
+            aside::admit_connection(&self.core, it, kind).await?;
+            // WebSockets come by GET: what is asked for is the same (AuthorizePodWebsocketUpgradeCreatePermission).
+            stage::authorize_as(it, Verb::Create, &*self.authorizer)?;
+            return Ok(keep_seat(self.core.proxies.session(it, sub).await?, seat));
         }
         let serve = async {
             let body = if request.verb.reads() { Bytes::new() } else { read(body, self.limits.body_bytes).await? };

@@ -1,12 +1,15 @@
-//! `pods/proxy`, `services/proxy` and `nodes/proxy`: HTTP handed on to what runs in the cluster, and its answer back.
+//! `pods/proxy`, `services/proxy` and `nodes/proxy`: HTTP handed on to what runs in the cluster, and its answer back; and sessions with
+//! containers, handed on to their agents.
 //!
 //! In: a request with any method, whose body is still to come. Out: the target's answer as it comes. [`target`] says where a name leads,
+//! [`streams`] where a session is to be had,
 //! [`headers`] what goes along, [`links`] how addresses in an answer lead back through the proxy; here is only the way there and back. Connections
 //! that change their protocol are handed on byte by byte. Nothing is kept between requests: each has its own connection. The credentials with which
 //! the client came stay here. Source: `k8s.io/apimachinery/pkg/util/proxy`, `pkg/registry/core/{pod,service,node}/rest`.
 
 pub mod headers;
 pub mod links;
+pub mod streams;
 pub mod target;
 
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use orlop_api::kind::Sub;
 use orlop_api::status::{self, Reason, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -45,6 +49,9 @@ const STEP_MAX: Duration = Duration::from_secs(30);
 
 /// How long the target may think before it answers. A watch or a long poll answers at once, or says that it does not.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
+
+/// Bytes of a connection that has changed its protocol that are under way, in each direction.
+const COPY_BYTES: usize = 32 << 10;
 
 /// The largest page whose links are rewritten; what is larger is handed on as it is.
 const PAGE_BYTES_MAX: usize = 4 << 20;
@@ -91,6 +98,42 @@ impl Proxies {
         }
         let target = target::find(&self.sight, kind, &request.namespace, &request.name).await?;
         self.forward(request, &target, path, body).await
+    }
+
+    /// Hands a session on: the client's change of protocol to the pod's agent, whose answer is the client's.
+    ///
+    /// # Errors
+    /// As [`streams::find`]; `BadRequest` where no change of protocol is asked for, `InternalError` where the agent cannot be reached.
+    pub async fn session(&self, it: &Authorized, sub: Sub) -> status::Result<Response> {
+        let request = it.request();
+        if !matches!(request.method, Method::GET | Method::POST) {
+            return Err(Status::method_not_allowed());
+        }
+        let (target, path) = streams::find(&self.sight, request, sub).await?;
+        if headers::upgrade_of(&request.headers).is_none() {
+            return Err(Status::bad_request("Upgrade request required"));
+        }
+        let mut head = http::Request::builder().method(request.method.clone()).uri(path);
+        if let Some(given) = head.headers_mut() {
+            *given = headers::onward(request, &target.authority());
+        }
+        let asked = head.body(Body::Whole(Bytes::new())).map_err(|error| Status::bad_request(error.to_string()))?;
+        let unreachable = |why| Status::new(Reason::InternalError, format!("error dialing backend: {why}"));
+        let mut answer = self.ask(&target, asked).await.map_err(unreachable)?;
+        let code = answer.status();
+        if code == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(request, &mut answer);
+        }
+        if code.as_u16() < 400 {
+            return Err(Status::internal(format!("invalid upgrade response: status code {}", code.as_u16())));
+        }
+        // The agent's refusal, in its words.
+        let (mut head, body) = answer.into_parts();
+        headers::strip_hops(&mut head.headers);
+        let mut response = HttpResponse::new(pieces(body));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        Ok(response)
     }
 
     async fn forward(&self, request: &Request, target: &Target, path: &str, body: Body) -> status::Result<Response> {
@@ -174,7 +217,8 @@ impl Proxies {
 /// Copies between two connections that have changed their protocol, until both ends are silent.
 async fn join(client: OnUpgrade, backend: OnUpgrade) -> std::io::Result<()> {
     let (client, backend) = tokio::try_join!(client, backend).map_err(std::io::Error::other)?;
-    tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(backend)).await?;
+    let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
+    tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, COPY_BYTES, COPY_BYTES).await?;
     Ok(())
 }
 

@@ -165,7 +165,9 @@ impl Request {
         let kind = registry.find(&path.group, &path.version, &path.resource);
         let accept = Accept::parse(&head.headers, || kind.is_none_or(|it| answer::speaks(it.kind, &it.api_version())));
         options.pretty = is_for_people(&options, &accept, &head.headers);
-        if path.subresource != Sub::Proxy.segment() && path.subresource != Sub::Log.segment() {
+        // These answer in their own form.
+        let foreign = [Sub::Proxy, Sub::Log, Sub::Exec, Sub::Attach, Sub::PortForward];
+        if !foreign.iter().any(|it| path.subresource == it.segment()) {
             accept.check(verb)?;
         }
         if path.legacy_watch && !name.is_empty() && options.field_selector.is_empty() {

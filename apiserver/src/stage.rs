@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use crate::aside::Aside;
 use crate::authorize::rbac::Rule;
 use crate::quota::Charge;
-use crate::request::Request;
+use crate::request::{Request, Verb};
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -420,6 +420,21 @@ pub fn authorize(it: Authenticated, by: &dyn Authorizer) -> status::Result<Autho
     let attributes = attributes(&it.identity, &it.request);
     match by.authorize(&attributes) {
         Decision::Allow => Ok(Authorized { request: it.request, identity: it.identity }),
+        Decision::Deny(why) | Decision::NoOpinion(why) => Err(refusal(&attributes, &why)),
+    }
+}
+
+/// Asks whether they may do what was authorized under another verb, too.
+///
+/// # Errors
+/// `Forbidden`, in Kubernetes' words.
+pub fn authorize_as(it: &Authorized, verb: Verb, by: &dyn Authorizer) -> status::Result<()> {
+    if it.request.verb == verb {
+        return Ok(());
+    }
+    let attributes = Attributes { verb: verb.as_str(), ..attributes(&it.identity, &it.request) };
+    match by.authorize(&attributes) {
+        Decision::Allow => Ok(()),
         Decision::Deny(why) | Decision::NoOpinion(why) => Err(refusal(&attributes, &why)),
     }
 }

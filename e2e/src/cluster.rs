@@ -194,6 +194,14 @@ impl Cluster {
         self.parts.get_mut(name).with_context(|| format!("there is no part {name}"))
     }
 
+    /// The process id of a running part.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn process(&self, name: &str) -> Result<u32> {
+        self.parts.get(name).map(Child::id).with_context(|| format!("there is no part {name}"))
+    }
+
     /// kill -9, and start again.
     ///
     /// # Errors

@@ -110,6 +110,7 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/request/path.rs", "a namespace is a part of every path"),
     ("apiserver/src/verbs.rs", "a namespace is addressed below itself"),
     ("apiserver/src/proxy/target.rs", "pods, services and nodes are what is proxied to"),
+    ("apiserver/src/proxy/streams.rs", "sessions are a pod's, and led to its node"),
     ("apiserver/src/aside.rs", "pods, services and nodes are what one connects to"),
     ("apiserver/src/verbs/binding.rs", "pods are what is bound"),
     ("apiserver/src/verbs/eviction.rs", "pods are what is evicted, and budgets what holds them"),

@@ -9,6 +9,7 @@ mod container;
 mod engine;
 mod events;
 mod exec;
+mod hijack;
 mod image;
 mod inventory;
 mod labels;
@@ -18,13 +19,16 @@ mod pause;
 mod progress;
 mod reference;
 mod sandbox;
+mod session;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 
+use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
     ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Runtime,
     RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
@@ -34,18 +38,18 @@ use engine::{Engine, QUICK};
 /// The Docker Engine as one node's runtime.
 #[derive(Debug)]
 pub struct DockerRuntime {
-    engine: Engine,
+    engine: Arc<Engine>,
 }
 
 impl DockerRuntime {
     /// The Engine at `$DOCKER_HOST` (`unix://…`) or `/var/run/docker.sock`, for the node of this name. It need not be running yet.
     pub fn from_env(node_name: &str) -> Result<Self, RuntimeError> {
-        Ok(Self { engine: Engine::from_env(node_name)? })
+        Ok(Self { engine: Arc::new(Engine::from_env(node_name)?) })
     }
 
     /// The Engine at a unix socket, for the node of this name.
     pub fn at_socket(socket: &str, node_name: &str) -> Self {
-        Self { engine: Engine::at_socket(socket, node_name) }
+        Self { engine: Arc::new(Engine::at_socket(socket, node_name)) }
     }
 
     /// Removes every sandbox and container of this node. For `orlop down` and tests; what is not ours stays.
@@ -120,6 +124,14 @@ impl Runtime for DockerRuntime {
         limit_bytes: usize,
     ) -> Result<ExecOutput, RuntimeError> {
         exec::run(&self.engine, id, command, timeout, limit_bytes).await
+    }
+
+    async fn exec_session(&self, id: &str, spec: &ExecSpec) -> Result<Session, RuntimeError> {
+        session::exec(&self.engine, id, spec).await
+    }
+
+    async fn attach_session(&self, id: &str, spec: &AttachSpec) -> Result<Session, RuntimeError> {
+        session::attach(&self.engine, id, spec).await
     }
 
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError> {

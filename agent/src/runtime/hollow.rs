@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::feed::Feed;
+use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
     ContainerSpec, ExecOutput, Id, Image, Inventory, LogChunk, LogOptions, LogStream, PullProgress, RegistryAuth,
     Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
@@ -31,6 +32,9 @@ const EVENTS: usize = 32;
 
 /// The one line that every hollow container wrote.
 const LOG_LINE: &[u8] = b"This container is hollow: it runs no process and writes no log.\n";
+
+/// There is nobody to talk to.
+const NO_PROCESS: &str = "this container is hollow: it runs no process";
 
 /// What hollow images claim to weigh, in bytes.
 const IMAGE_SIZE_BYTES: u64 = 1 << 20;
@@ -156,6 +160,14 @@ impl Runtime for Hollow {
         }
     }
 
+    async fn exec_session(&self, _id: &str, _spec: &ExecSpec) -> Result<Session, RuntimeError> {
+        Err(RuntimeError::Other(NO_PROCESS.to_owned()))
+    }
+
+    async fn attach_session(&self, _id: &str, _spec: &AttachSpec) -> Result<Session, RuntimeError> {
+        Err(RuntimeError::Other(NO_PROCESS.to_owned()))
+    }
+
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError> {
         let started = self.pods.lock().started(id)?;
         let line = started
@@ -237,6 +249,7 @@ mod tests {
             capabilities_drop: Vec::new(),
             tty: false,
             stdin: false,
+            stdin_once: false,
         }
     }
 

@@ -94,6 +94,7 @@ pub fn spec(
         capabilities_drop: capabilities.drop.into_iter().flatten().map(name).collect(),
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
     })
 }
 

@@ -117,5 +117,6 @@ pub fn script(pod: &PodRef, name: &str, text: &str) -> ContainerSpec {
         capabilities_drop: Vec::new(),
         tty: false,
         stdin: false,
+        stdin_once: false,
     }
 }

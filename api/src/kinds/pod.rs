@@ -21,8 +21,18 @@ use crate::table::{Column, Completed};
 impl Strategy for Pod {
     const NAMES: Names = Names { plural: "pods", singular: "pod", short: &["po"], categories: &["all"] };
     const RETURNS_DELETED: bool = true;
-    const SUBS: &'static [Sub] =
-        &[Sub::Binding, Sub::EphemeralContainers, Sub::Eviction, Sub::Log, Sub::Proxy, Sub::Resize, Sub::Status];
+    const SUBS: &'static [Sub] = &[
+        Sub::Attach,
+        Sub::Binding,
+        Sub::EphemeralContainers,
+        Sub::Eviction,
+        Sub::Exec,
+        Sub::Log,
+        Sub::PortForward,
+        Sub::Proxy,
+        Sub::Resize,
+        Sub::Status,
+    ];
     const STATUS_RESETS: &'static [&'static [&'static str]] =
         &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]];
     const FIELDS: &'static [Selectable] = &[

@@ -202,8 +202,9 @@ pub fn of(kind: &Kind) -> Vec<Operation> {
         all.id = format!("{}ForAllNamespaces", all.id.replacen("Namespaced", "", 1));
         out.push(all);
     }
-    // What is proxied has no schema, and every method.
-    for sub in kind.subs.iter().filter(|it| **it != Sub::Proxy) {
+    // What is proxied has no schema, and every method; a session has neither body nor answer.
+    let plain = |it: &&Sub| !matches!(it, Sub::Proxy | Sub::Exec | Sub::Attach | Sub::PortForward);
+    for sub in kind.subs.iter().filter(plain) {
         build.sub(*sub, &item, &mut out);
     }
     out
@@ -303,7 +304,10 @@ impl Builder<'_> {
             | Sub::Proxy
             | Sub::Approval
             | Sub::EphemeralContainers
-            | Sub::Resize => self.schema.clone(),
+            | Sub::Resize
+            | Sub::Exec
+            | Sub::Attach
+            | Sub::PortForward => self.schema.clone(),
         };
         let path = format!("{item}/{}", sub.segment());
         for verb in verbs {

@@ -109,7 +109,10 @@ pub fn schemas(kinds: &[&Kind], reviews: &[&Review], form: Form) -> BTreeMap<Str
                 | Sub::Proxy
                 | Sub::Approval
                 | Sub::EphemeralContainers
-                | Sub::Resize => {}
+                | Sub::Resize
+                | Sub::Exec
+                | Sub::Attach
+                | Sub::PortForward => {}
             }
         }
     }

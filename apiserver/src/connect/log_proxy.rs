@@ -236,8 +236,11 @@ impl Options {
     }
 }
 
-/// The container whose log is meant.
-fn container(pod: &Value, name: &str, asked: &str) -> status::Result<String> {
+/// The container that is meant.
+///
+/// # Errors
+/// `BadRequest` where there are several and none is named, or none has the name.
+pub(crate) fn container(pod: &Value, name: &str, asked: &str) -> status::Result<String> {
     let names = |field: &str| -> Vec<String> {
         let list = pod["spec"][field].as_array();
         list.into_iter().flatten().filter_map(|it| it["name"].as_str().map(str::to_owned)).collect()

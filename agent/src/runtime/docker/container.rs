@@ -109,6 +109,7 @@ fn body(node: &str, labelled: &Labelled, spec: &ContainerSpec, shared: &Shared) 
         user: spec.user.clone(),
         tty: Some(spec.tty),
         open_stdin: Some(spec.stdin),
+        stdin_once: Some(spec.stdin_once),
         labels: Some(labelled.write(node)),
         // No host name: Docker refuses one on a container that joins a sandbox's network, and gives it the sandbox's.
         host_config: Some(HostConfig {

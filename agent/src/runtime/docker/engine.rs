@@ -54,6 +54,11 @@ impl Engine {
         &self.node
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> &str {
+        &self.socket
+    }
+
     /// A client that speaks the Engine's version of the API. Its own limit, on the wait for an answer's head, is `limit`.
     pub async fn client(&self, limit: Duration) -> Result<Docker, RuntimeError> {
         let client = self.client.get_or_try_init(|| self.connect()).await?;

@@ -8,15 +8,15 @@ use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::{ExecConfig, ExecInspectResponse};
 use bollard::query_parameters::EventsOptions;
 use futures::StreamExt;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgid};
 
 use super::engine::{Engine, QUICK};
 use crate::runtime::{ExecOutput, RuntimeError};
 use orlop_client::clock;
 
 /// How much older than the exec the first event asked for is, to cover the way to the Engine.
-const REPLAY: Duration = Duration::from_secs(1);
+pub const REPLAY: Duration = Duration::from_secs(1);
 
 /// Runs a command. When the time is up, the command is killed.
 pub async fn run(
@@ -61,12 +61,18 @@ async fn finish(engine: &Engine, id: &str, exec: &str, limit_bytes: usize) -> Re
             kept.extend_from_slice(&bytes[..room]);
         }
     }
-    let exit_code = match inspect(engine, exec).await? {
+    let exit_code = end(engine, id, exec, began).await?;
+    Ok(ExecOutput { exit_code, output: kept })
+}
+
+/// The exit code of a command that has closed its outputs; `began` is a moment before its start.
+pub async fn end(engine: &Engine, id: &str, exec: &str, began: jiff::Timestamp) -> Result<i32, RuntimeError> {
+    let code = match inspect(engine, exec).await? {
         ExecInspectResponse { running: Some(false), exit_code: Some(code), .. } => code,
         // It closed its output and runs on, or the Engine has yet to note its end.
         _ => await_end(engine, id, exec, began).await?,
     };
-    Ok(ExecOutput { exit_code: i32::try_from(exit_code).unwrap_or(-1), output: kept })
+    Ok(i32::try_from(code).unwrap_or(-1))
 }
 
 async fn inspect(engine: &Engine, exec: &str) -> Result<ExecInspectResponse, RuntimeError> {
@@ -98,16 +104,20 @@ async fn await_end(engine: &Engine, id: &str, exec: &str, began: jiff::Timestamp
     Err(RuntimeError::Unavailable("the Docker Engine went away during an exec".to_owned()))
 }
 
-/// Kills a command that took too long; Docker itself has no way to.
-async fn abort(engine: &Engine, exec: &str) {
+/// Kills a command that took too long, or whose client has gone; Docker itself has no way to.
+pub async fn abort(engine: &Engine, exec: &str) {
     match inspect(engine, exec).await {
         Ok(ExecInspectResponse { running: Some(true), pid: Some(pid), .. }) if pid > 1 => {
             let Ok(pid) = i32::try_from(pid) else { return };
-            if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                tracing::debug!(%error, "a command that timed out could not be killed");
+            let pid = Pid::from_raw(pid);
+            // The Engine makes each command the first of a group: what it has started goes along.
+            let leads = getpgid(Some(pid)) == Ok(pid);
+            let killed = if leads { killpg(pid, Signal::SIGKILL) } else { kill(pid, Signal::SIGKILL) };
+            if let Err(error) = killed {
+                tracing::debug!(%error, "an abandoned command could not be killed");
             }
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!(%error, "a command that timed out could not be found"),
+        Err(error) => tracing::debug!(%error, "an abandoned command could not be found"),
     }
 }
