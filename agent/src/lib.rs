@@ -29,6 +29,8 @@ pub mod telling;
 pub mod volumes;
 
 pub mod network;
+pub mod services;
+pub mod dns;
 pub mod runtime;
 
 pub use clean::{CleanError, clean};
