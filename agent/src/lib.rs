@@ -19,6 +19,7 @@ pub mod machine;
 pub mod admission;
 pub mod environment;
 pub mod references;
+pub mod resolver;
 pub mod resources;
 
 pub mod host;

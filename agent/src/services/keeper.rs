@@ -96,12 +96,13 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper that has not done anything.
     pub fn new(config: Config, known: Known) -> Self {
+        let names = Names::of(&config.node_name);
         let here = Here { node: config.node_name.clone(), zone: None };
         let dns = config.dns.as_ref().map(|it| it.address);
         Keeper {
-            table: Names::of(&config.node_name).services,
+            table: names.services,
             setting: Setting { here, cluster_cidrs: config.cluster_cidrs.clone(), dns },
-            wanted: Wanted::new(config.dns.as_ref()),
+            wanted: Wanted::new(&names.bridge, config.dns.as_ref()),
             trust: Trust::Compare,
             has_v6: false,
             last_failure: String::new(),

@@ -167,8 +167,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table without services: `dns` leads the DNS's address to its server, for packets from `bridge` and from the node itself.
-    pub fn base(family: Family, dns: Option<&Dns>) -> Self {
+    /// The table without services, of the node whose pods send from `bridge`. `dns` leads the DNS's address to its server, for them and
+    /// for the node itself. Packets from another node's pods, which may share the namespace, are left to that node's table.
+    pub fn base(family: Family, bridge: &str, dns: Option<&Dns>) -> Self {
         let ip = family.name();
         let sets = Place::ALL
             .iter()
@@ -193,7 +194,7 @@ impl Table {
         ];
         let (from_pods, from_node, to_dns) = match dns.filter(|it| Family::of(it.address) == family) {
             Some(it) => (
-                vec![format!("iifname {} jump {DNS}", it.bridge)],
+                vec![format!("iifname {bridge} jump {DNS}")],
                 vec![format!("jump {DNS}")],
                 Some(it.rules(family)),
             ),
@@ -204,11 +205,14 @@ impl Table {
         };
         add("dispatch", None, dispatch.into());
         add("refuse", None, refuse.into());
-        add("prerouting", nat("prerouting", "dstnat"), [from_pods, vec!["jump dispatch".into()]].concat());
-        add("output", nat("output", "-100"), [from_node, vec!["jump dispatch".into()]].concat());
+        let others = || vec![format!("iifname {BRIDGES} iifname != {bridge} return")];
+        let dispatch = || vec!["jump dispatch".to_owned()];
+        add("prerouting", nat("prerouting", "dstnat"), [others(), from_pods, dispatch()].concat());
+        add("output", nat("output", "-100"), [from_node, dispatch()].concat());
         add("postrouting", nat("postrouting", "srcnat"), postrouting.into());
-        add("filter_prerouting", filter("prerouting"), vec!["ct state new jump refuse".into()]);
-        add("filter_output", filter("output"), vec!["ct state new jump refuse".into()]);
+        let refusal = || vec!["ct state new jump refuse".to_owned()];
+        add("filter_prerouting", filter("prerouting"), [others(), refusal()].concat());
+        add("filter_output", filter("output"), refusal());
         if let Some(rules) = to_dns {
             add(DNS, None, rules);
         }
@@ -222,14 +226,14 @@ const UNMARK: &str = "0xffffbfff";
 /// Before the translation (-100), after connections are known (-200).
 const REFUSE_AT: i32 = -110;
 const DNS: &str = "dns";
+/// All nodes' bridges, by the names that the network gives them.
+const BRIDGES: &str = "\"orl*\"";
 
 /// How the cluster's DNS is reached on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
     /// The address that pods know.
     pub address: std::net::IpAddr,
-    /// The interface that pods send from.
-    pub bridge: String,
     /// Where the server listens.
     pub server: std::net::IpAddr,
     pub udp_port: u16,

@@ -36,8 +36,8 @@ pub enum State {
 
 impl Wanted {
     /// Without services.
-    pub fn new(dns: Option<&Dns>) -> Self {
-        Self { base: Family::ALL.iter().map(|it| (*it, Table::base(*it, dns))).collect(), ..Self::default() }
+    pub fn new(bridge: &str, dns: Option<&Dns>) -> Self {
+        Self { base: Family::ALL.iter().map(|it| (*it, Table::base(*it, bridge, dns))).collect(), ..Self::default() }
     }
 
     /// Makes `fragment` what the service adds, instead of what it was.
