@@ -22,3 +22,6 @@ pub mod resolv_conf;
 pub mod upstream;
 
 pub mod listen;
+
+#[cfg(test)]
+mod scenarios;

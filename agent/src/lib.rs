@@ -29,10 +29,10 @@ pub mod sync;
 pub mod telling;
 pub mod volumes;
 
-pub mod network;
-pub mod services;
 pub mod dns;
+pub mod network;
 pub mod runtime;
+pub mod services;
 
 pub use clean::{CleanError, clean};
 pub use config::Config;

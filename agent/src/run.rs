@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
 use crate::config::{Address, Args, Config, RuntimeKind};
+use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
 use crate::images::Images;
 use crate::machine::NodeFacts;
@@ -25,7 +26,6 @@ use crate::network::{PodNetwork, tend};
 use crate::node::capacity::own_address;
 use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
-use crate::dns::listen::{Listener, Settings};
 use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::runtime::docker::DockerRuntime;
@@ -197,6 +197,7 @@ async fn serve_services(
         node_name: config.node_name.clone(),
         cluster_cidrs: vec![config.cluster_cidr.into()],
         dns,
+        compare_every: keeper::COMPARE_EVERY,
     };
     tokio::spawn(Keeper::new(settings, known.clone()).run(shutdown.clone()));
     known

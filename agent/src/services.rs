@@ -27,3 +27,6 @@ pub mod listing;
 
 mod flows;
 pub mod keeper;
+
+#[cfg(test)]
+mod scenarios;

@@ -375,7 +375,12 @@ mod tests {
     #[test]
     fn every_built_in_object_has_its_place() {
         let reach = Reach { endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)), ..reach(6443) };
-        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain(&dns(&reach)).chain([&range(&reach), &tracking()])
+        for object in builtin::objects()
+            .unwrap()
+            .iter()
+            .chain(&endpoints(&reach))
+            .chain(&dns(&reach))
+            .chain([&range(&reach), &tracking()])
         {
             let path = collection(object);
             let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();

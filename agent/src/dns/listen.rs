@@ -83,7 +83,8 @@ impl Listener {
         let own = own.into_iter().chain([settings.address]).collect();
         let upstream = upstream.unwrap_or_else(|| Upstream::new(Path::new(RESOLV_CONF).to_owned(), own));
         let server = Arc::new(Server { settings, known, upstream });
-        let readers = (0..READERS).map(|_| tokio::spawn(by_udp(Arc::clone(&server), Arc::clone(&self.udp), shutdown.clone())));
+        let readers =
+            (0..READERS).map(|_| tokio::spawn(by_udp(Arc::clone(&server), Arc::clone(&self.udp), shutdown.clone())));
         let readers: Vec<_> = readers.collect();
         by_tcp(server, self.tcp, shutdown).await;
         for it in readers {

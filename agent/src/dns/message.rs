@@ -1,7 +1,6 @@
 //! Questions and answers as messages on the wire (RFC 1035, EDNS of RFC 6891). Pure but for the turn of addresses, which the caller draws.
 
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{CNAME, NS, PTR, SOA, SRV, TXT};
@@ -178,7 +177,7 @@ pub fn ask(id: u16, name: &Name, query: &Query) -> Option<Vec<u8>> {
 
 /// A name with a dot at its end, if it can be one.
 pub fn absolute(name: &str) -> Option<Name> {
-    Name::from_str(&format!("{}.", name.trim_end_matches('.'))).ok()
+    Name::from_ascii(format!("{}.", name.trim_end_matches('.'))).ok()
 }
 
 fn of_address(address: IpAddr) -> RData {

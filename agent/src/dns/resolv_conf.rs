@@ -42,7 +42,10 @@ mod tests {
                     search b.example c.example\noptions ndots:2 rotate\noptions timeout:1\nsortlist x\nnameserver\n";
         let it = ResolvConf::parse(text);
         assert_eq!(it.servers, ["192.0.2.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
-        assert_eq!((it.searches.join(" "), it.options.join(" ")), ("b.example c.example".into(), "ndots:2 rotate timeout:1".into()));
+        assert_eq!(
+            (it.searches.join(" "), it.options.join(" ")),
+            ("b.example c.example".into(), "ndots:2 rotate timeout:1".into())
+        );
         assert_eq!(ResolvConf::parse("nameserver 1.1.1.1\n".repeat(9).as_str()).servers.len(), 3);
     }
 }

@@ -84,7 +84,11 @@ impl World<'_> {
                 None => Answer::NoSuchName,
             },
             ["svc", namespace] => {
-                if self.known.services.list_in(namespace).is_empty() { Answer::NoSuchName } else { Answer::NoData }
+                if self.known.services.list_in(namespace).is_empty() {
+                    Answer::NoSuchName
+                } else {
+                    Answer::NoData
+                }
             }
             ["svc", namespace, service, rest @ ..] => {
                 let key = Key::new(namespace, service);
@@ -100,8 +104,7 @@ impl World<'_> {
     /// The names of an address: those of services, and of endpoints that have a name.
     fn pointer(&self, address: IpAddr, kind: RecordType) -> Answer {
         let name = |key: &Key| format!("{}.{}.svc.{}", key.name(), key.namespace(), self.domain);
-        let mut names: BTreeSet<String> =
-            self.known.services_at(address).iter().map(|it| name(&it.key())).collect();
+        let mut names: BTreeSet<String> = self.known.services_at(address).iter().map(|it| name(&it.key())).collect();
         for slice in self.known.slices_at(address) {
             let Some(service) = slice.service() else { continue };
             for endpoint in slice.endpoints().iter().filter(|it| has(it, address)) {

@@ -45,13 +45,16 @@ pub fn of(port: &ServicePort, ipv4: bool, slices: &[Arc<SliceView>], here: &Here
             continue;
         }
         let named = |it: &Option<String>| it.clone().unwrap_or_default();
-        let fitting = slice.ports().iter().filter(|it| {
-            named(&it.name) == named(&port.name) && Protocol::of(it.protocol.as_deref()) == protocol
-        });
+        let fitting = slice
+            .ports()
+            .iter()
+            .filter(|it| named(&it.name) == named(&port.name) && Protocol::of(it.protocol.as_deref()) == protocol);
         for target in fitting.filter_map(|it| it.port).filter(|it| *it > 0) {
             for endpoint in slice.endpoints() {
                 // The addresses of one endpoint are one thing under several names, the first is used (API of EndpointSlices).
-                let Some(address) = endpoint.addresses.first().and_then(|it| it.parse::<IpAddr>().ok()) else { continue };
+                let Some(address) = endpoint.addresses.first().and_then(|it| it.parse::<IpAddr>().ok()) else {
+                    continue;
+                };
                 if address.is_ipv4() != ipv4 || address.is_loopback() || address.is_unspecified() {
                     continue;
                 }
@@ -76,8 +79,7 @@ pub fn of(port: &ServicePort, ipv4: bool, slices: &[Arc<SliceView>], here: &Here
 /// Those of the ready endpoints that are meant for this node or its zone, or all.
 fn near(ready: &[(&Backend, &&Endpoint)], here: &Here) -> Vec<Backend> {
     let meant = |hint: &dyn Fn(&Endpoint) -> Option<Vec<For>>, name: &str| {
-        let hints: Option<Vec<Vec<For>>> =
-            ready.iter().map(|it| hint(it.1).filter(|it| !it.is_empty())).collect();
+        let hints: Option<Vec<Vec<For>>> = ready.iter().map(|it| hint(it.1).filter(|it| !it.is_empty())).collect();
         let chosen: Vec<Backend> = hints?
             .iter()
             .zip(ready)
@@ -106,10 +108,10 @@ mod tests {
         let slices = [Arc::new(serde_json::from_value(slice).unwrap())];
         let got = of(&port, true, &slices, &here);
         let text = |it: &[Backend]| it.iter().map(|it| it.address.to_string()).collect::<Vec<_>>();
-        assert_eq!((text(&got.cluster), text(&got.local)), (
-            cluster.iter().map(ToString::to_string).collect(),
-            local.iter().map(ToString::to_string).collect()
-        ));
+        assert_eq!(
+            (text(&got.cluster), text(&got.local)),
+            (cluster.iter().map(ToString::to_string).collect(), local.iter().map(ToString::to_string).collect())
+        );
         assert!(got.cluster.iter().all(|it| it.port == 8080));
         assert_eq!(of(&port, false, &slices, &here), Backends::default());
     }
@@ -129,7 +131,11 @@ mod tests {
         check(json!([ready, ending, silent]), &["10.0.0.2"], &["10.0.0.5"]);
         check(json!([not, ending, silent]), &["10.0.0.5"], &["10.0.0.5"]);
         check(json!([not, silent]), &[], &[]);
-        check(json!([ready, ready, endpoint("bad", "here", json!({})), endpoint("127.0.0.1", "here", json!({}))]), &["10.0.0.2"], &[]);
+        check(
+            json!([ready, ready, endpoint("bad", "here", json!({})), endpoint("127.0.0.1", "here", json!({}))]),
+            &["10.0.0.2"],
+            &[],
+        );
     }
 
     #[test]

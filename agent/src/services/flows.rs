@@ -134,7 +134,11 @@ fn read(mut bytes: &[u8]) -> io::Result<(Vec<Connection>, bool)> {
             DONE => return Ok((found, true)),
             ERROR => {
                 let code = u32_at(message, HEADER).unwrap_or(0) as i32;
-                return if code == 0 { Ok((found, true)) } else { Err(io::Error::from_raw_os_error(code.wrapping_neg())) };
+                return if code == 0 {
+                    Ok((found, true))
+                } else {
+                    Err(io::Error::from_raw_os_error(code.wrapping_neg()))
+                };
             }
             _ => found.extend(message.get(HEADERS..).and_then(connection)),
         }
@@ -218,7 +222,12 @@ mod tests {
         let original = tuple(1, client, service, UDP, [4000, 53]);
         let reply = tuple(2, endpoint, client, UDP, [5353, 4000]);
         let udp = message(SUBSYSTEM, 0, 2, &[original.clone(), reply].concat());
-        let tcp = message(SUBSYSTEM, 0, 2, &[tuple(1, client, service, 6, [1, 53]), tuple(2, endpoint, client, 6, [1, 1])].concat());
+        let tcp = message(
+            SUBSYSTEM,
+            0,
+            2,
+            &[tuple(1, client, service, 6, [1, 53]), tuple(2, endpoint, client, 6, [1, 1])].concat(),
+        );
         let bytes = [udp, tcp, message(DONE, 0, 0, &[])].concat();
         let (found, done) = read(&bytes).unwrap();
         let it = Connection { to: service.into(), port: 53, from: endpoint.into(), name: original };
@@ -235,7 +244,8 @@ mod tests {
         for cut in 0..bytes.len() {
             let _ = read(&bytes[..cut]);
         }
-        let refused = [16u32.to_ne_bytes().to_vec(), vec![2, 0, 0, 0], vec![0; 8], (-13i32).to_ne_bytes().to_vec()].concat();
+        let refused =
+            [16u32.to_ne_bytes().to_vec(), vec![2, 0, 0, 0], vec![0; 8], (-13i32).to_ne_bytes().to_vec()].concat();
         let refused = [20u32.to_ne_bytes().to_vec(), refused[4..].to_vec()].concat();
         assert_eq!(read(&refused).unwrap_err().raw_os_error(), Some(13));
     }

@@ -49,7 +49,10 @@ pub struct Fragment {
 /// The fragment of a service.
 pub fn of(service: &ServiceView, slices: &[Arc<SliceView>], setting: &Setting) -> Fragment {
     let mut fragment = Fragment::default();
-    if service.is_headless() || service.is_alias() || service.is_others() || service.metadata.deletion_timestamp.is_some()
+    if service.is_headless()
+        || service.is_alias()
+        || service.is_others()
+        || service.metadata.deletion_timestamp.is_some()
     {
         return fragment;
     }
@@ -171,7 +174,8 @@ impl Maker<'_> {
     /// Lets only `loadBalancerSourceRanges` through, and the node itself.
     fn guarded(&mut self, verdict: String) -> String {
         let ranges = self.service.spec.load_balancer_source_ranges.iter().flatten();
-        let mut ranges: Vec<IpNet> = ranges.filter_map(|it| it.trim().parse::<IpNet>().ok()).map(|it| it.trunc()).collect();
+        let mut ranges: Vec<IpNet> =
+            ranges.filter_map(|it| it.trim().parse::<IpNet>().ok()).map(|it| it.trunc()).collect();
         let given = !ranges.is_empty();
         ranges.retain(|it| Family::of(it.addr()) == self.family);
         // Ranges that lie within others would overlap in the set, which `nft` refuses.
@@ -199,9 +203,10 @@ impl Maker<'_> {
             return "drop".to_owned();
         }
         // Only what may go to other nodes: an endpoint on this node answers through it anyway.
-        let from_elsewhere = self.pods().filter(|_| whose == Whose::All).map(|it| {
-            format!("{} meta mark set meta mark | {MARK}", it.replace("saddr", "saddr !="))
-        });
+        let from_elsewhere = self
+            .pods()
+            .filter(|_| whose == Whose::All)
+            .map(|it| format!("{} meta mark set meta mark | {MARK}", it.replace("saddr", "saddr !=")));
         if self.service.spec.session_affinity.as_deref() == Some("ClientIP") {
             return self.sticky(&chosen, from_elsewhere);
         }
@@ -242,9 +247,7 @@ impl Maker<'_> {
             let declaration = format!(
                 "set {{}} {clients} {{ type {kind}; flags dynamic, timeout; timeout {seconds}s; size {CLIENTS_MOST}; }}"
             );
-            self.fragment
-                .sets
-                .insert((self.family, clients.clone()), Set { declaration, elements: BTreeMap::new() });
+            self.fragment.sets.insert((self.family, clients.clone()), Set { declaration, elements: BTreeMap::new() });
             let to = std::net::SocketAddr::new(*address, *port);
             let remember = format!("update @{clients} {{ {ip} saddr }}");
             self.shared(&chain, vec![remember, format!("meta l4proto {protocol} dnat to {to}")]);

@@ -31,8 +31,9 @@ use crate::network::names::Names;
 /// How long changes are gathered after the first: the budget from a change to its effect is 50 ms, and a rollout's changes come in
 /// groups.
 const GATHER: Duration = Duration::from_millis(3);
-/// How long between two comparisons with the kernel, without jitter.
-const COMPARE_EVERY: Duration = Duration::from_secs(20);
+/// How long between two comparisons with the kernel, without jitter: half a minute without a rule that somebody removed is the price of not
+/// following all changes of all tables.
+pub const COMPARE_EVERY: Duration = Duration::from_secs(20);
 /// A comparison takes no more than one part of so many of the time: with ten thousand services it takes most of a second.
 const COMPARE_SHARE: u32 = 100;
 /// After this many failures the delay has reached its limit.
@@ -51,6 +52,8 @@ pub struct Config {
     pub cluster_cidrs: Vec<IpNet>,
     /// How the node's DNS is reached; none if it has none.
     pub dns: Option<Dns>,
+    /// How long between two comparisons with the kernel: [`COMPARE_EVERY`].
+    pub compare_every: Duration,
 }
 
 /// The services whose fragments are to be made anew.
@@ -130,7 +133,7 @@ impl Keeper {
             let begun = Instant::now();
             let outcome = self.step(&marked).await;
             if comparing {
-                let pause = COMPARE_EVERY.max(begun.elapsed() * COMPARE_SHARE);
+                let pause = self.config.compare_every.max(begun.elapsed() * COMPARE_SHARE);
                 compare_at = Instant::now() + random::jitter(pause, 0.5);
             }
             self.tell(outcome.as_ref().err().map(ToString::to_string).unwrap_or_default());
@@ -264,10 +267,7 @@ impl Keeper {
 }
 
 fn removal_text(table: &str) -> String {
-    Family::ALL
-        .iter()
-        .map(|it| format!("add table {0} {table}\ndelete table {0} {table}\n", it.name()))
-        .collect()
+    Family::ALL.iter().map(|it| format!("add table {0} {table}\ndelete table {0} {table}\n", it.name())).collect()
 }
 
 /// Takes the tables of a node away that no agent serves any more.

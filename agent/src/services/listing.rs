@@ -19,7 +19,9 @@ pub fn parse(text: &[u8]) -> Result<Option<Table>, serde_json::Error> {
         found |= it["table"].is_object();
         let name = |it: &Value| it["name"].as_str().unwrap_or_default().to_owned();
         if let Some(chain) = it.get("chain") {
-            table.chains.insert(name(chain), Chain { hook: chain["hook"].as_str().map(str::to_owned), rules: Vec::new() });
+            table
+                .chains
+                .insert(name(chain), Chain { hook: chain["hook"].as_str().map(str::to_owned), rules: Vec::new() });
         } else if let Some(rule) = it.get("rule") {
             let chain = rule["chain"].as_str().unwrap_or_default();
             let digest = rule["comment"].as_str().unwrap_or_default().to_owned();
@@ -28,10 +30,11 @@ pub fn parse(text: &[u8]) -> Result<Option<Table>, serde_json::Error> {
                 chain.rules.push(Rule { text: String::new(), digest });
             }
         } else if let Some(set) = it.get("map").or_else(|| it.get("set")) {
-            let elements = set["elem"].as_array().into_iter().flatten().map(|it| match it.as_array().map(Vec::as_slice) {
-                Some([key, value]) => (words(key), words(value)),
-                _ => (words(it), String::new()),
-            });
+            let elements =
+                set["elem"].as_array().into_iter().flatten().map(|it| match it.as_array().map(Vec::as_slice) {
+                    Some([key, value]) => (words(key), words(value)),
+                    _ => (words(it), String::new()),
+                });
             table.sets.insert(name(set), Set { declaration: String::new(), elements: elements.collect() });
         }
     }
@@ -74,7 +77,10 @@ mod tests {
         let table = parse(text).unwrap().unwrap();
         let elements = |it: &str| table.sets[it].elements.clone().into_iter().collect::<Vec<_>>();
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(elements("services"), [pair("10.0.0.1 . tcp . 80", "goto endpoints_2"), pair("10.0.0.2 . udp . 53", "drop")]);
+        assert_eq!(
+            elements("services"),
+            [pair("10.0.0.1 . tcp . 80", "goto endpoints_2"), pair("10.0.0.2 . udp . 53", "drop")]
+        );
         assert_eq!(elements("endpoints"), [pair("10.0.0.1 . tcp . 80 . 1", "10.9.0.1 . 8001")]);
         assert_eq!(elements("refused"), [pair("10.0.0.3 . tcp . 80", "")]);
         assert_eq!(elements("clients"), [pair("10.0.0.9", "")]);

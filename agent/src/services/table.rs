@@ -90,10 +90,7 @@ impl Place {
     pub fn key(self, family: Family) -> String {
         let address = format!("{} daddr . ", family.name());
         let address = match self {
-            Place::NodePorts
-            | Place::NodePortEndpoints
-            | Place::LocalNodePortEndpoints
-            | Place::RefusedNodePorts => "",
+            Place::NodePorts | Place::NodePortEndpoints | Place::LocalNodePortEndpoints | Place::RefusedNodePorts => "",
             _ => &address,
         };
         format!("{address}meta l4proto . th dport")
@@ -105,10 +102,7 @@ impl Place {
         match self {
             Place::Services | Place::NodePorts => format!("map {{}} {name} {{ typeof {key} : verdict; }}"),
             // A slot has the type of what draws it; the bound here says nothing but how wide it is.
-            Place::Endpoints
-            | Place::LocalEndpoints
-            | Place::NodePortEndpoints
-            | Place::LocalNodePortEndpoints => {
+            Place::Endpoints | Place::LocalEndpoints | Place::NodePortEndpoints | Place::LocalNodePortEndpoints => {
                 format!("map {{}} {name} {{ typeof {key} . numgen random mod 65536 : {ip} daddr . th dport; }}")
             }
             Place::Refused | Place::RefusedNodePorts => format!("set {{}} {name} {{ typeof {key}; }}"),
@@ -176,7 +170,8 @@ impl Table {
             .map(|it| (it.name().to_owned(), Set { declaration: it.declaration(family), ..Set::default() }))
             .collect();
         let mut table = Table { sets, chains: BTreeMap::new() };
-        let nat = |hook: &str, priority: &str| Some(format!("type nat hook {hook} priority {priority}; policy accept;"));
+        let nat =
+            |hook: &str, priority: &str| Some(format!("type nat hook {hook} priority {priority}; policy accept;"));
         let filter = |hook: &str| Some(format!("type filter hook {hook} priority {REFUSE_AT}; policy accept;"));
         let dispatch = [
             format!("{} vmap @{}", Place::Services.key(family), Place::Services.name()),
@@ -184,20 +179,24 @@ impl Table {
         ];
         let refuse = [
             format!("{} @{} reject", Place::Refused.key(family), Place::Refused.name()),
-            format!("fib daddr type local {} @{} reject", Place::RefusedNodePorts.key(family), Place::RefusedNodePorts.name()),
+            format!(
+                "fib daddr type local {} @{} reject",
+                Place::RefusedNodePorts.key(family),
+                Place::RefusedNodePorts.name()
+            ),
         ];
         let postrouting = [
             // The mark is given back: it is nobody else's business.
-            format!("ct status dnat meta mark & {MARK} == {MARK} meta mark set meta mark & {UNMARK} masquerade fully-random"),
+            format!(
+                "ct status dnat meta mark & {MARK} == {MARK} meta mark set meta mark & {UNMARK} masquerade fully-random"
+            ),
             // A pod that reached itself through a service must be answered through the node, or the answer bears a strange address.
             format!("ct status dnat {ip} saddr . {ip} daddr @{} masquerade fully-random", Place::Hairpins.name()),
         ];
         let (from_pods, from_node, to_dns) = match dns.filter(|it| Family::of(it.address) == family) {
-            Some(it) => (
-                vec![format!("iifname {bridge} jump {DNS}")],
-                vec![format!("jump {DNS}")],
-                Some(it.rules(family)),
-            ),
+            Some(it) => {
+                (vec![format!("iifname {bridge} jump {DNS}")], vec![format!("jump {DNS}")], Some(it.rules(family)))
+            }
             None => (vec![], vec![], None),
         };
         let mut add = |name: &str, hook: Option<String>, rules: Vec<String>| {

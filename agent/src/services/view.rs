@@ -243,7 +243,11 @@ impl Known {
         slices.add_index(BY_ADDRESS, |it| {
             // Only those with a name of their own are looked for by address.
             let named = it.endpoints().iter().filter(|it| it.hostname.is_some());
-            named.flat_map(|it| &it.addresses).filter_map(|it| it.parse::<IpAddr>().ok()).map(|it| it.to_string()).collect()
+            named
+                .flat_map(|it| &it.addresses)
+                .filter_map(|it| it.parse::<IpAddr>().ok())
+                .map(|it| it.to_string())
+                .collect()
         });
         Known { services, slices, nodes: Store::new() }
     }
@@ -254,10 +258,7 @@ impl Known {
         Informer::<ServiceView>::new(client.clone()).into_store(known.services.clone()).start(shutdown.clone());
         Informer::<SliceView>::new(client.clone()).into_store(known.slices.clone()).start(shutdown.clone());
         let node = format!("metadata.name={node}");
-        Informer::<NodeView>::new(client.clone())
-            .fields(&node)
-            .into_store(known.nodes.clone())
-            .start(shutdown.clone());
+        Informer::<NodeView>::new(client.clone()).fields(&node).into_store(known.nodes.clone()).start(shutdown.clone());
         known
     }
 

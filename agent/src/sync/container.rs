@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use orlop_client::Key;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
+use orlop_client::Key;
 
+use crate::dns::resolv_conf::ResolvConf;
+use crate::environment::links;
 use crate::environment::{build, expand_all};
 use crate::host::Host;
 use crate::machine::world::spec as pod_spec;
-use crate::environment::links;
-use crate::dns::resolv_conf::ResolvConf;
 use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
