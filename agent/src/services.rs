@@ -25,6 +25,7 @@ pub mod wanted;
 pub mod changes;
 pub mod listing;
 
+mod bridged;
 mod flows;
 pub mod keeper;
 

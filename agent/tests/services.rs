@@ -98,7 +98,8 @@ fn node_ports_and_external_addresses_are_open_to_the_outside() {
 fn clients_stay_with_their_endpoint() {
     let lab = Lab::start();
     let _pods = (lab.pod("a", 2), lab.pod("b", 3));
-    let clients = [lab.pod("c", 4), lab.pod("d", 5), lab.pod("e", 6), lab.pod("f", 7), lab.pod("g", 8), lab.pod("h", 9)];
+    let clients =
+        [lab.pod("c", 4), lab.pod("d", 5), lab.pod("e", 6), lab.pod("f", 7), lab.pod("g", 8), lab.pod("h", 9)];
     let spec = json!({ "clusterIP": "10.96.0.7", "ports": [{ "port": 80 }], "sessionAffinity": "ClientIP" });
     lab.service("web", spec);
     lab.slice("web", slice(80, &["10.230.0.2", "10.230.0.3"]));
@@ -272,7 +273,7 @@ fn the_dns_answers_pods_and_the_node() {
     let ip = Ipv4Addr::new(203, 0, 113, 5);
     let found = client.run(|| by_udp(DNS, "www.example.org.", RecordType::A));
     assert_eq!(addresses(found), [IpAddr::V4(ip)]);
-    assert_eq!(client.run(|| addresses(by_udp(DNS, "www.example.org.", RecordType::A))), [IpAddr::V4(ip)]);
+    assert_eq!(client.run(move || addresses(by_udp(DNS, "www.example.org.", RecordType::A))), [IpAddr::V4(ip)]);
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1, "the second came from the cache");
     lab.service("out", json!({ "type": "ExternalName", "externalName": "www.example.org" }));
     let alias = client.run(|| by_udp(DNS, "out.default.svc.cluster.local.", RecordType::A)).unwrap();
@@ -280,7 +281,15 @@ fn the_dns_answers_pods_and_the_node() {
     assert_eq!(alias.answers[1].data.ip_addr(), Some(IpAddr::V4(ip)));
     // How fast it is: four clients, one after the other each.
     let begun = Instant::now();
-    let threads: Vec<_> = (0..4).map(|_| client.run(|| std::thread::spawn(|| lab::storm(at(DNS), &question("web.default.svc.cluster.local.", RecordType::A), 2500)))).collect();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            client.run(|| {
+                std::thread::spawn(|| {
+                    lab::storm(at(DNS), &question("web.default.svc.cluster.local.", RecordType::A), 2500)
+                })
+            })
+        })
+        .collect();
     let answered: usize = threads.into_iter().map(|it| it.join().unwrap()).sum();
     println!("{answered} answers in {:?}: {:.0}/s", begun.elapsed(), answered as f64 / begun.elapsed().as_secs_f64());
     assert_eq!(answered, 10_000);

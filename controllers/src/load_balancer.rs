@@ -76,13 +76,15 @@ impl Controller for LoadBalancers {
                 continue;
             }
             let asked = service.spec.load_balancer_ip.as_deref().filter(|it| !it.is_empty());
-            let asked = asked.map(|it| it.parse::<Ipv4Addr>().ok().filter(|it| pool.contains(it) && !taken.contains(it)));
+            let asked =
+                asked.map(|it| it.parse::<Ipv4Addr>().ok().filter(|it| pool.contains(it) && !taken.contains(it)));
             // An address that was asked for is given or none, as clouds do.
             let free = asked.unwrap_or_else(|| pool.hosts().find(|it| !taken.contains(it)));
             let Some(address) = free else {
                 let regarding: ObjectReference = reference(SERVICES, &service.metadata);
-                let message =
-                    format!("Error syncing load balancer: failed to ensure load balancer: no address of {pool} is free");
+                let message = format!(
+                    "Error syncing load balancer: failed to ensure load balancer: no address of {pool} is free"
+                );
                 plan.tell(regarding, Severity::Warning, "SyncLoadBalancerFailed", message);
                 continue;
             };

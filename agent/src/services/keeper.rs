@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::changes::Changes;
 use super::fragment::{self, Setting};
 use super::listing;
-use super::table::{Dns, Family, Table};
+use super::table::{Dns, Family, Pods, Table};
 use super::view::Known;
 use super::wanted::Wanted;
-use super::{backends::Here, flows};
+use super::{backends::Here, bridged, flows};
 use crate::network::NetworkError;
 use crate::network::command;
 use crate::network::names::Names;
@@ -89,6 +89,7 @@ pub struct Keeper {
     known: Known,
     table: String,
     setting: Setting,
+    pods: Pods,
     wanted: Wanted,
     trust: Trust,
     /// Whether there is a table of the family.
@@ -105,7 +106,8 @@ impl Keeper {
         Keeper {
             table: names.services,
             setting: Setting { here, cluster_cidrs: config.cluster_cidrs.clone(), dns },
-            wanted: Wanted::new(&names.bridge, config.dns.as_ref()),
+            wanted: Wanted::default(),
+            pods: Pods { bridge: names.bridge, bridged_pass: true },
             trust: Trust::Compare,
             has_v6: false,
             last_failure: String::new(),
@@ -122,6 +124,13 @@ impl Keeper {
 
     async fn run_for_ever(&mut self) {
         self.known.synced().await;
+        self.pods.bridged_pass = bridged::pass().await;
+        if !self.pods.bridged_pass {
+            tracing::warn!(
+                "bridged packets do not pass the rules (br_netfilter): services see the node in place of its own pods"
+            );
+        }
+        self.wanted = Wanted::new(&self.pods, self.config.dns.as_ref());
         let marked = self.listen();
         let mut failures: u32 = 0;
         let mut compare_at = Instant::now();

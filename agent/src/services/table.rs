@@ -161,10 +161,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table without services, of the node whose pods send from `bridge`. `dns` leads the DNS's address to its server, for them and
+    /// The table without services, of the node with these `pods`. `dns` leads the DNS's address to its server, for them and
     /// for the node itself. Packets from another node's pods, which may share the namespace, are left to that node's table.
-    pub fn base(family: Family, bridge: &str, dns: Option<&Dns>) -> Self {
-        let ip = family.name();
+    pub fn base(family: Family, pods: &Pods, dns: Option<&Dns>) -> Self {
+        let (ip, bridge) = (family.name(), &pods.bridge);
         let sets = Place::ALL
             .iter()
             .map(|it| (it.name().to_owned(), Set { declaration: it.declaration(family), ..Set::default() }))
@@ -212,6 +212,11 @@ impl Table {
         let refusal = || vec!["ct state new jump refuse".to_owned()];
         add("filter_prerouting", filter("prerouting"), [others(), refusal()].concat());
         add("filter_output", filter("output"), refusal());
+        if !pods.bridged_pass {
+            let hook = Some("type filter hook forward priority mangle; policy accept;".to_owned());
+            let rule = format!("ct status dnat iifname {bridge} oifname {bridge} meta mark set meta mark | {MARK}");
+            add("same_bridge", hook, vec![rule]);
+        }
         if let Some(rules) = to_dns {
             add(DNS, None, rules);
         }
@@ -227,6 +232,15 @@ const REFUSE_AT: i32 = -110;
 const DNS: &str = "dns";
 /// All nodes' bridges, by the names that the network gives them.
 const BRIDGES: &str = "\"orl*\"";
+
+/// Where a node's pods are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// The interface that they send from.
+    pub bridge: String,
+    /// Whether packets between two of them pass the rules; otherwise what is led from one to the other is masqueraded.
+    pub bridged_pass: bool,
+}
 
 /// How the cluster's DNS is reached on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,6 +32,7 @@ pub struct ServiceView {
 }
 orlop_client::view!(ServiceView: core::Service);
 
+/// A service's spec, as far as it says where packets and names lead.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSpec {
@@ -53,6 +54,7 @@ pub struct ServiceSpec {
     pub publish_not_ready_addresses: Option<bool>,
 }
 
+/// A port of a service.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServicePort {
@@ -62,6 +64,7 @@ pub struct ServicePort {
     pub node_port: Option<u16>,
 }
 
+/// How long clients keep their endpoint (`sessionAffinityConfig`).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AffinityConfig {
@@ -69,24 +72,28 @@ pub struct AffinityConfig {
     pub client_ip: Option<ClientAffinity>,
 }
 
+/// The same, for affinity by address; the time is in seconds since the last connection.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ClientAffinity {
     pub timeout_seconds: Option<u32>,
 }
 
+/// A service's status.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceStatus {
     pub load_balancer: LoadBalancer,
 }
 
+/// Where a service's balancer is.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancer {
     pub ingress: Option<Vec<Ingress>>,
 }
 
+/// One address of a balancer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Ingress {
@@ -141,6 +148,7 @@ pub struct SliceView {
 }
 orlop_client::view!(SliceView: discovery::EndpointSlice);
 
+/// Somebody who answers.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
@@ -168,12 +176,14 @@ pub struct Hints {
     pub for_nodes: Option<Vec<For>>,
 }
 
+/// A zone or a node, by its name.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct For {
     pub name: String,
 }
 
+/// A port of all endpoints of a slice.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct EndpointPort {

@@ -9,7 +9,7 @@ use orlop_client::Key;
 
 use super::changes::{Changes, Thing};
 use super::fragment::Fragment;
-use super::table::{Chain, Dns, Family, Place, Set, Table};
+use super::table::{Chain, Dns, Family, Place, Pods, Set, Table};
 
 /// Who wants what, the first of them first.
 type Claims<K, V> = BTreeMap<K, Vec<(Key, V)>>;
@@ -36,8 +36,8 @@ pub enum State {
 
 impl Wanted {
     /// Without services.
-    pub fn new(bridge: &str, dns: Option<&Dns>) -> Self {
-        Self { base: Family::ALL.iter().map(|it| (*it, Table::base(*it, bridge, dns))).collect(), ..Self::default() }
+    pub fn new(pods: &Pods, dns: Option<&Dns>) -> Self {
+        Self { base: Family::ALL.iter().map(|it| (*it, Table::base(*it, pods, dns))).collect(), ..Self::default() }
     }
 
     /// Makes `fragment` what the service adds, instead of what it was.

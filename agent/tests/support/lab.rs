@@ -69,16 +69,21 @@ impl Lab {
             let bridge = bridge.clone();
             move || {
                 sh("ip link set lo up; sysctl -qw net.ipv4.ip_forward=1");
-                sh(&format!("ip link add {bridge} type bridge; ip addr add 10.230.0.1/24 dev {bridge}; ip link set {bridge} up"));
+                sh(&format!(
+                    "ip link add {bridge} type bridge; ip addr add 10.230.0.1/24 dev {bridge}; ip link set {bridge} up"
+                ));
                 sh(&format!("sysctl -qw net.ipv4.conf.{bridge}.route_localnet=1"));
                 // Something like a way out: the node's own packets to services need a route before the rules see them.
-                sh("ip link add out type dummy; ip link set out up; ip route add default dev out");
+                sh("ip link add out type veth peer name far; ip link set far up; ip addr add 198.18.9.1/30 dev out");
+                sh("ip link set out up; ip route add default via 198.18.9.2");
             }
         });
         let known = Known::new();
         known.services.replace(Vec::new(), "1");
         known.slices.replace(Vec::new(), "1");
-        known.nodes.replace(vec![serde_json::from_value::<NodeView>(json!({ "metadata": { "name": NODE } })).unwrap()], "1");
+        known
+            .nodes
+            .replace(vec![serde_json::from_value::<NodeView>(json!({ "metadata": { "name": NODE } })).unwrap()], "1");
         let end = CancellationToken::new();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("resolv.conf");
@@ -216,7 +221,7 @@ pub fn upstream(machine: &Sandbox) -> Arc<AtomicUsize> {
             let mut message = Message::from_vec(&buffer[..length]).unwrap();
             message.metadata.message_type = MessageType::Response;
             let name = message.queries[0].name().clone();
-            message.add_answer(Record::from_rdata(name, 60, RData::A([203, 0, 113, 5].into())));
+            message.add_answer(Record::from_rdata(name, 60, RData::A(std::net::Ipv4Addr::new(203, 0, 113, 5).into())));
             let _ = socket.send_to(&message.to_vec().unwrap(), from);
         }
     });
