@@ -59,7 +59,7 @@ fn a_cluster_ip_spreads_over_its_endpoints() {
 #[test]
 fn node_ports_and_external_addresses_are_open_to_the_outside() {
     let lab = Lab::start();
-    let (a, outside) = (lab.pod("a", 2), lab.outside());
+    let (a, b, outside) = (lab.pod("a", 2), lab.pod("b", 3), lab.outside());
     let spec = |policy: &str, ranges: &[&str]| {
         json!({ "type": "LoadBalancer", "clusterIP": "10.96.0.7", "ports": [{ "port": 80, "nodePort": 30080 }],
             "externalTrafficPolicy": policy, "loadBalancerSourceRanges": ranges, "externalIPs": ["192.0.2.9"],
@@ -90,7 +90,7 @@ fn node_ports_and_external_addresses_are_open_to_the_outside() {
     elsewhere["endpoints"][0]["nodeName"] = "another".into();
     lab.slice("web", elsewhere);
     eventually("no local endpoint", || outside.ask(node, 30080).is_err());
-    assert!(a.ask(gateway, 30080).is_ok());
+    assert_eq!(b.ask(gateway, 30080), Ok("a 10.230.0.3".into()), "a pod, with its own address");
     assert!(lab.node.run(move || ask(node, 30080)).is_ok());
 }
 
