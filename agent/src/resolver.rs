@@ -62,7 +62,7 @@ fn limited(mut it: ResolvConf) -> ResolvConf {
     let mut seen = std::collections::BTreeSet::new();
     let mut bytes = 0;
     it.searches.retain(|it| {
-        let fits = bytes + it.len() + 1 <= SEARCH_BYTES_MOST && seen.len() < SEARCHES_MOST;
+        let fits = bytes + it.len() < SEARCH_BYTES_MOST && seen.len() < SEARCHES_MOST;
         let kept = fits && !it.is_empty() && seen.insert(it.clone());
         bytes += if kept { it.len() + 1 } else { 0 };
         kept

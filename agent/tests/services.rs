@@ -137,7 +137,7 @@ fn what_somebody_removes_comes_back() {
     for damage in [
         format!("nft flush chain {table} dispatch"),
         format!("nft delete element {table} services '{{ 10.96.0.7 . tcp . 80 }}'"),
-        format!("nft delete element {table} endpoints '{{ 10.96.0.7 . tcp . 80 . 0 }}'"),
+        format!("nft delete element {table} endpoints_tcp '{{ 10.96.0.7 . 80 . 0 }}'"),
         format!("nft flush chain {table} output; nft delete chain {table} output; nft flush chain {table} prerouting"),
         format!("nft insert rule {table} dispatch drop"),
         format!("nft delete table {table}"),

@@ -3,7 +3,7 @@
 //! The order is what makes it one transaction that the kernel takes: sets and chains are made before what names them, rules go before
 //! what they named goes, and elements are removed before they are set anew, for an element's value cannot be changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -72,7 +72,7 @@ impl Changes {
                     Some(State::Element(it)) => Some(it.clone()),
                     _ => None,
                 };
-                of.element(place.name(), key, value(before), value(now));
+                of.element(&place.name(), key, value(before), value(now));
             }
             Thing::Chain(family, name) => {
                 let chain = |it: Option<&State>| match it {
@@ -105,12 +105,13 @@ impl Changes {
             of.chain(name, has.chains.get(name), wanted.chains.get(name));
         }
         let empty = BTreeMap::new();
+        let shared: BTreeSet<String> = Place::all().map(Place::name).collect();
         for name in both(&has.sets, &wanted.sets) {
             let (old, new) = (has.sets.get(name), wanted.sets.get(name));
             of.set(name, old, new);
             let Some(new) = new else { continue };
             // Packets fill the sets that are not shared.
-            if !Place::ALL.iter().any(|it| it.name() == name) {
+            if !shared.contains(name) {
                 continue;
             }
             let old = old.map_or(&empty, |it| &it.elements);
@@ -133,25 +134,31 @@ impl Changes {
     pub fn stale_flows(&self) -> Vec<Flow> {
         let mut stale = Vec::new();
         for changes in self.of.values() {
+            let (services, node_ports) = (Place::Services.name(), Place::NodePorts.name());
             for (set, removed) in &changes.elements_removed {
                 let added = changes.elements_added.get(set).map(Vec::as_slice).unwrap_or_default();
-                let whole = set == Place::Services.name() || set == Place::NodePorts.name();
                 for (key, value) in removed {
-                    let entry = entry(key, whole);
-                    // An endpoint that only has another slot stays.
-                    let moved = !whole && added.iter().any(|it| it.1 == *value && self::entry(&it.0, false) == entry);
-                    // Another number of endpoints is another chain, which makes no flow stale; a sticky one does not say its endpoints.
-                    let chosen_anew = added.iter().any(|it| it.0 == *key) && !value.contains("sticky");
-                    if let Some((to, port)) = entry.filter(|_| !moved && !(whole && chosen_anew)) {
-                        stale.push(Flow { to, port, endpoint: (!whole).then(|| endpoint(value)).flatten() });
+                    if *set == services || *set == node_ports {
+                        // Another number of endpoints is another chain, which makes no flow stale; a sticky one does not say its endpoints.
+                        let chosen_anew = added.iter().any(|it| it.0 == *key) && !value.contains("sticky");
+                        if let (Some((to, port)), false) = (entry(key), chosen_anew) {
+                            stale.push(Flow { to, port, endpoint: None });
+                        }
+                    } else if set.ends_with("endpoints_udp") {
+                        let slot = slot(key);
+                        // An endpoint that only has another slot stays.
+                        let stays = added.iter().any(|it| it.1 == *value && self::slot(&it.0) == slot);
+                        if let (Some((to, port)), false) = (slot, stays) {
+                            stale.push(Flow { to, port, endpoint: endpoint(value) });
+                        }
                     }
                 }
             }
             // What was sent to a service before it was one went past the rules.
-            for place in [Place::Services, Place::NodePorts] {
-                let removed = changes.elements_removed.get(place.name()).map(Vec::as_slice).unwrap_or_default();
-                for (key, _) in changes.elements_added.get(place.name()).into_iter().flatten() {
-                    if let (Some((to, port)), false) = (entry(key, true), removed.iter().any(|it| it.0 == *key)) {
+            for name in [services, node_ports] {
+                let removed = changes.elements_removed.get(&name).map(Vec::as_slice).unwrap_or_default();
+                for (key, _) in changes.elements_added.get(&name).into_iter().flatten() {
+                    if let (Some((to, port)), false) = (entry(key), removed.iter().any(|it| it.0 == *key)) {
                         stale.push(Flow { to, port, endpoint: None });
                     }
                 }
@@ -170,13 +177,20 @@ pub struct Flow {
     pub endpoint: Option<IpAddr>,
 }
 
-/// The address, if any, and the port of an element for UDP.
-fn entry(key: &str, whole: bool) -> Option<(Option<IpAddr>, u16)> {
-    let words: Vec<&str> = key.split(" . ").collect();
-    let words = if whole { words.as_slice() } else { words.split_last()?.1 };
-    match words {
+/// The address, if any, and the port of an entry for UDP.
+fn entry(key: &str) -> Option<(Option<IpAddr>, u16)> {
+    match key.split(" . ").collect::<Vec<_>>().as_slice() {
         [address, "udp", port] => Some((Some(address.parse().ok()?), port.parse().ok()?)),
         ["udp", port] => Some((None, port.parse().ok()?)),
+        _ => None,
+    }
+}
+
+/// The address, if any, and the port of a slot.
+fn slot(key: &str) -> Option<(Option<IpAddr>, u16)> {
+    match key.split(" . ").collect::<Vec<_>>().as_slice() {
+        [address, port, _] => Some((Some(address.parse().ok()?), port.parse().ok()?)),
+        [port, _] => Some((None, port.parse().ok()?)),
         _ => None,
     }
 }

@@ -116,16 +116,16 @@ impl Maker<'_> {
             self.enter(&At::Address(address), verdict);
         }
         for address in external {
-            self.enter(&At::Address(address), |it, at| it.from_outside(at, outside_local));
+            self.enter(&At::Address(address), |it, at| it.external(at, outside_local));
         }
         for address in balancer {
             self.enter(&At::Address(address), |it, at| {
-                let verdict = it.from_outside(at, outside_local);
+                let verdict = it.external(at, outside_local);
                 it.guarded(verdict)
             });
         }
         if let Some(port) = self.port.node_port.filter(|it| *it > 0) {
-            self.enter(&At::NodePort(port), |it, at| it.from_outside(at, outside_local));
+            self.enter(&At::NodePort(port), |it, at| it.external(at, outside_local));
         }
         for backend in self.backends.cluster.iter().chain(&self.backends.local).filter(|it| it.local) {
             let key = format!("{0} . {0}", backend.address);
@@ -158,7 +158,7 @@ impl Maker<'_> {
     }
 
     /// The verdict for what comes from outside the cluster to an address that is there for it.
-    fn from_outside(&mut self, at: &At, local: bool) -> String {
+    fn external(&mut self, at: &At, local: bool) -> String {
         let all = self.choose(at, Whose::All);
         let marked = format!("meta mark set meta mark | {MARK} {all}");
         if !local {
@@ -210,24 +210,28 @@ impl Maker<'_> {
         if self.service.spec.session_affinity.as_deref() == Some("ClientIP") {
             return self.sticky(&chosen, from_elsewhere);
         }
+        let protocol = Protocol::of(self.port.protocol.as_deref());
         let place = match (at, whose) {
-            (At::Address(_), Whose::All) => Place::Endpoints,
-            (At::Address(_), Whose::Local) => Place::LocalEndpoints,
-            (At::NodePort(_), Whose::All) => Place::NodePortEndpoints,
-            (At::NodePort(_), Whose::Local) => Place::LocalNodePortEndpoints,
+            (At::Address(_), Whose::All) => Place::Endpoints(protocol),
+            (At::Address(_), Whose::Local) => Place::LocalEndpoints(protocol),
+            (At::NodePort(_), Whose::All) => Place::NodePortEndpoints(protocol),
+            (At::NodePort(_), Whose::Local) => Place::LocalNodePortEndpoints(protocol),
         };
-        let key = self.key(at);
+        let key = match at {
+            At::Address(address) => format!("{address} . {}", self.port.port),
+            At::NodePort(port) => port.to_string(),
+        };
         for (slot, Backend { address, port, .. }) in chosen.iter().enumerate() {
             let element = (self.family, place, format!("{key} . {slot}"));
             self.fragment.elements.insert(element, format!("{address} . {port}"));
         }
-        let (ip, count) = (self.family.name(), chosen.len());
+        let (ip, count, name) = (self.family.name(), chosen.len(), place.name());
         let draw = format!(
-            "meta l4proto {{ tcp, udp, sctp }} dnat {ip} addr . port to {} . numgen random mod {count} map @{}",
+            "meta l4proto {} dnat {ip} addr . port to {} . numgen random mod {count} map @{name}",
+            protocol.name(),
             place.key(self.family),
-            place.name()
         );
-        self.shared(&format!("{}_{count}", place.name()), from_elsewhere.into_iter().chain([draw]).collect())
+        self.shared(&format!("{name}_{count}"), from_elsewhere.into_iter().chain([draw]).collect())
     }
 
     /// Affinity: who has been here goes where he was, everybody else is drawn for. All entries of a port share the endpoints' memory.

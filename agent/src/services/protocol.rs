@@ -9,6 +9,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// All, in order.
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
+
     /// What `protocol` of a port says; without it TCP.
     pub fn of(text: Option<&str>) -> Self {
         match text {

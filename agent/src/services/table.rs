@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use super::protocol::Protocol;
+
 /// The family of addresses of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -41,14 +43,15 @@ pub enum Place {
     Services,
     /// Protocol and port on any of the node's addresses → what to do.
     NodePorts,
-    /// As `Services` and a slot → address and port of an endpoint.
-    Endpoints,
+    /// Address and port of a service and a slot → address and port of an endpoint. There is one a protocol: `nft` takes what it has read
+    /// back of a map for the rule's own protocol, and refuses another.
+    Endpoints(Protocol),
     /// As `Endpoints`, those on this node only.
-    LocalEndpoints,
-    /// As `NodePorts` and a slot → address and port of an endpoint.
-    NodePortEndpoints,
+    LocalEndpoints(Protocol),
+    /// Port on any of the node's addresses and a slot → address and port of an endpoint.
+    NodePortEndpoints(Protocol),
     /// As `NodePortEndpoints`, those on this node only.
-    LocalNodePortEndpoints,
+    LocalNodePortEndpoints(Protocol),
     /// Address, protocol and port of services without endpoints.
     Refused,
     /// Protocol and port of node ports without endpoints.
@@ -59,54 +62,64 @@ pub enum Place {
 
 impl Place {
     /// All of them.
-    pub const ALL: [Place; 9] = [
-        Place::Services,
-        Place::NodePorts,
-        Place::Endpoints,
-        Place::LocalEndpoints,
-        Place::NodePortEndpoints,
-        Place::LocalNodePortEndpoints,
-        Place::Refused,
-        Place::RefusedNodePorts,
-        Place::Hairpins,
-    ];
+    pub fn all() -> impl Iterator<Item = Place> {
+        let of_protocol = Protocol::ALL.into_iter().flat_map(|it| {
+            [
+                Place::Endpoints(it),
+                Place::LocalEndpoints(it),
+                Place::NodePortEndpoints(it),
+                Place::LocalNodePortEndpoints(it),
+            ]
+        });
+        [Place::Services, Place::NodePorts, Place::Refused, Place::RefusedNodePorts, Place::Hairpins]
+            .into_iter()
+            .chain(of_protocol)
+    }
 
     /// The name in the table.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> String {
+        let of = |name: &str, protocol: Protocol| format!("{name}_{}", protocol.name());
         match self {
-            Place::Services => "services",
-            Place::NodePorts => "node_ports",
-            Place::Endpoints => "endpoints",
-            Place::LocalEndpoints => "local_endpoints",
-            Place::NodePortEndpoints => "node_port_endpoints",
-            Place::LocalNodePortEndpoints => "local_node_port_endpoints",
-            Place::Refused => "refused",
-            Place::RefusedNodePorts => "refused_node_ports",
-            Place::Hairpins => "hairpins",
+            Place::Services => "services".to_owned(),
+            Place::NodePorts => "node_ports".to_owned(),
+            Place::Endpoints(it) => of("endpoints", it),
+            Place::LocalEndpoints(it) => of("local_endpoints", it),
+            Place::NodePortEndpoints(it) => of("node_port_endpoints", it),
+            Place::LocalNodePortEndpoints(it) => of("local_node_port_endpoints", it),
+            Place::Refused => "refused".to_owned(),
+            Place::RefusedNodePorts => "refused_node_ports".to_owned(),
+            Place::Hairpins => "hairpins".to_owned(),
         }
     }
 
     /// What a packet is looked up by, without the slot.
     pub fn key(self, family: Family) -> String {
-        let address = format!("{} daddr . ", family.name());
-        let address = match self {
-            Place::NodePorts | Place::NodePortEndpoints | Place::LocalNodePortEndpoints | Place::RefusedNodePorts => "",
-            _ => &address,
-        };
-        format!("{address}meta l4proto . th dport")
+        let ip = family.name();
+        match self {
+            Place::Services | Place::Refused => format!("{ip} daddr . meta l4proto . th dport"),
+            Place::NodePorts | Place::RefusedNodePorts => "meta l4proto . th dport".to_owned(),
+            Place::Endpoints(it) | Place::LocalEndpoints(it) => format!("{ip} daddr . {} dport", it.name()),
+            Place::NodePortEndpoints(it) | Place::LocalNodePortEndpoints(it) => format!("{} dport", it.name()),
+            Place::Hairpins => format!("{ip} saddr . {ip} daddr"),
+        }
     }
 
-    /// `add map` or `add set` with its types.
+    /// The declaration of the map or set, with `{}` in place of family and table.
     fn declaration(self, family: Family) -> String {
         let (name, ip, key) = (self.name(), family.name(), self.key(family));
         match self {
             Place::Services | Place::NodePorts => format!("map {{}} {name} {{ typeof {key} : verdict; }}"),
             // A slot has the type of what draws it; the bound here says nothing but how wide it is.
-            Place::Endpoints | Place::LocalEndpoints | Place::NodePortEndpoints | Place::LocalNodePortEndpoints => {
-                format!("map {{}} {name} {{ typeof {key} . numgen random mod 65536 : {ip} daddr . th dport; }}")
+            Place::Endpoints(it)
+            | Place::LocalEndpoints(it)
+            | Place::NodePortEndpoints(it)
+            | Place::LocalNodePortEndpoints(it) => {
+                let value = format!("{ip} daddr . {} dport", it.name());
+                format!("map {{}} {name} {{ typeof {key} . numgen random mod 65536 : {value}; }}")
             }
-            Place::Refused | Place::RefusedNodePorts => format!("set {{}} {name} {{ typeof {key}; }}"),
-            Place::Hairpins => format!("set {{}} {name} {{ typeof {ip} saddr . {ip} daddr; }}"),
+            Place::Refused | Place::RefusedNodePorts | Place::Hairpins => {
+                format!("set {{}} {name} {{ typeof {key}; }}")
+            }
         }
     }
 }
@@ -165,10 +178,8 @@ impl Table {
     /// for the node itself. Packets from another node's pods, which may share the namespace, are left to that node's table.
     pub fn base(family: Family, pods: &Pods, dns: Option<&Dns>) -> Self {
         let (ip, bridge) = (family.name(), &pods.bridge);
-        let sets = Place::ALL
-            .iter()
-            .map(|it| (it.name().to_owned(), Set { declaration: it.declaration(family), ..Set::default() }))
-            .collect();
+        let sets =
+            Place::all().map(|it| (it.name(), Set { declaration: it.declaration(family), ..Set::default() })).collect();
         let mut table = Table { sets, chains: BTreeMap::new() };
         let nat =
             |hook: &str, priority: &str| Some(format!("type nat hook {hook} priority {priority}; policy accept;"));

@@ -105,7 +105,7 @@ impl Wanted {
         }
         for ((of, place, key), claims) in &self.elements {
             if let (true, Some((_, value))) = (*of == family, claims.first()) {
-                let set = table.sets.entry(place.name().to_owned()).or_default();
+                let set = table.sets.entry(place.name()).or_default();
                 set.elements.insert(key.clone(), value.clone());
             }
         }

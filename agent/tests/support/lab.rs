@@ -63,6 +63,7 @@ impl Lab {
     }
 
     fn make(with_dns: bool) -> Self {
+        listen_for_warnings();
         let node = Sandbox::new();
         let bridge = format!("orl{}", hash());
         node.run({
@@ -166,7 +167,32 @@ impl Drop for Lab {
         for it in self.threads.drain(..) {
             let _ = it.join();
         }
+        let said = String::from_utf8_lossy(&SAID.lock().unwrap()).into_owned();
+        assert!(std::thread::panicking() || said.is_empty(), "nothing was to be warned of: {said}");
     }
+}
+
+/// What was said at the level of warnings and errors: each test has its own process.
+static SAID: std::sync::Mutex<Vec<u8>> = std::sync::Mutex::new(Vec::new());
+
+struct Ear;
+
+impl std::io::Write for Ear {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        eprint!("{}", String::from_utf8_lossy(bytes));
+        SAID.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn listen_for_warnings() {
+    let builder = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(|| Ear);
+    // There is one already where a process runs several tests.
+    let _ = builder.try_init();
 }
 
 fn hash() -> String {
