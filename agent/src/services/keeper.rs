@@ -36,6 +36,8 @@ const GATHER: Duration = Duration::from_millis(3);
 pub const COMPARE_EVERY: Duration = Duration::from_secs(20);
 /// A comparison takes no more than one part of so many of the time: with ten thousand services it takes most of a second.
 const COMPARE_SHARE: u32 = 100;
+/// The longest time between two, without jitter.
+const COMPARE_MOST: Duration = Duration::from_secs(120);
 /// After this many failures the delay has reached its limit.
 const FAILURES_MOST: u32 = 32;
 /// The longest delay after a failure.
@@ -142,7 +144,7 @@ impl Keeper {
             let begun = Instant::now();
             let outcome = self.step(&marked).await;
             if comparing {
-                let pause = self.config.compare_every.max(begun.elapsed() * COMPARE_SHARE);
+                let pause = self.config.compare_every.max(begun.elapsed() * COMPARE_SHARE).min(COMPARE_MOST);
                 compare_at = Instant::now() + random::jitter(pause, 0.5);
             }
             self.tell(outcome.as_ref().err().map(ToString::to_string).unwrap_or_default());
