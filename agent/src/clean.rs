@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::network::{NetworkError, bridge};
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{Runtime, RuntimeError};
+use crate::services::keeper;
 use crate::volumes::Volumes;
 
 /// Why something was left.
@@ -35,6 +36,7 @@ pub async fn clean(node_name: &str, data_dir: &Path) -> Result<(), CleanError> {
         Ok(_) => runtime.remove_all().await?,
         Err(error) => tracing::warn!(%error, "no engine to ask for containers"),
     }
+    keeper::remove(node_name).await?;
     bridge::remove(node_name, data_dir).await?;
     let volumes = Volumes::new(data_dir);
     for pod in volumes.pods() {

@@ -43,6 +43,12 @@ pub struct Args {
     /// The addresses of all pods of the cluster, which are not masqueraded.
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
     pub cluster_cidr: Ipv4Net,
+    /// The cluster's DNS, which this node's pods ask and this agent answers; `none` leaves pods the host's.
+    #[arg(long, value_name = "IP|none", default_value = "10.96.0.10")]
+    pub cluster_dns: ClusterDnsAddress,
+    /// The domain of the cluster's names.
+    #[arg(long, value_name = "DOMAIN", default_value = CLUSTER_DOMAIN)]
+    pub cluster_domain: String,
     /// How long the node counts as alive after a renewal of its lease, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 8)]
     pub lease_duration: u64,
@@ -77,6 +83,23 @@ impl std::str::FromStr for Address {
     }
 }
 
+/// The domain of the cluster's names, unless another is given.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+/// The tenth address of the services' default range, by Kubernetes' custom.
+const CLUSTER_DNS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10));
+
+/// The address of the cluster's DNS, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterDnsAddress(pub Option<IpAddr>);
+
+impl std::str::FromStr for ClusterDnsAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(ClusterDnsAddress(None)) } else { text.parse().map(|it| ClusterDnsAddress(Some(it))) }
+    }
+}
+
 /// Where the serving certificate comes from.
 #[derive(Clone, Debug, Default)]
 pub enum ServingCertificate {
@@ -102,6 +125,10 @@ pub struct Config {
     /// None takes that of the default route's interface.
     pub address: Option<Address>,
     pub cluster_cidr: Ipv4Net,
+    /// The address of the cluster's DNS; none if there is none.
+    pub cluster_dns: Option<IpAddr>,
+    /// In lower case, without a dot at its end.
+    pub cluster_domain: String,
     pub lease_duration: Duration,
     pub fence_after: Option<Duration>,
     pub serving: ServingCertificate,
@@ -120,6 +147,8 @@ impl Config {
             data_dir,
             address: None,
             cluster_cidr: Ipv4Net::new_assert([10, 244, 0, 0].into(), 16),
+            cluster_dns: Some(CLUSTER_DNS),
+            cluster_domain: CLUSTER_DOMAIN.to_owned(),
             lease_duration: Duration::from_secs(8),
             fence_after: None,
             serving: ServingCertificate::SelfSigned,
@@ -146,6 +175,8 @@ impl TryFrom<Args> for Config {
             port: args.port,
             address: args.address,
             cluster_cidr: args.cluster_cidr,
+            cluster_dns: args.cluster_dns.0,
+            cluster_domain: args.cluster_domain.trim_matches('.').to_ascii_lowercase(),
             lease_duration: Duration::from_secs(args.lease_duration.max(1)),
             fence_after: args.fence_after.map(Duration::from_secs),
             serving,

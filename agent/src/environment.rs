@@ -3,6 +3,8 @@
 //! Pure: what ConfigMaps and Secrets hold comes in as a [`Snapshot`]. The messages are the kubelet's, they show under
 //! `CreateContainerConfigError`.
 
+pub mod links;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -28,7 +30,7 @@ pub struct Place {
 #[error("{0}")]
 pub struct EnvironmentError(pub String);
 
-/// The variables in order; a later one of the same name replaces the earlier.
+/// The variables in order; a later one of the same name replaces the earlier. `links` are those of services, which any other replaces.
 ///
 /// # Errors
 /// An object, key or field that is not optional is not there.
@@ -37,8 +39,9 @@ pub fn build(
     container: &Container,
     found: &Snapshot,
     place: &Place,
+    links: Vec<(String, String)>,
 ) -> Result<Vec<(String, String)>, EnvironmentError> {
-    let mut variables = Variables::default();
+    let mut variables = Variables(links);
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.as_deref().unwrap_or_default();
         let (kind, name, optional) = match (&source.config_map_ref, &source.secret_ref) {
@@ -73,7 +76,6 @@ pub fn expand_all(words: Option<&Vec<String>>, environment: &[(String, String)])
         .collect()
 }
 
-#[derive(Default)]
 struct Variables(Vec<(String, String)>);
 
 impl Variables {
@@ -275,7 +277,7 @@ mod tests {
         found.0.insert((Kind::Secret, "gone".into()), None);
         let place = Place { node_name: "node".into(), ..Place::default() };
         let container = &pod.spec.as_ref().unwrap().containers[0];
-        let built = build(&pod, container, &found, &place);
+        let built = build(&pod, container, &found, &place, Vec::new());
         let expected = expected
             .map(|it| it.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>())
             .map_err(|it| EnvironmentError(it.to_owned()));

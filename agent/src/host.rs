@@ -11,7 +11,9 @@ use crate::images::Images;
 use crate::machine::NodeFacts;
 use crate::network::PodNetwork;
 use crate::references::References;
+use crate::resolver::ClusterDns;
 use crate::runtime::Runtime;
+use crate::services::view::Known;
 use crate::telling::Teller;
 use crate::volumes::Volumes;
 
@@ -28,6 +30,10 @@ pub struct Host {
     pub facts: NodeFacts,
     pub memory_bytes: i64,
     pub allocatable: BTreeMap<String, Quantity>,
+    /// The cluster's services; none on a node that runs nothing.
+    pub services: Option<Known>,
+    /// None leaves pods the host's DNS.
+    pub cluster_dns: Option<ClusterDns>,
 }
 
 impl Host {

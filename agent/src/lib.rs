@@ -19,6 +19,7 @@ pub mod machine;
 pub mod admission;
 pub mod environment;
 pub mod references;
+pub mod resolver;
 pub mod resources;
 
 pub mod host;
@@ -28,8 +29,10 @@ pub mod sync;
 pub mod telling;
 pub mod volumes;
 
+pub mod dns;
 pub mod network;
 pub mod runtime;
+pub mod services;
 
 pub use clean::{CleanError, clean};
 pub use config::Config;

@@ -6,12 +6,12 @@
 
 pub mod addresses;
 pub mod bridge;
-mod command;
+pub(crate) mod command;
 mod forward;
 pub mod hollow;
 mod ledger;
 mod link;
-mod names;
+pub(crate) mod names;
 pub mod namespace;
 pub mod ruleset;
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
 use crate::config::{Address, Args, Config, RuntimeKind};
+use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
 use crate::images::Images;
 use crate::machine::NodeFacts;
@@ -26,10 +27,14 @@ use crate::node::capacity::own_address;
 use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::references::References;
+use crate::resolver::ClusterDns;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::hollow::{Hollow, HollowOptions};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::server::{Logs, Server};
+use crate::services::keeper::{self, Keeper};
+use crate::services::table::Dns;
+use crate::services::view::Known;
 use crate::telling::Teller;
 use crate::volumes::Volumes;
 
@@ -149,8 +154,9 @@ pub async fn run_with_lease_client(
     let keeping = shutdown.clone();
     tokio::spawn(async move { keeper.keep(keeping).await });
 
+    let services = if hollow { None } else { Some(serve_services(&config, &client, pod_cidr, &shutdown).await) };
     let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
-    let host = host(&config, client, runtime, network, Teller(recorder), &capacity, address, runtime_name);
+    let host = host(&config, client, runtime, network, services, Teller(recorder), &capacity, address, runtime_name);
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
     tracing::info!(node = config.node_name, %address, %pod_cidr, port = server.port(), "the agent runs");
@@ -165,12 +171,45 @@ fn gateway(pod_cidr: ipnet::Ipv4Net) -> IpAddr {
     pod_cidr.hosts().next().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4)
 }
 
+/// Starts what serves the cluster's services on this node: the rules, and the DNS. A node without its DNS is better than none: pods ask it
+/// in vain until the agent is started anew, which the log says.
+async fn serve_services(
+    config: &Config,
+    client: &kube::Client,
+    pod_cidr: ipnet::Ipv4Net,
+    shutdown: &CancellationToken,
+) -> Known {
+    let known = Known::follow(client, &config.node_name, shutdown);
+    let server = gateway(pod_cidr);
+    let mut dns = None;
+    if let Some(address) = config.cluster_dns {
+        let bound = Listener::bind(server).await.and_then(|it| it.ports().map(|ports| (it, ports)));
+        match bound {
+            Ok((listener, (udp_port, tcp_port))) => {
+                dns = Some(Dns { address, server, udp_port, tcp_port });
+                let settings = Settings { domain: config.cluster_domain.clone(), address };
+                tokio::spawn(listener.run(settings, known.clone(), None, shutdown.clone()));
+            }
+            Err(error) => tracing::error!(%error, %server, "the cluster's DNS cannot listen on the node's bridge"),
+        }
+    }
+    let settings = keeper::Config {
+        node_name: config.node_name.clone(),
+        cluster_cidrs: vec![config.cluster_cidr.into()],
+        dns,
+        compare_every: keeper::COMPARE_EVERY,
+    };
+    tokio::spawn(Keeper::new(settings, known.clone()).run(shutdown.clone()));
+    known
+}
+
 #[allow(clippy::too_many_arguments)] // The parts of one struct, put together once.
 fn host(
     config: &Config,
     client: kube::Client,
     runtime: Arc<dyn Runtime>,
     network: Arc<dyn PodNetwork>,
+    services: Option<Known>,
     teller: Teller,
     capacity: &Capacity,
     address: IpAddr,
@@ -203,6 +242,11 @@ fn host(
         .into(),
         runtime,
         network,
+        cluster_dns: config
+            .cluster_dns
+            .filter(|_| services.is_some())
+            .map(|address| ClusterDns { address, domain: config.cluster_domain.clone() }),
+        services,
     };
     (Arc::new(host), bells)
 }

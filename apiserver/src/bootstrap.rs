@@ -23,6 +23,9 @@ const AT_ONCE: usize = 64;
 /// Says that a start may mend the object.
 const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
+/// Where the address of the cluster's DNS is in the services' range.
+const DNS_OFFSET: usize = 10;
+
 /// The port of the `kubernetes` Service.
 const SERVICE_PORT: u16 = 443;
 
@@ -80,7 +83,15 @@ pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapEr
         builtin::objects()?.into_iter().partition(|it| it["kind"] == "Namespace");
     // Namespaces first: what lives in them is refused before they are there.
     ensure(client, namespaces).await?;
-    ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach), tracking()]).collect()).await
+    ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach), tracking()]).collect()).await?;
+    match ensure(client, dns(reach).into_iter().collect()).await {
+        // In a cluster that is older than this Service something else may have its address: it stays with who has it.
+        Err(BootstrapError::Write { source: kube::Error::Api(status), .. }) if status.code == 422 => {
+            tracing::warn!(status.message, "there is no Service for the cluster's DNS");
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 /// The `kubernetes` Service and what stands behind it.
@@ -108,6 +119,22 @@ fn endpoints(reach: &Reach) -> Vec<Value> {
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
     }));
     out
+}
+
+/// The Service by whose address pods know the cluster's DNS, as installers of Kubernetes make it: the tenth of the range. The nodes answer
+/// there themselves; the selector lets another server, brought as a Deployment, stand behind it.
+fn dns(reach: &Reach) -> Option<Value> {
+    let address = reach.services.hosts().nth(DNS_OFFSET - 1).filter(|it| *it != reach.service)?;
+    let port = |name: &str, protocol: &str| json!({"name": name, "port": 53, "targetPort": 53, "protocol": protocol});
+    Some(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {
+            "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
+            "selector": {"k8s-app": "kube-dns"}, "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
+        },
+    }))
 }
 
 /// The ServiceCIDR `kubernetes`, ready. Source: `pkg/controlplane/controller/defaultservicecidr`.
@@ -272,7 +299,7 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
             out["endpoints"] = wanted["endpoints"].clone();
             out["ports"] = wanted["ports"].clone();
         }
-        "Service" => {
+        "Service" if name(wanted) == "kubernetes" => {
             let port = wanted["spec"]["ports"][0]["targetPort"].clone();
             if let Some(ports) = out["spec"]["ports"].as_array_mut()
                 && let Some(first) = ports.first_mut()
@@ -348,7 +375,12 @@ mod tests {
     #[test]
     fn every_built_in_object_has_its_place() {
         let reach = Reach { endpoint: Some(("192.0.2.1".parse().unwrap(), 6443)), ..reach(6443) };
-        for object in builtin::objects().unwrap().iter().chain(&endpoints(&reach)).chain([&range(&reach), &tracking()])
+        for object in builtin::objects()
+            .unwrap()
+            .iter()
+            .chain(&endpoints(&reach))
+            .chain(&dns(&reach))
+            .chain([&range(&reach), &tracking()])
         {
             let path = collection(object);
             let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();

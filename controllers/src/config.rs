@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use orlop_client::lease::Identity;
 
 use crate::csr_signing::authority::Authority;
+use crate::load_balancer::Pool;
 use crate::node_ipam::Range;
 
 /// How long signed certificates live, unless their requests ask for less, in seconds: a year.
@@ -17,6 +18,9 @@ pub const SIGNING_SECONDS: u64 = 365 * 24 * 3600;
 
 /// The namespace and the name of the lease that the acting copy holds.
 pub const LEASE: (&str, &str) = ("kube-system", "orlop-controllers");
+
+/// Beside the services' own addresses, 10.96.0.0/16.
+const LOAD_BALANCER_POOL: &str = "10.97.0.0/24";
 
 /// What we call ourselves in the lease.
 pub const COMPONENT: &str = "controllers";
@@ -28,6 +32,8 @@ pub struct Config {
     pub identity: Identity,
     /// What the nodes' pod networks are parts of.
     pub cluster_cidr: Range,
+    /// What services of type LoadBalancer get their addresses out of.
+    pub load_balancer_pool: Pool,
     /// How long a node may be silent before its pods start elsewhere.
     pub node_monitor_grace_period: Duration,
     /// How long events are kept.
@@ -46,6 +52,9 @@ pub struct Args {
     /// Range from which each node gets the addresses of its pods
     #[arg(long, default_value = "10.244.0.0/16")]
     pub cluster_cidr: Range,
+    /// Range from which services of type LoadBalancer get their addresses; `none` leaves them to somebody else
+    #[arg(long, value_name = "CIDR|none", default_value = LOAD_BALANCER_POOL)]
+    pub service_load_balancer_pool: Pool,
     /// Seconds a node may be silent before its pods start elsewhere
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub node_monitor_grace_period_seconds: u64,
@@ -87,6 +96,7 @@ impl Args {
         Ok(Config {
             identity: Identity::unique(COMPONENT),
             cluster_cidr: self.cluster_cidr,
+            load_balancer_pool: self.service_load_balancer_pool,
             node_monitor_grace_period: Duration::from_secs(self.node_monitor_grace_period_seconds),
             event_ttl: Duration::from_secs(self.event_ttl_seconds),
             terminated_pod_gc_threshold: self.terminated_pod_gc_threshold,
@@ -101,6 +111,7 @@ impl Default for Config {
         Config {
             identity: Identity::unique(COMPONENT),
             cluster_cidr: "10.244.0.0/16".parse().expect("a range that was tested"),
+            load_balancer_pool: LOAD_BALANCER_POOL.parse().expect("a range that was tested"),
             node_monitor_grace_period: Duration::from_secs(8),
             event_ttl: Duration::from_secs(3600),
             terminated_pod_gc_threshold: 12_500,

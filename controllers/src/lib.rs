@@ -24,6 +24,7 @@ pub mod replication_controller;
 
 pub mod endpoint_slice;
 pub mod endpoints;
+pub mod load_balancer;
 
 pub mod event_expiry;
 pub mod garbage_collector;
@@ -64,6 +65,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(replication_controller::ReplicationControllers),
         Arc::new(endpoint_slice::EndpointSlices),
         Arc::new(endpoints::EndpointsOfServices),
+        Arc::new(load_balancer::LoadBalancers { pool: config.load_balancer_pool }),
         Arc::new(namespace::Namespaces),
         Arc::new(garbage_collector::GarbageCollector),
         Arc::new(node_lifecycle::NodeLifecycle { grace: config.node_monitor_grace_period }),

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{DeploymentStatus, DeploymentStrategy, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::{NodeCondition, ObjectReference, ServicePort, Taint, Toleration};
+use k8s_openapi::api::core::v1::{LoadBalancerStatus, NodeCondition, ObjectReference, ServicePort, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference, Time};
 use kube::core::ObjectMeta;
 use orlop_client::Key;
@@ -246,6 +246,7 @@ pub struct LeaseSpecView {
 pub struct ServiceView {
     pub metadata: ObjectMeta,
     pub spec: ServiceSpecView,
+    pub status: ServiceStatusView,
 }
 
 /// A service's spec.
@@ -260,6 +261,16 @@ pub struct ServiceSpecView {
     pub type_: String,
     pub ip_families: Vec<String>,
     pub publish_not_ready_addresses: bool,
+    pub load_balancer_class: Option<String>,
+    #[serde(rename = "loadBalancerIP")]
+    pub load_balancer_ip: Option<String>,
+}
+
+/// A service's status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ServiceStatusView {
+    pub load_balancer: LoadBalancerStatus,
 }
 
 /// A namespace.

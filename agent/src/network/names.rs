@@ -16,6 +16,8 @@ pub const POD_INTERFACE: &str = "eth0";
 pub struct Names {
     pub bridge: String,
     pub table: String,
+    /// The tables of services, of both families.
+    pub services: String,
     /// The comment on our rules in chains that are not ours.
     pub tag: String,
     veth: String,
@@ -29,6 +31,7 @@ impl Names {
         Self {
             bridge: format!("orl{hash}"),
             table: format!("orlop_{hash}"),
+            services: format!("orlop_services_{hash}"),
             tag: format!("orlop:{hash}"),
             veth: format!("ov{hash}"),
         }

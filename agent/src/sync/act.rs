@@ -11,11 +11,16 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::{Outcome, Worker, container, hooks, tokens};
+use crate::dns::listen::RESOLV_CONF;
+use crate::dns::resolv_conf::ResolvConf;
 use crate::machine::ending::find;
 use crate::machine::world::{PostStart, host_network};
 use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::network::{HostPort, Protocol};
 use crate::runtime::{Id, RuntimeError};
+
+/// How long a container waits for the services to be read, whose addresses are among its variables.
+const SERVICES_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a container that could not be stopped is left before it is tried again.
 const STOP_RETRY: Duration = Duration::from_secs(2);
@@ -183,7 +188,9 @@ impl Worker {
     async fn run_sandbox(&mut self, attempt: u32) {
         let Some(pod) = self.pod.clone() else { return };
         self.dirty = true;
-        match self.host.runtime.run_sandbox(&container::sandbox(&pod, attempt)).await {
+        let host_dns = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default();
+        let host_dns = ResolvConf::parse(&host_dns);
+        match self.host.runtime.run_sandbox(&container::sandbox(&self.host, &pod, attempt, &host_dns)).await {
             Ok(_) => self.memory.sandbox_failure = None,
             Err(error) => self.sandbox_failed(&pod, &format!("Failed to create pod sandbox: {error}")),
         }
@@ -217,6 +224,10 @@ impl Worker {
         let Some((pod, it)) = self.container(name) else { return };
         let Some(ImageState::Ready { image, .. }) = self.memory.images.get(name).cloned() else { return };
         let pod_ip = if host_network(&pod) { self.host.facts.host_ip } else { self.address() };
+        if let Some(known) = &self.host.services {
+            // Only just after the agent's start is there anything to wait for; if it takes too long, the container's failure says so.
+            let _ = tokio::time::timeout(SERVICES_WITHIN, known.services.synced()).await;
+        }
         let spec = match self.host.references.snapshot(&pod).await {
             Ok(found) => container::spec(&self.host, &pod, &it, &image, attempt, &found, pod_ip),
             Err(error) => Err(error.to_string()),

@@ -3,11 +3,15 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
+use orlop_client::Key;
 
+use crate::dns::resolv_conf::ResolvConf;
+use crate::environment::links;
 use crate::environment::{build, expand_all};
 use crate::host::Host;
 use crate::machine::world::spec as pod_spec;
 use crate::references::Snapshot;
+use crate::resolver;
 use crate::resources;
 use crate::runtime::{ContainerSpec, Image, PodRef, SandboxSpec};
 
@@ -20,27 +24,29 @@ fn pod_ref(pod: &Pod) -> PodRef {
     PodRef { namespace: text(&pod.metadata.namespace), name: text(&pod.metadata.name), uid: text(&pod.metadata.uid) }
 }
 
-/// The sandbox of a pod.
-pub fn sandbox(pod: &Pod, attempt: u32) -> SandboxSpec {
+/// The name of a pod's host: `spec.hostname`, or the pod's own, as far as it may be long.
+fn hostname(pod: &Pod) -> String {
+    let chosen = pod_spec(pod).and_then(|it| it.hostname.clone()).filter(|it| !it.is_empty());
+    let name = chosen.unwrap_or_else(|| pod.metadata.name.clone().unwrap_or_default());
+    name.chars().take(HOSTNAME_BYTES).collect::<String>().trim_end_matches(['-', '.']).to_owned()
+}
+
+/// The sandbox of a pod; `host_dns` is what the host's `resolv.conf` says.
+pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
     let it = pod_spec(pod).cloned().unwrap_or_default();
     let pod_ref = pod_ref(pod);
-    let hostname = it.hostname.filter(|it| !it.is_empty()).unwrap_or_else(|| pod_ref.name.clone());
-    let dns = it.dns_config.unwrap_or_default();
-    let option = |it: k8s_openapi::api::core::v1::PodDNSConfigOption| {
-        let name = it.name?;
-        Some(it.value.map_or_else(|| name.clone(), |value| format!("{name}:{value}")))
-    };
+    let dns = resolver::of(&it, &pod_ref.namespace, host.cluster_dns.as_ref(), host_dns);
     let sysctls = it.security_context.and_then(|it| it.sysctls).unwrap_or_default();
     SandboxSpec {
         pod: pod_ref,
-        hostname: hostname.chars().take(HOSTNAME_BYTES).collect::<String>().trim_end_matches(['-', '.']).to_owned(),
+        hostname: hostname(pod),
         attempt,
         host_network: it.host_network.unwrap_or(false),
         host_pid: it.host_pid.unwrap_or(false),
         host_ipc: it.host_ipc.unwrap_or(false),
-        nameservers: dns.nameservers.into_iter().flatten().filter_map(|it| it.parse().ok()).collect(),
-        searches: dns.searches.unwrap_or_default(),
-        dns_options: dns.options.into_iter().flatten().filter_map(option).collect(),
+        nameservers: dns.servers,
+        searches: dns.searches,
+        dns_options: dns.options,
         sysctls: sysctls.into_iter().map(|it| (it.name, it.value)).collect(),
     }
 }
@@ -58,12 +64,13 @@ pub fn spec(
     found: &Snapshot,
     pod_ip: Option<IpAddr>,
 ) -> Result<ContainerSpec, String> {
-    let mut env = build(pod, container, found, &host.place(pod_ip)).map_err(|it| it.to_string())?;
+    let links = service_links(host, pod)?;
+    let mut env = build(pod, container, found, &host.place(pod_ip), links).map_err(|it| it.to_string())?;
     let mounts = host.volumes.mounts(pod, container, &env)?;
     let command = expand_all(container.command.as_ref(), &env);
     let args = expand_all(container.args.as_ref(), &env);
     if !env.iter().any(|(name, _)| name == "HOSTNAME") {
-        env.push(("HOSTNAME".to_owned(), sandbox(pod, 0).hostname));
+        env.push(("HOSTNAME".to_owned(), hostname(pod)));
     }
     let own = container.security_context.clone().unwrap_or_default();
     let shared = pod_spec(pod).and_then(|it| it.security_context.clone()).unwrap_or_default();
@@ -96,6 +103,21 @@ pub fn spec(
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
     })
+}
+
+/// The variables of the services that a pod may see.
+///
+/// # Errors
+/// The kubelet's message, until the services have been read.
+fn service_links(host: &Host, pod: &Pod) -> Result<Vec<(String, String)>, String> {
+    let Some(known) = &host.services else { return Ok(Vec::new()) };
+    if !known.services.is_synced() {
+        return Err("services have not yet been read at least once, cannot construct envvars".to_owned());
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let enabled = pod_spec(pod).and_then(|it| it.enable_service_links).unwrap_or(true);
+    let api_server = known.services.get(&Key::new("default", "kubernetes"));
+    Ok(links::of(&known.services.list_in(namespace), api_server.as_deref(), enabled, namespace == "default"))
 }
 
 /// `uid` or `uid:gid`; a group without a user needs one, which is root.

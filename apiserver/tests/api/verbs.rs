@@ -255,14 +255,14 @@ async fn workloads_are_scaled_and_services_addressed() {
         }
         out
     };
-    let first = cluster.post(services, &service("a", "10.96.0.10")).await;
-    assert_eq!(first.json["spec"]["clusterIPs"], json!(["10.96.0.10"]), "{}", first.json);
-    let taken = cluster.post(services, &service("b", "10.96.0.10")).await;
+    let first = cluster.post(services, &service("a", "10.96.0.77")).await;
+    assert_eq!(first.json["spec"]["clusterIPs"], json!(["10.96.0.77"]), "{}", first.json);
+    let taken = cluster.post(services, &service("b", "10.96.0.77")).await;
     refused(&taken, 422, "Invalid", "provided IP is already allocated");
     let any = cluster.post(services, &service("b", "")).await;
     assert!(any.json["spec"]["clusterIP"].as_str().unwrap().starts_with("10.96."), "{}", any.json);
     cluster.delete(&format!("{services}/a"), None).await;
-    assert_eq!(cluster.post(services, &service("c", "10.96.0.10")).await.code, StatusCode::CREATED);
+    assert_eq!(cluster.post(services, &service("c", "10.96.0.77")).await.code, StatusCode::CREATED);
 }
 
 #[tokio::test]

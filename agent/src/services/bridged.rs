@@ -1,0 +1,25 @@
+//! Whether packets between two pods of one node pass the rules.
+//!
+//! Such packets are bridged. The answer of an endpoint to a client on the same bridge goes there directly, and unless bridged packets are shown to the
+//! rules (`br_netfilter`, which Kubernetes asks of every node), nobody puts the service's address back into it. Where the module cannot be had,
+//! such connections are masqueraded instead, so that the answer comes through the node: the client's address is lost, the connection is not.
+
+use crate::network::command;
+
+/// The switch, which is there when the module is.
+const SWITCH: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+
+/// Sees that bridged packets pass the rules of IPv4 in this namespace; tells whether they do.
+pub async fn pass() -> bool {
+    if tokio::fs::metadata(SWITCH).await.is_err() {
+        // Not there, or without modules at all: what comes of it shows below.
+        if let Err(error) = command::try_run("modprobe", &["br_netfilter"], "").await {
+            tracing::debug!(%error, "br_netfilter could not be loaded");
+        }
+    }
+    match tokio::fs::read_to_string(SWITCH).await {
+        Ok(it) if it.trim() == "1" => true,
+        Ok(_) => tokio::fs::write(SWITCH, "1").await.is_ok(),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,159 @@
+//! The tables as they should be, put together from the services' fragments, and what of them is not in the kernel yet. Pure.
+//!
+//! Fragments are replaced one at a time, and what that changes is noted with its former state; [`Wanted::take`] makes one batch of it. Where
+//! two services claim the same element, as an external address, the first by name has it, as long as it is there.
+
+use std::collections::BTreeMap;
+
+use orlop_client::Key;
+
+use super::changes::{Changes, Thing};
+use super::fragment::Fragment;
+use super::table::{Chain, Dns, Family, Place, Pods, Set, Table};
+
+/// Who wants what, the first of them first.
+type Claims<K, V> = BTreeMap<K, Vec<(Key, V)>>;
+
+/// The wanted state of both families.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    base: BTreeMap<Family, Table>,
+    fragments: BTreeMap<Key, Fragment>,
+    elements: Claims<(Family, Place, String), String>,
+    chains: Claims<(Family, String), Chain>,
+    sets: Claims<(Family, String), Set>,
+    /// What has changed since [`Self::take`], and what it was; none was not there.
+    before: BTreeMap<Thing, Option<State>>,
+}
+
+/// What a thing is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    Element(String),
+    Chain(Chain),
+    Set(Set),
+}
+
+impl Wanted {
+    /// Without services.
+    pub fn new(pods: &Pods, dns: Option<&Dns>) -> Self {
+        Self { base: Family::ALL.iter().map(|it| (*it, Table::base(*it, pods, dns))).collect(), ..Self::default() }
+    }
+
+    /// Makes `fragment` what the service adds, instead of what it was.
+    pub fn set(&mut self, service: &Key, fragment: Fragment) {
+        let old = self.fragments.get(service).cloned().unwrap_or_default();
+        if old == fragment {
+            return;
+        }
+        change(&mut self.elements, service, &old.elements, &fragment.elements, |key, was| {
+            note(&mut self.before, Thing::Element(key.clone()), was.map(State::Element));
+        });
+        change(&mut self.chains, service, &old.chains, &fragment.chains, |(family, name), was| {
+            note(&mut self.before, Thing::Chain(*family, name.clone()), was.map(State::Chain));
+        });
+        change(&mut self.sets, service, &old.sets, &fragment.sets, |(family, name), was| {
+            note(&mut self.before, Thing::Set(*family, name.clone()), was.map(State::Set));
+        });
+        match fragment == Fragment::default() {
+            true => drop(self.fragments.remove(service)),
+            false => drop(self.fragments.insert(service.clone(), fragment)),
+        }
+    }
+
+    /// What has changed since the last time.
+    pub fn take(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        for (thing, before) in std::mem::take(&mut self.before) {
+            let now = self.state(&thing);
+            changes.note(&thing, before.as_ref(), now.as_ref());
+        }
+        changes
+    }
+
+    /// Forgets what has changed, because the kernel's whole state is compared instead.
+    pub fn forget_changes(&mut self) {
+        self.before.clear();
+    }
+
+    /// The services that have added something.
+    pub fn services(&self) -> impl Iterator<Item = &Key> {
+        self.fragments.keys()
+    }
+
+    /// Whether a service has addresses of the family.
+    pub fn uses(&self, family: Family) -> bool {
+        self.elements.range((family, Place::Services, String::new())..).next().is_some_and(|it| it.0.0 == family)
+    }
+
+    /// The whole table of a family. One that no service needs is empty but for IPv4, so that nothing of IPv6 is made in vain.
+    pub fn table(&self, family: Family) -> Table {
+        if family == Family::V6 && !self.uses(family) {
+            return Table::default();
+        }
+        let mut table = self.base.get(&family).cloned().unwrap_or_default();
+        let first = |(family, name): &(Family, String), of: &Family| (family == of).then(|| name.clone());
+        for (key, claims) in &self.chains {
+            if let (Some(name), Some((_, chain))) = (first(key, &family), claims.first()) {
+                table.chains.insert(name, chain.clone());
+            }
+        }
+        for (key, claims) in &self.sets {
+            if let (Some(name), Some((_, set))) = (first(key, &family), claims.first()) {
+                table.sets.insert(name, set.clone());
+            }
+        }
+        for ((of, place, key), claims) in &self.elements {
+            if let (true, Some((_, value))) = (*of == family, claims.first()) {
+                let set = table.sets.entry(place.name()).or_default();
+                set.elements.insert(key.clone(), value.clone());
+            }
+        }
+        table
+    }
+
+    fn state(&self, thing: &Thing) -> Option<State> {
+        match thing {
+            Thing::Element(key) => now(&self.elements, key).map(State::Element),
+            Thing::Chain(family, name) => now(&self.chains, &(*family, name.clone())).map(State::Chain),
+            Thing::Set(family, name) => now(&self.sets, &(*family, name.clone())).map(State::Set),
+        }
+    }
+}
+
+fn now<K: Ord, V: Clone>(claims: &Claims<K, V>, key: &K) -> Option<V> {
+    claims.get(key).and_then(|it| it.first()).map(|it| it.1.clone())
+}
+
+/// The first note of a thing tells what the kernel has.
+fn note(before: &mut BTreeMap<Thing, Option<State>>, thing: Thing, was: Option<State>) {
+    before.entry(thing).or_insert(was);
+}
+
+fn change<K: Ord + Clone, V: Clone + PartialEq>(
+    claims: &mut Claims<K, V>,
+    owner: &Key,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+    mut noted: impl FnMut(&K, Option<V>),
+) {
+    for key in old.keys().chain(new.keys().filter(|it| !old.contains_key(*it))) {
+        let value = new.get(key);
+        if old.get(key) == value {
+            continue;
+        }
+        let was = now(claims, key);
+        let list = claims.entry(key.clone()).or_default();
+        list.retain(|it| it.0 != *owner);
+        if let Some(value) = value {
+            let at = list.partition_point(|it| it.0 < *owner);
+            list.insert(at, (owner.clone(), value.clone()));
+        }
+        if list.is_empty() {
+            claims.remove(key);
+        }
+        if was != now(claims, key) {
+            noted(key, was);
+        }
+    }
+}
