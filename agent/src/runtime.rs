@@ -7,6 +7,10 @@
 pub mod docker;
 pub mod feed;
 pub mod hollow;
+pub mod native;
+
+mod oom;
+mod resolver;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -237,7 +241,7 @@ pub enum RuntimeError {
 /// What the runtime is called and whether it works.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeInfo {
-    /// `docker`, `hollow`.
+    /// `docker`, `native`, `hollow`.
     pub name: String,
     pub version: String,
     /// `cgroupfs` or `systemd`.

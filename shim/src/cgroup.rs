@@ -56,8 +56,11 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
             "cgroup" => false,
             _ => continue,
         };
-        let controllers: Vec<String> =
-            options.split(',').filter(|it| !unified && !["rw", "ro", "xattr"].contains(it)).map(str::to_owned).collect();
+        let controllers: Vec<String> = options
+            .split(',')
+            .filter(|it| !unified && !["rw", "ro", "xattr"].contains(it))
+            .map(str::to_owned)
+            .collect();
         let named = controllers.iter().any(|it| it.starts_with("name="));
         let known = found.iter().any(|it| it.unified == unified && it.controllers == controllers);
         if !named && !known {
@@ -79,7 +82,8 @@ impl Cgroup {
             (it, folder)
         };
         // An empty path would be everybody's.
-        let hierarchies = if relative.is_empty() || relative.split('/').any(|it| it == "..") { Vec::new() } else { hierarchies()? };
+        let hierarchies =
+            if relative.is_empty() || relative.split('/').any(|it| it == "..") { Vec::new() } else { hierarchies()? };
         Ok(Self { folders: hierarchies.into_iter().map(at).filter(|(_, it)| it.is_dir()).collect() })
     }
 
@@ -186,7 +190,8 @@ mod tests {
 35 31 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
 36 31 0:28 / /other/memory rw,relatime - cgroup none rw,memory
 ";
-        let found: Vec<_> = parse(text).into_iter().map(|it| (it.mount, it.unified, it.controllers.join(","))).collect();
+        let found: Vec<_> =
+            parse(text).into_iter().map(|it| (it.mount, it.unified, it.controllers.join(","))).collect();
         let expected = [
             ("/sys/fs/cgroup/cpu,cpuacct", false, "cpu,cpuacct"),
             ("/sys/fs/cgroup/memory", false, "memory"),

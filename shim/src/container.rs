@@ -34,9 +34,15 @@ const DRAIN_MAX_BYTES: usize = 1 << 20;
 pub enum State {
     /// A helper makes it.
     Starting,
-    Running { pid: i32, started_ns: u64 },
+    Running {
+        pid: i32,
+        started_ns: u64,
+    },
     /// Its end is known and could not be recorded; that is tried again at this time.
-    Unrecorded { exit: record::Exit, again: Instant },
+    Unrecorded {
+        exit: record::Exit,
+        again: Instant,
+    },
     Ended,
 }
 

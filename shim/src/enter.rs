@@ -42,7 +42,8 @@ pub fn enter(container: &str, init: i32, command: &[String]) -> Result<i32, Stri
         std::fs::write(&door, std::process::id().to_string()).map_err(|it| format!("{}: {it}", door.display()))?;
     }
     for it in process.rlimits().iter().flatten().filter(|it| it.typ() == PosixRlimitType::RlimitNofile) {
-        setrlimit(Resource::RLIMIT_NOFILE, it.soft(), it.hard()).map_err(|it| format!("the limit of open files: {it}"))?;
+        setrlimit(Resource::RLIMIT_NOFILE, it.soft(), it.hard())
+            .map_err(|it| format!("the limit of open files: {it}"))?;
     }
     join(&spec, init)?;
     // From here on nothing of the machine's is reached by a path.

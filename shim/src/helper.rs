@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::fcntl::OFlag;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use serde::{Deserialize, Serialize};
 
 use crate::record::MESSAGE_MAX_BYTES;
@@ -43,7 +43,8 @@ impl Helper {
         // The same file, whatever has become of its path.
         let mut command = Command::new("/proc/self/exe");
         command.arg0("orlop-shim").arg(verb).args(arguments);
-        let child = command.stdin(Stdio::from(writing)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr)).spawn()?;
+        let child =
+            command.stdin(Stdio::from(writing)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr)).spawn()?;
         Ok(Self { pid: i32::try_from(child.id()).unwrap_or(-1), report: File::from(report) })
     }
 
@@ -60,6 +61,8 @@ impl Helper {
 pub fn begin() {
     // The shim reads its signals from a descriptor and has them blocked. It cannot fail with these arguments.
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    // What a helper makes after the shim's death would be nobody's.
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
 }
 
 /// In a helper: tells the shim how it went.

@@ -204,7 +204,10 @@ mod tests {
         }
         lines.end(&mut log);
         Lines::new(Stream::Stderr).take(b"bad\n", &mut log);
-        assert_eq!(texts(folder.path(), LOG), ["stdout F one", "stdout F two", "stdout F ", "stdout P thr", "stderr F bad"]);
+        assert_eq!(
+            texts(folder.path(), LOG),
+            ["stdout F one", "stdout F two", "stdout F ", "stdout P thr", "stderr F bad"]
+        );
     }
 
     #[test]

@@ -50,7 +50,10 @@ fn hold() -> ExitCode {
     let _ = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
     let Some(shim) = shim else { return ExitCode::FAILURE };
     let null = std::fs::File::options().write(true).open("/dev/null");
-    if let Err(error) = null.map_err(|it| it.to_string()).and_then(|it| nix::unistd::dup2_stdout(it.as_fd()).map_err(|it| it.to_string())) {
+    if let Err(error) = null
+        .map_err(|it| it.to_string())
+        .and_then(|it| nix::unistd::dup2_stdout(it.as_fd()).map_err(|it| it.to_string()))
+    {
         eprintln!("standard output stays open: {error}");
     }
     match shim.serve() {

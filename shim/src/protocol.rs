@@ -36,13 +36,23 @@ pub enum Request {
 #[serde(tag = "did", rename_all = "kebab-case")]
 pub enum Response {
     /// To [`Request::Ping`]: the process that holds the namespaces, and the addresses in its network namespace but the loopback's.
-    Pong { pid: i32, addresses: Vec<IpAddr> },
+    Pong {
+        pid: i32,
+        addresses: Vec<IpAddr>,
+    },
     Done,
     /// To [`Request::Exec`]; a frame with the output follows, which is bytes and no JSON.
-    Executed { exit_code: i32 },
-    Failed { why: Failure, message: String },
+    Executed {
+        exit_code: i32,
+    },
+    Failed {
+        why: Failure,
+        message: String,
+    },
     /// A container started or ended; its files tell what is.
-    Changed { container: String },
+    Changed {
+        container: String,
+    },
 }
 
 /// Kinds of failures, as the agent tells them apart.

@@ -135,6 +135,11 @@ pub fn reserve_exit(container: &Path) -> io::Result<()> {
     file.write_all(&[b' '; EXIT_BYTES])
 }
 
+/// Whether a start was begun.
+pub fn was_begun(container: &Path) -> bool {
+    container.join(EXIT_ROOM).exists() || container.join(STARTED).exists()
+}
+
 /// Records an end, in the room that was taken for it where there is some. The first end that is recorded stays.
 ///
 /// # Errors

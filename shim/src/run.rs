@@ -32,7 +32,8 @@ fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -
         // Of a start that was interrupted; nothing of it runs, or the agent would have killed it.
         std::fs::remove_dir_all(left)?;
     }
-    let mut builder = ContainerBuilder::new(config.id.clone(), SyscallType::default()).validate_id()?.with_root_path(root)?;
+    let mut builder =
+        ContainerBuilder::new(config.id.clone(), SyscallType::default()).validate_id()?.with_root_path(root)?;
     if config.tty {
         builder = builder.with_console_socket(Some(PathBuf::from(folder).join(CONSOLE)));
     } else {

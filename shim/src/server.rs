@@ -158,8 +158,10 @@ impl Shim {
         }
         let timeout = match self.next_deadline() {
             // A millisecond more than whole, so that it is past when it is looked at.
-            Some(it) => PollTimeout::try_from(it.saturating_duration_since(clock::monotonic()) + Duration::from_millis(1))
-                .unwrap_or(PollTimeout::MAX),
+            Some(it) => {
+                PollTimeout::try_from(it.saturating_duration_since(clock::monotonic()) + Duration::from_millis(1))
+                    .unwrap_or(PollTimeout::MAX)
+            }
             None => PollTimeout::NONE,
         };
         match poll(&mut fds, timeout) {

@@ -13,7 +13,6 @@ mod image;
 mod inventory;
 mod labels;
 mod logs;
-mod oom;
 mod pause;
 mod progress;
 mod reference;
