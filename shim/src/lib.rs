@@ -19,6 +19,7 @@ pub mod helper;
 mod log;
 mod session;
 
+mod complaints;
 pub mod enter;
 pub mod run;
 pub mod server;

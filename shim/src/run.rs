@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
+use crate::complaints::Complaints;
 use crate::record::{self, CONTAINERS, OCI, SHIM};
 
 /// The console's socket in a container's folder, over which libcontainer hands out the terminal.
@@ -22,7 +23,11 @@ pub fn run(container: &str, stdin: &str) -> Result<i32, String> {
     let config: record::Container = record::read(&folder, SHIM)
         .map_err(|it| format!("{SHIM}: {it}"))?
         .ok_or_else(|| format!("no container {container:?}"))?;
-    create(&pod.join(OCI), &folder, &config, stdin).map_err(|it| chain(it.as_ref()))
+    let complaints = Complaints::hear(&folder).map_err(|it| it.to_string())?;
+    create(&pod.join(OCI), &folder, &config, stdin).map_err(|error| {
+        let stage = chain(error.as_ref());
+        complaints.first().map_or(stage.clone(), |cause| format!("{cause} ({stage})"))
+    })
 }
 
 fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -> Result<i32, Box<dyn Error>> {

@@ -4,7 +4,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,8 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use orlop_shim::record::{EXIT, LOG};
-use tokio::io::unix::AsyncFd;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 
 use super::names::ContainerName;
 use super::record::{CONTAINER, failed};
@@ -25,6 +25,9 @@ const READ_BYTES: usize = 64 << 10;
 /// The longest line in a file, in bytes: 16 KiB of text and its marks, with room to spare. A longer one is not of the shim's making, and lost.
 const LINE_MAX_BYTES: usize = 64 << 10;
 
+/// One read of what has changed, in bytes: some hundred events.
+const EVENTS_BYTES: usize = 4 << 10;
+
 /// Files of one log that are looked for; more than any limit sets.
 const FILES_MAX: u32 = 1000;
 
@@ -32,7 +35,7 @@ const FILES_MAX: u32 = 1000;
 pub async fn read(pods: &Path, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError> {
     let name = ContainerName::parse(id).filter(|it| it.folder(pods).join(CONTAINER).exists());
     let folder = name.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?.folder(pods);
-    let watch = options.follow.then(|| watch(&folder)).transpose().map_err(|it| failed(&folder, it))?;
+    let mut watch = options.follow.then(|| watch(&folder)).transpose().map_err(|it| failed(&folder, it))?;
     let (since, tail) = (options.since, options.tail_lines);
     let stream = async_stream::try_stream! {
         let mut reader = Reader::new(folder.clone());
@@ -53,7 +56,7 @@ pub async fn read(pods: &Path, id: &str, options: &LogOptions) -> Result<LogStre
                     }
                 }
             }
-            match &watch {
+            match &mut watch {
                 Some(it) if !ended => changed(it).await.map_err(lost)?,
                 _ => break,
             }
@@ -71,33 +74,19 @@ async fn blocking<T: Send + 'static>(
     done.map_err(io::Error::other)?
 }
 
-/// What the kernel tells of a folder.
-#[derive(Debug)]
-struct Watch(Inotify);
-
-impl AsRawFd for Watch {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-fn watch(folder: &Path) -> io::Result<AsyncFd<Watch>> {
+/// What the kernel tells of a folder, as a file to read: it is no pipe, but behaves as one.
+fn watch(folder: &Path) -> io::Result<Receiver> {
     let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
     let flags =
         AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVE | AddWatchFlags::IN_DELETE_SELF;
     inotify.add_watch(folder, flags)?;
-    AsyncFd::register(Watch(inotify))
+    Receiver::from_owned_fd_unchecked(inotify.into())
 }
 
-/// Waits until something in the folder has changed.
-async fn changed(watch: &AsyncFd<Watch>) -> io::Result<()> {
-    loop {
-        let mut ready = watch.readable().await?;
-        match ready.try_io(|it| it.get_ref().0.read_events().map_err(io::Error::from)) {
-            Ok(events) => return events.map(drop),
-            Err(_would_block) => {}
-        }
-    }
+/// Waits until something in the folder has changed; what it was, the files show.
+async fn changed(watch: &mut Receiver) -> io::Result<()> {
+    let mut events = [0; EVENTS_BYTES];
+    watch.read(&mut events).await.map(drop)
 }
 
 /// The files of a log, read from the oldest to the newest.

@@ -100,7 +100,7 @@ pub fn build(spec: &ContainerSpec, program: &Program, who: &Identity, place: &Pl
         "namespaces": namespaces,
         "resources": resources::resources(spec, place),
         // Of the image's file system nothing is to be seen outside, and nothing of the machine's that is mounted later inside.
-        "rootfsPropagation": "rslave",
+        "rootfsPropagation": "slave",
     });
     if spec.privileged {
         let devices = place.devices.iter().map(|it| {
