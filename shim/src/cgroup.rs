@@ -37,6 +37,11 @@ pub fn is_unified() -> bool {
     hierarchies().is_ok_and(|it| !it.is_empty() && it.iter().all(|it| it.unified))
 }
 
+/// Where the hierarchies of version 1 that have controllers are mounted; none where the machine has version 2 alone.
+pub fn mounts_of_version_1() -> Vec<PathBuf> {
+    hierarchies().into_iter().flatten().filter(|it| !it.unified).map(|it| it.mount).collect()
+}
+
 fn hierarchies() -> io::Result<Vec<Hierarchy>> {
     Ok(parse(&fs::read_to_string("/proc/self/mountinfo")?))
 }

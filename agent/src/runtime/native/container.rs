@@ -76,6 +76,7 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         etc: etc::files(&pod),
         cgroups_path: cgroups_path.clone(),
         unified: node.machine.unified,
+        cgroups: node.machine.cgroups.clone(),
         swap_limit: node.machine.swap_limit,
         capabilities: node.machine.capabilities.clone(),
         open_files: node.machine.open_files,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{major, minor};
@@ -21,6 +21,8 @@ const OWN: &[&str] = &["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/.
 pub struct Machine {
     /// Whether it has cgroups of version 2 alone.
     pub unified: bool,
+    /// Where the hierarchies of version 1 are mounted.
+    pub cgroups: Vec<PathBuf>,
     /// Whether swap is counted.
     pub swap_limit: bool,
     /// The capabilities that this process may hand on.
@@ -39,6 +41,7 @@ impl Machine {
         let unified = orlop_shim::cgroup::is_unified();
         Self {
             unified,
+            cgroups: orlop_shim::cgroup::mounts_of_version_1(),
             swap_limit: Path::new(swap[usize::from(unified)]).exists(),
             capabilities: capabilities::of_mask(mask),
             open_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |it| it.1),

@@ -58,6 +58,8 @@ pub struct Place {
     pub cgroups_path: String,
     /// Whether the machine has cgroups of version 2 alone.
     pub unified: bool,
+    /// Where its hierarchies of version 1 are mounted.
+    pub cgroups: Vec<PathBuf>,
     /// Whether swap is counted.
     pub swap_limit: bool,
     /// The capabilities that this machine can give, as [`capabilities::of_mask`] names them.
@@ -110,7 +112,8 @@ pub fn build(spec: &ContainerSpec, program: &Program, who: &Identity, place: &Pl
         linux["devices"] = devices.collect();
     } else {
         linux["maskedPaths"] = json!(MASKED);
-        linux["readonlyPaths"] = json!(READ_ONLY);
+        let own = (!place.unified).then_some(mounts::CGROUPS);
+        linux["readonlyPaths"] = READ_ONLY.iter().copied().chain(own).collect();
         linux["seccomp"] = seccomp::runtime_default(&granted);
     }
     Ok(json!({

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::Place;
 use crate::runtime::ContainerSpec;
 
+/// Where a container sees its own cgroups.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+
 /// The OCI's `mounts`, in the order in which they are made. A pod's mount takes the place of one of ours at the same path.
 pub fn mounts(spec: &ContainerSpec, place: &Place) -> Vec<Value> {
     let mount = |at: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": source, "options": options});
@@ -23,9 +26,20 @@ pub fn mounts(spec: &ContainerSpec, place: &Place) -> Vec<Value> {
         ),
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", write]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", write]),
         mount("/dev/shm", "bind", &place.shm.display().to_string(), &["rbind", "rprivate", "rw"]),
     ];
+    if place.unified {
+        all.push(mount(CGROUPS, "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", write]));
+    } else {
+        // libcontainer 0.7 mounts version 1 writable whatever is asked, devices.allow among it: so each is mounted here.
+        all.push(mount(CGROUPS, "tmpfs", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755", "size=64k"]));
+        for it in &place.cgroups {
+            let source = it.join(place.cgroups_path.trim_start_matches('/')).display().to_string();
+            let name = it.file_name().unwrap_or_default().to_string_lossy();
+            let options = ["bind", "rprivate", "nosuid", "noexec", "nodev", write];
+            all.push(mount(&format!("{CGROUPS}/{name}"), "bind", &source, &options));
+        }
+    }
     for (name, path) in &place.etc {
         all.push(mount(&format!("/etc/{name}"), "bind", &path.display().to_string(), &["rbind", "rprivate", own]));
     }
@@ -70,14 +84,14 @@ mod tests {
             &plain(),
             &[
                 ("/sys", "sysfs", "ro"),
-                ("/sys/fs/cgroup", "cgroup", "ro"),
+                ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/kubepods/c", "ro"),
                 ("/dev/shm", "/pod/shm", "rw"),
                 ("/etc/hosts", "/pod/hosts", "rw"),
             ],
         );
         check(
             &ContainerSpec { privileged: true, ..plain() },
-            &[("/sys", "sysfs", "rw"), ("/sys/fs/cgroup", "cgroup", "rw")],
+            &[("/sys", "sysfs", "rw"), ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/kubepods/c", "rw")],
         );
         check(&ContainerSpec { read_only_root: true, ..plain() }, &[("/etc/hosts", "/pod/hosts", "ro")]);
     }

@@ -29,7 +29,8 @@ pub fn process(spec: &ContainerSpec, program: &Program, who: &Identity, place: &
         "cwd": folder.map_or("/", String::as_str),
         // None are inherited or ambient: a program of another user than root has none, as with every other runtime.
         "capabilities": {"bounding": granted, "effective": granted, "permitted": granted, "inheritable": [], "ambient": []},
-        "noNewPrivileges": spec.no_new_privileges,
+        // libcontainer 0.7 takes a `false` for a `true` where it decides when to load the filter: absent is the only no.
+        "noNewPrivileges": spec.no_new_privileges.then_some(true),
         "oomScoreAdj": place.oom_score_adj,
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": open_files, "hard": open_files}],
     }))
