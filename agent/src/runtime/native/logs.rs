@@ -2,8 +2,8 @@
 //!
 //! A reader that follows is woken by the kernel when the folder changes, and ends when the container has ended and all is read.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -107,16 +107,19 @@ impl Reader {
         Self { folder, current: None, last_of_it: false, begun: Vec::new(), skip: 0 }
     }
 
-    /// The files that there are, the newest first, with their inodes.
-    fn files(&self) -> Vec<(PathBuf, u64)> {
-        let paths = std::iter::once(self.folder.join(LOG))
-            .chain((1..FILES_MAX).map(|n| self.folder.join(format!("{LOG}.{n}"))));
-        let mut found = Vec::new();
-        for (n, path) in paths.enumerate() {
-            match fs::metadata(&path) {
-                Ok(it) => found.push((path, it.ino())),
-                // While the newest is being moved aside it is missing, for a moment.
-                Err(_) if n == 0 => {}
+    /// The files that there are, opened, the newest first, with their inodes.
+    fn files(&self) -> Vec<(File, u64)> {
+        let mut found: Vec<(File, u64)> = Vec::new();
+        let mut missing = 0;
+        for n in 0..FILES_MAX {
+            let name = if n == 0 { LOG.to_owned() } else { format!("{LOG}.{n}") };
+            let opened = File::open(self.folder.join(name)).and_then(|it| Ok((it.metadata()?.ino(), it)));
+            match opened {
+                // One that was met under its old name and was moved on meanwhile.
+                Ok((inode, _)) if found.last().is_some_and(|it| it.1 == inode) => {}
+                Ok((inode, file)) => found.push((file, inode)),
+                // While they are being moved aside, one name at a time is free.
+                Err(_) if missing == 0 => missing += 1,
                 Err(_) => break,
             }
         }
@@ -126,10 +129,10 @@ impl Reader {
     /// Leaves all but the last lines out.
     fn skip_to(&mut self, tail: u64) -> io::Result<()> {
         let mut lines = 0;
-        for (path, inode) in self.files() {
-            let mut file = File::open(&path)?;
+        for (mut file, inode) in self.files() {
             lines += count_lines(&mut file)?;
-            self.current = Some((File::open(&path)?, inode));
+            file.rewind()?;
+            self.current = Some((file, inode));
             if lines >= tail {
                 break;
             }
@@ -143,8 +146,8 @@ impl Reader {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let Some((file, inode)) = &mut self.current else {
-                let Some((path, inode)) = self.files().pop() else { return Ok(None) };
-                self.current = Some((File::open(path)?, inode));
+                let Some(oldest) = self.files().pop() else { return Ok(None) };
+                self.current = Some(oldest);
                 continue;
             };
             let count = file.read(&mut buffer)?;
@@ -153,16 +156,16 @@ impl Reader {
                 return Ok(Some(self.take_lines()));
             }
             let inode = *inode;
-            let files = self.files();
+            let mut files = self.files();
             let newer = match files.iter().position(|it| it.1 == inode) {
                 Some(0) => None,
-                Some(at) => files.get(at - 1),
+                Some(at) => Some(files.swap_remove(at - 1)),
                 // It was the oldest and is gone.
-                None => files.last(),
+                None => files.pop(),
             };
-            let Some((path, inode)) = newer else { return Ok(None) };
+            let Some(newer) = newer else { return Ok(None) };
             if self.last_of_it {
-                self.current = Some((File::open(path)?, *inode));
+                self.current = Some(newer);
                 self.begun.clear();
             }
             // Between the read that found nothing and the move something may have been written: one read more.
@@ -216,6 +219,8 @@ fn parse(line: &[u8]) -> Option<LogChunk> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn lines(of: std::ops::Range<u32>) -> String {
