@@ -16,7 +16,6 @@ mod logs;
 mod oom;
 mod pause;
 mod progress;
-mod reference;
 mod sandbox;
 
 use std::time::Duration;
