@@ -7,6 +7,7 @@
 pub mod docker;
 pub mod feed;
 pub mod hollow;
+pub mod native;
 pub mod reference;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,3 @@
+//! The runtime `native`: containers without a daemon.
+
+pub mod images;
