@@ -16,7 +16,7 @@ help:
 up:
 	@scripts/install build run
 	@scripts/dockerd-start
-	@$(CARGO) build --release --locked --quiet -p orlop-cli
+	@$(CARGO) build --release --locked --quiet -p orlop-cli -p orlop-shim
 	@scripts/example-images
 	@exec target/release/orlop up $(ARGS)
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::network::{NetworkError, bridge};
 use crate::runtime::docker::DockerRuntime;
+use crate::runtime::native::find_shim;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::volumes::Volumes;
 
@@ -30,6 +31,10 @@ pub enum CleanError {
 /// # Errors
 /// When something cannot be removed.
 pub async fn clean(node_name: &str, data_dir: &Path) -> Result<(), CleanError> {
+    // Only what was ever used: opening it would make its folders.
+    if data_dir.join("native").exists() {
+        crate::chosen::native(data_dir, find_shim(None)).await?.remove_all().await?;
+    }
     let runtime = DockerRuntime::from_env(node_name)?;
     match runtime.info().await {
         Ok(_) => runtime.remove_all().await?,

@@ -4,6 +4,7 @@
 //! what it says through a [`runtime`] and a [`network`]. [`node`] says that the machine lives, [`server`] gives out logs. [`fleet`] plays
 //! thousands of nodes that run nothing. Nothing here sees the store or the API server's insides.
 
+mod chosen;
 pub mod config;
 mod run;
 

@@ -26,8 +26,6 @@ use crate::node::capacity::own_address;
 use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::references::References;
-use crate::runtime::docker::DockerRuntime;
-use crate::runtime::hollow::{Hollow, HollowOptions};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::server::{Logs, Server};
 use crate::telling::Teller;
@@ -102,10 +100,7 @@ pub async fn run_with_lease_client(
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
-    let runtime: Arc<dyn Runtime> = match config.runtime {
-        RuntimeKind::Hollow => Arc::new(Hollow::new(HollowOptions::default())),
-        RuntimeKind::Docker | RuntimeKind::Auto => Arc::new(DockerRuntime::from_env(&config.node_name)?),
-    };
+    let runtime = crate::chosen::open(&config).await?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
     let address = match config.address {

@@ -8,6 +8,7 @@ pub mod docker;
 pub mod feed;
 pub mod hollow;
 pub mod native;
+pub mod reference;
 
 mod oom;
 mod resolver;

@@ -15,7 +15,6 @@ mod labels;
 mod logs;
 mod pause;
 mod progress;
-mod reference;
 mod sandbox;
 
 use std::time::Duration;

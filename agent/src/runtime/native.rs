@@ -8,6 +8,7 @@
 mod container;
 mod etc;
 mod identity;
+pub mod images;
 mod inside;
 mod inventory;
 mod line;
@@ -18,6 +19,7 @@ mod program;
 mod record;
 mod sandbox;
 mod shims;
+mod source;
 mod spec;
 
 use std::path::{Path, PathBuf};
@@ -27,7 +29,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use oci_spec::image::ImageConfiguration;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -41,39 +42,13 @@ use program::Program;
 use shims::Shims;
 
 pub use program::find as find_shim;
+pub use source::Images;
 
 /// Changes that are kept for a slow listener, who is told to look at everything when there were more.
 const EVENTS: usize = 1024;
 
 /// Shims that are taken up with at once after a restart.
 const ADOPTIONS: usize = 16;
-
-/// Where images come from. All methods may be called again after a death in between.
-#[async_trait]
-pub trait Images: Send + Sync + 'static {
-    /// The image under this reference or id, if it is here.
-    async fn image(&self, reference: &str) -> Result<Option<Image>, RuntimeError>;
-
-    /// All images that are here.
-    async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
-
-    /// Pulls an image; progress goes to `progress`.
-    async fn pull(
-        &self,
-        reference: &str,
-        auth: Option<&RegistryAuth>,
-        progress: mpsc::Sender<PullProgress>,
-    ) -> Result<Image, RuntimeError>;
-
-    /// What an image says about the program in it.
-    async fn config(&self, id: &str) -> Result<ImageConfiguration, RuntimeError>;
-
-    /// Mounts the writable root of a container at a folder.
-    async fn mount(&self, id: &str, container: &str, at: &Path) -> Result<(), RuntimeError>;
-
-    /// Takes it away, with what the container wrote.
-    async fn unmount(&self, container: &str, at: &Path) -> Result<(), RuntimeError>;
-}
 
 /// What a container's log may take of the disk, by the kubelet's names `containerLogMaxSize` and `containerLogMaxFiles`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -166,7 +166,11 @@ async fn components(
         std::fs::create_dir_all(&folder)?;
         let files = server.pki().write_node(&name, &[args.listen.ip()], &url, orlop_client::clock::now())?;
         let mut config = orlop_agent::Config::new(&name, folder);
-        config.runtime = args.runtime;
+        config.runtime = match args.runtime {
+            // Until images are loaded into the agent's own store by a command, those that are here are Docker's.
+            RuntimeKind::Auto => RuntimeKind::Docker,
+            other => other,
+        };
         config.cluster_cidr = args.cluster_cidr;
         // All on one machine: the node needs to be reached by the host and its pods only.
         config.address = Some(Address::Gateway);
