@@ -83,11 +83,16 @@ pub struct Container {
 }
 
 impl Container {
-    /// Has a helper start the container of a folder.
+    /// Has a helper, of `program`, start the container of a folder.
     ///
     /// # Errors
     /// The kernel's or the disk's.
-    pub fn start(name: &str, folder: PathBuf, config: record::Container) -> io::Result<(Self, Helper)> {
+    pub fn start(
+        program: &OwnedFd,
+        name: &str,
+        folder: PathBuf,
+        config: record::Container,
+    ) -> io::Result<(Self, Helper)> {
         record::reserve_exit(&folder)?;
         let log = Log::new(&folder, config.log_max_bytes, config.log_max_files);
         let (mut pipes, mut console, mut stdin) = (Vec::new(), None, None);
@@ -113,7 +118,7 @@ impl Container {
             };
             (open(Stream::Stdout)?, open(Stream::Stderr)?)
         };
-        let helper = Helper::spawn("run", &[OsStr::new(name), OsStr::new(&input)], out, err)?;
+        let helper = Helper::spawn(program, "run", &[OsStr::new(name), OsStr::new(&input)], out, err)?;
         let container = Self {
             folder,
             config,

@@ -1,10 +1,10 @@
-//! Children of the same program that make or enter a container, and how they report to the shim: a line of JSON on their standard input,
+//! Children of the program `orlop-shim-helper` that make or enter a container, and how they report to the shim: a line of JSON on their standard input,
 //! which is a pipe's writing end. They end at once; the process that they leave becomes the shim's.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -34,15 +34,21 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts one: `verb` and its arguments, with these outputs for the process that it will leave.
+    /// Starts one of `program`: `verb` and its arguments, with these outputs for the process that it will leave.
     ///
     /// # Errors
     /// No process could be made.
-    pub fn spawn(verb: &str, arguments: &[&OsStr], stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
+    pub fn spawn(
+        program: &OwnedFd,
+        verb: &str,
+        arguments: &[&OsStr],
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> io::Result<Self> {
         let (report, writing) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        // The same file, whatever has become of its path.
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("orlop-shim").arg(verb).args(arguments);
+        // The file that the agent gave, whatever has become of its path.
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        command.arg0("orlop-shim-helper").arg(verb).args(arguments);
         let child =
             command.stdin(Stdio::from(writing)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr)).spawn()?;
         Ok(Self { pid: i32::try_from(child.id()).unwrap_or(-1), report: File::from(report) })

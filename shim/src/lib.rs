@@ -2,7 +2,7 @@
 //!
 //! The agent starts one shim for a sandbox and speaks to it over a unix socket in the pod's folder ([`protocol`]); what has to survive both
 //! lies in that folder as files ([`record`]). The shim is one thread around `poll` ([`server`]): what takes long or enters namespaces runs in
-//! children of the same program, which make a container ([`run`]) or enter one ([`enter`]) and then hand the process over to the shim,
+//! children of another program (`orlop-shim-helper`), which make a container ([`run`]) or enter one ([`enter`]) and then hand the process over to the shim,
 //! the subreaper. It deliberately knows no pods, no images and no volumes: an OCI bundle is all it gets.
 
 pub mod clock;

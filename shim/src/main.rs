@@ -1,30 +1,20 @@
-//! `orlop-shim`: holds one pod. The agent starts it with the pod's folder as its working directory; it starts itself as its own helper.
+//! `orlop-shim`: holds one pod. The agent starts it with the pod's folder as its working directory and the helper's program as its input.
 
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
+use nix::unistd::{dup2_stdin, dup2_stdout};
 use orlop_shim::record::{self, SHIM};
+use orlop_shim::sandbox;
 use orlop_shim::server::Shim;
-use orlop_shim::{enter, helper, run, sandbox};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["sandbox"] => hold(),
-        ["run", container, stdin] => {
-            helper::begin();
-            helper::tell(run::run(container, stdin));
-            ExitCode::SUCCESS
-        }
-        ["exec", container, init, ..] if arguments.len() > 3 => {
-            helper::begin();
-            let init = init.parse().map_err(|_| format!("no process id: {init:?}"));
-            helper::tell(init.and_then(|init| enter::enter(container, init, &arguments[3..])));
-            ExitCode::SUCCESS
-        }
-        ["--version"] => {
+    match std::env::args().nth(1).as_deref() {
+        Some("sandbox") => hold(),
+        Some("--version") => {
             println!("orlop-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
@@ -37,30 +27,35 @@ fn main() -> ExitCode {
 
 /// Becomes the sandbox, says so on standard output, and serves.
 fn hold() -> ExitCode {
-    let ready = record::read(std::path::Path::new("."), SHIM)
-        .map_err(|it| format!("{SHIM}: {it}"))
-        .and_then(|it| it.ok_or_else(|| format!("there is no {SHIM} here")))
-        .and_then(|config| sandbox::set_up(&config))
-        .and_then(|()| Shim::listen().map_err(|it| format!("the socket: {it}")));
+    let ready = take_helper().map_err(|it| format!("the helper: {it}")).and_then(|helper| {
+        let config = record::read(Path::new("."), SHIM).map_err(|it| format!("{SHIM}: {it}"))?;
+        sandbox::set_up(&config.ok_or_else(|| format!("there is no {SHIM} here"))?)?;
+        Shim::listen(helper).map_err(|it| format!("the socket: {it}"))
+    });
     let (line, shim) = match ready {
         Ok(it) => ("ready\n".to_owned(), Some(it)),
         Err(message) => (format!("{message}\n"), None),
     };
     // Who started it may be gone already.
-    let _ = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
+    let _ = io::stdout().write_all(line.as_bytes()).and_then(|()| io::stdout().flush());
     let Some(shim) = shim else { return ExitCode::FAILURE };
-    let null = std::fs::File::options().write(true).open("/dev/null");
-    if let Err(error) = null
-        .map_err(|it| it.to_string())
-        .and_then(|it| nix::unistd::dup2_stdout(it.as_fd()).map_err(|it| it.to_string()))
-    {
-        eprintln!("standard output stays open: {error}");
-    }
-    match shim.serve() {
+    let served = File::options().write(true).open("/dev/null").and_then(|null| {
+        // Whoever waits for the line would wait for the end of it, too.
+        dup2_stdout(null.as_fd())?;
+        shim.serve()
+    });
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Moves the helper's program away from where children have their input.
+fn take_helper() -> io::Result<OwnedFd> {
+    let helper = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(File::open("/dev/null")?.as_fd())?;
+    Ok(helper)
 }

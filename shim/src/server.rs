@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,8 @@ enum Purpose {
 #[derive(Debug)]
 pub struct Shim {
     pod: PathBuf,
+    /// The program of its helpers.
+    helper: OwnedFd,
     listener: UnixListener,
     signals: SignalFd,
     sessions: BTreeMap<u64, Session>,
@@ -78,11 +80,11 @@ pub struct Shim {
 }
 
 impl Shim {
-    /// Listens in the pod's folder, which is the working directory.
+    /// Listens in the pod's folder, which is the working directory. `helper` is the program of its helpers.
     ///
     /// # Errors
     /// The kernel's or the disk's.
-    pub fn listen() -> io::Result<Self> {
+    pub fn listen(helper: OwnedFd) -> io::Result<Self> {
         let mut mask = SigSet::empty();
         for it in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             mask.add(it);
@@ -96,6 +98,7 @@ impl Shim {
         listener.set_nonblocking(true)?;
         Ok(Self {
             pod: std::env::current_dir()?,
+            helper,
             listener,
             signals,
             sessions: BTreeMap::new(),
@@ -305,7 +308,7 @@ impl Shim {
         }
         let made = record::read(&folder, SHIM)
             .and_then(|it| it.ok_or_else(|| io::Error::other("the container is not whole")))
-            .and_then(|config| Container::start(&name, self.pod.join(&folder), config));
+            .and_then(|config| Container::start(&self.helper, &name, self.pod.join(&folder), config));
         match made {
             Ok((mut container, helper)) => {
                 container.starters.push(id);
@@ -347,7 +350,7 @@ impl Shim {
         let started = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).and_then(|(reading, writing)| {
             // Only our end is not to block: its writer expects a pipe like any other.
             nix::fcntl::fcntl(&reading, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-            let helper = Helper::spawn("exec", &arguments, writing.try_clone()?, writing)?;
+            let helper = Helper::spawn(&self.helper, "exec", &arguments, writing.try_clone()?, writing)?;
             Ok((helper, File::from(reading)))
         });
         match started {
@@ -520,7 +523,7 @@ impl Shim {
         }
         unrecorded.iter().for_each(|it| self.record(it));
         // What has ended and says nothing more is on the disk; a folder that is gone needs nobody.
-        self.containers.retain(|_, it| it.state != State::Ended || !(it.pipes.is_empty() || !it.folder.exists()));
+        self.containers.retain(|_, it| it.state != State::Ended || !it.pipes.is_empty() && it.folder.exists());
         let idle: Vec<u64> = self.sessions.keys().copied().collect();
         idle.into_iter().for_each(|it| self.take_requests(it));
     }

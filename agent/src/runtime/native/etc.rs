@@ -32,17 +32,16 @@ pub fn write(folder: &Path, spec: &SandboxSpec) -> Result<(), RuntimeError> {
     put(folder, HOSTNAME, &hostname)
 }
 
-/// Writes the names of the pod's addresses, once they are known; a file that a container has already is not touched.
+/// Writes the names of the pod's addresses, once they are known, and not again: what a container adds to its file stays.
 ///
 /// # Errors
 /// The disk's.
 pub fn write_hosts(folder: &Path, sandbox: &Sandbox, addresses: &[IpAddr]) -> Result<(), RuntimeError> {
-    if folder.join(HOSTS_NAME).exists() && !addresses.is_empty() && !sandbox.host_network {
-        let text = fs::read_to_string(folder.join(HOSTS_NAME)).unwrap_or_default();
-        if text != hosts(&sandbox.hostname, &[]) {
-            return Ok(());
-        }
-    } else if folder.join(HOSTS_NAME).exists() {
+    let stale = match fs::read_to_string(folder.join(HOSTS_NAME)) {
+        Ok(text) => !addresses.is_empty() && text == hosts(&sandbox.hostname, &[]),
+        Err(_) => true,
+    };
+    if !stale {
         return Ok(());
     }
     let text = match sandbox.host_network {
