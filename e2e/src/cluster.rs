@@ -33,7 +33,7 @@ pub struct Options {
     pub form: Form,
     /// `embedded`, `memory`, or `etcd=URL`.
     pub store: String,
-    /// `docker` or `hollow`.
+    /// `docker`, `native` or `hollow`.
     pub runtime: &'static str,
     pub nodes: usize,
     /// Nodes that one agent plays over the hollow runtime; 0 for real agents.
@@ -105,9 +105,9 @@ impl Cluster {
             return Err(error.context(format!("the cluster's folder is kept: {}\n{logs}", kept.display())));
         }
         let (nodes, folder) = (cluster.node_names(), cluster.folder().to_owned());
-        let docker = cluster.options.runtime == "docker";
+        let real = cluster.options.runtime != "hollow";
         drop(cluster);
-        let left = if docker { crate::traces::of(&nodes, &folder)? } else { Vec::new() };
+        let left = if real { crate::traces::of(&nodes, &folder)? } else { Vec::new() };
         if left.is_empty() { Ok(()) } else { bail!("the cluster left behind: {left:#?}") }
     }
 
@@ -255,7 +255,7 @@ impl Cluster {
         for (_, mut part) in std::mem::take(&mut self.parts) {
             part.kill();
         }
-        if self.options.runtime != "docker" {
+        if self.options.runtime == "hollow" {
             return;
         }
         // What agents leave behind on purpose (pods outlive them) is taken away by the command that users have for it.
