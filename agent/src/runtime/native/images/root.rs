@@ -80,7 +80,7 @@ fn make(store: &Store, image: &Digest, container: &str, folder: &Path) -> Result
     fs::write(temporary.path().join("image.json"), text).map_err(failed)?;
     // A folder without a readable record is a power failure's.
     drop(store.layout.discard(folder)?);
-    temporary.rename(folder)?;
+    temporary.put(folder)?;
     Ok(used)
 }
 
