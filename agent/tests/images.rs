@@ -260,6 +260,46 @@ async fn a_pull_that_is_given_up_leaves_nothing_half_done() {
     scene.pull(&name).await.unwrap();
 }
 
+/// Tells the process that is to be killed where its store is and what to pull.
+const TO_BE_KILLED: &str = "ORLOP_TEST_STORE_AND_IMAGE";
+
+#[tokio::test]
+async fn a_process_that_is_killed_while_pulling_leaves_a_store_that_works() {
+    if let Ok(it) = std::env::var(TO_BE_KILLED) {
+        let (store, name) = it.split_once('|').unwrap();
+        let images = ImageStore::open(Path::new(store)).unwrap();
+        let pulled = images.pull(name, None, mpsc::channel(1).0).await;
+        unreachable!("the registry says nothing more, and yet: {pulled:?}");
+    }
+    let [one, two] = pair();
+    let registry = FakeRegistry::start([&one, &two], Manners { stalls: true, ..Manners::default() }).await;
+    let (dir, name) = (tempfile::tempdir().unwrap(), registry.reference("1"));
+    let store = dir.path().join("store");
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_that_is_killed_while_pulling_leaves_a_store_that_works"])
+        .env(TO_BE_KILLED, format!("{}|{name}", store.display()))
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let there = async || {
+        // The small blobs are whole, the big one has come by half.
+        while !store.join("tmp").is_dir() || parts(&store) != [0, 2, 1] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), there()).await.unwrap();
+    let error = ImageStore::open(&store).unwrap_err().to_string();
+    assert!(error.contains("used by another process"), "{error}");
+    child.kill().await.unwrap();
+    let images = ImageStore::open(&store).unwrap();
+    assert_eq!(parts(&store), [0, 2, 0]);
+    registry.behave(Manners::default());
+    registry.asked();
+    images.pull(&name, None, mpsc::channel(1).0).await.unwrap();
+    assert_eq!(registry.asked(), ["1".to_owned(), digest(&one.blobs[1])]);
+}
+
 /// A small file system, gone with the test.
 struct Tmpfs(PathBuf);
 
