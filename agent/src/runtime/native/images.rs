@@ -73,7 +73,7 @@ impl ImageStore {
     /// All images that are here.
     ///
     /// # Errors
-    /// None yet; other stores have some.
+    /// None: the index is in memory.
     pub async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
         let index = self.store.index();
         Ok(index.ids().filter_map(|it| index.image(it)).collect())

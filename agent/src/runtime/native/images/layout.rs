@@ -159,12 +159,21 @@ impl Temporary {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn rename(mut self, to: &Path) -> Result<(), Fault> {
-        let failed = |it| Fault::io(format!("write {}", to.display()), it);
-        fs::rename(&self.path, to).map_err(failed)?;
-        self.kept = true;
+    pub fn rename(self, to: &Path) -> Result<(), Fault> {
+        self.put(to)?;
         let parent = to.parent().unwrap_or(to);
-        File::open(parent).and_then(|it| it.sync_all()).map_err(failed)
+        let synced = File::open(parent).and_then(|it| it.sync_all());
+        synced.map_err(|it| Fault::io(format!("write {}", to.display()), it))
+    }
+
+    /// Gives it its true name, which a power failure may take away again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn put(mut self, to: &Path) -> Result<(), Fault> {
+        fs::rename(&self.path, to).map_err(|it| Fault::io(format!("write {}", to.display()), it))?;
+        self.kept = true;
+        Ok(())
     }
 }
 

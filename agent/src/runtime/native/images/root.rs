@@ -25,6 +25,7 @@ pub fn mount(store: &Store, image: &Digest, container: &str, at: &Path) -> Resul
         return Err(Fault::bad(format!("{} is no place for a root", at.display())));
     }
     let folder = store.layout.container(container)?;
+    let _mounting = store.mounting.lock();
     let used = match store.used_by(container)? {
         Some(used) => used,
         None => make(store, image, container, &folder)?,
@@ -80,7 +81,7 @@ fn make(store: &Store, image: &Digest, container: &str, folder: &Path) -> Result
     fs::write(temporary.path().join("image.json"), text).map_err(failed)?;
     // A folder without a readable record is a power failure's.
     drop(store.layout.discard(folder)?);
-    temporary.rename(folder)?;
+    temporary.put(folder)?;
     Ok(used)
 }
 
@@ -90,7 +91,11 @@ fn make(store: &Store, image: &Digest, container: &str, folder: &Path) -> Result
 /// When the kernel refuses.
 pub fn unmount(store: &Store, container: &str, at: &Path) -> Result<(), Fault> {
     let folder = store.layout.container(container)?;
+    let mounting = store.mounting.lock();
     overlay::unmount(container, at)?;
-    drop(store.layout.discard(&folder)?);
+    let written = store.layout.discard(&folder)?;
+    // Removing takes as long as the container wrote much.
+    drop(mounting);
+    drop(written);
     Ok(())
 }

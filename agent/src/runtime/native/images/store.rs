@@ -22,6 +22,8 @@ pub struct Store {
     pub flights: Flights,
     pub pins: Arc<Pins>,
     pub clients: Clients,
+    /// Held while a root is looked for and mounted or unmounted, so that none is mounted twice.
+    pub mounting: Mutex<()>,
     /// What is on disk, shared with readers who wait for nobody.
     index: RwLock<Arc<Index>>,
     /// Held while the index changes or what it does not name is removed.
@@ -79,6 +81,7 @@ impl Store {
             flights: Flights::default(),
             pins: Arc::default(),
             clients: Clients::default(),
+            mounting: Mutex::default(),
             index: RwLock::new(Arc::new(index)),
             writing: Mutex::default(),
         })

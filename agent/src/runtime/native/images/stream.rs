@@ -26,7 +26,7 @@ const BUFFER_BYTES: usize = 128 << 10;
 
 /// The most that a stream of this many bytes may unpack to.
 pub fn allowed(compressed_bytes: u64) -> u64 {
-    compressed_bytes.saturating_mul(MAX_RATIO).max(FREE_BYTES).min(MAX_LAYER_BYTES)
+    compressed_bytes.saturating_mul(MAX_RATIO).clamp(FREE_BYTES, MAX_LAYER_BYTES)
 }
 
 /// Set when whoever wanted the stream is gone.

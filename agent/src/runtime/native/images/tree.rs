@@ -10,8 +10,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, openat, openat2,
-    readlinkat, statat,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, XattrFlags, fchmod, fchown, fsetxattr, fstat,
+    mkdirat, openat, openat2, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -20,6 +20,8 @@ use super::inside::Inside;
 
 /// Symbolic links on the way of one name: the kernel's own limit.
 const MAX_LINKS: usize = 40;
+/// How overlayfs knows a folder that hides what is below it.
+pub const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// Parts of a name that links may make it grow to.
 const MAX_PARTS: usize = 4096;
 
@@ -49,8 +51,7 @@ impl Tree {
     pub fn folder(&self, path: &Inside) -> Result<OwnedFd, Fault> {
         match self.resolve(&path.relative()) {
             Ok(fd) => Ok(fd),
-            Err(Errno::NOENT) => self.make(path),
-            Err(Errno::NOTDIR) => Err(Fault::bad(format!("the layer has something below {path}, which is no folder"))),
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make(path),
             Err(Errno::LOOP) => Err(Fault::bad(format!("the layer has links in a circle at {path}"))),
             Err(error) => Err(Fault::io(format!("open {path} of the layer"), error)),
         }
@@ -98,13 +99,27 @@ impl Tree {
                     }
                     continue;
                 }
-                Ok(_) => return Err(Fault::bad(format!("the layer has something below {path}, which is no folder"))),
-                Err(Errno::NOENT) => {
+                Ok(found) if !is_white_out(&found) => {
+                    let text = format!("the layer has something below {path}, which is no folder");
+                    return Err(Fault::bad(text));
+                }
+                found @ (Ok(_) | Err(Errno::NOENT)) => {
+                    let hidden = found.is_ok();
+                    if hidden {
+                        unlinkat(&here, &part, AtFlags::empty()).map_err(failed)?;
+                    }
                     mkdirat(&here, &part, Mode::from_raw_mode(0o755)).map_err(failed)?;
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     let made = openat(&here, &part, flags, Mode::empty()).map_err(failed)?;
                     behind.push(part);
-                    self.inherit(&made, &Inside::parse(of(&behind).as_bytes())?)?;
+                    let made_path = Inside::parse(of(&behind).as_bytes())?;
+                    if hidden {
+                        // It is not the one below, which stays hidden as a whole.
+                        opaque(&made, &made_path)?;
+                        fchmod(&made, Mode::from_raw_mode(0o755)).map_err(failed)?;
+                    } else {
+                        self.inherit(&made, &made_path)?;
+                    }
                     continue;
                 }
                 Err(error) => return Err(failed(error)),
@@ -142,6 +157,20 @@ impl Tree {
 /// Whether this is a file of that type.
 pub fn is(found: &Stat, kind: FileType) -> bool {
     FileType::from_raw_mode(found.st_mode) == kind
+}
+
+/// Whether this hides a name of the layers below: a `0/0` character device.
+pub fn is_white_out(found: &Stat) -> bool {
+    is(found, FileType::CharacterDevice) && found.st_rdev == 0
+}
+
+/// Marks a folder so that it hides all that is below it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn opaque(folder: &OwnedFd, path: &Inside) -> Result<(), Fault> {
+    let set = fsetxattr(folder, OPAQUE_XATTR, b"y", XattrFlags::empty());
+    set.map_err(|it| Fault::io(format!("hide what is below {path}"), it))
 }
 
 fn open_root(path: &Path) -> Result<OwnedFd, Fault> {

@@ -21,7 +21,7 @@ use super::inside::Inside;
 use super::rubbish;
 use super::stream::MAX_LAYER_BYTES;
 use super::tar::{Entry, Kind, Tar};
-use super::tree::{Tree, is};
+use super::tree::{Tree, is, is_white_out, opaque};
 
 /// The most files a layer may have. The largest in use have some hundred thousand; each costs an inode and, here, nothing else.
 const MAX_ENTRIES: u64 = 2_000_000;
@@ -34,8 +34,6 @@ const WHITE_OUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What else begins so belongs to the file system that the format comes from (aufs) and means nothing here.
 const META: &[u8] = b".wh..wh.";
-/// How a folder is marked that hides what is below it.
-const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 /// Copied at once.
 const BUFFER_BYTES: usize = 128 << 10;
 
@@ -153,7 +151,7 @@ impl Unpacker<'_> {
             return Ok(false);
         }
         rubbish::remove_at(parent, name)?;
-        Ok(is(&found, FileType::CharacterDevice) && found.st_rdev == 0)
+        Ok(is_white_out(&found))
     }
 
     /// Sets the attributes of a folder and remembers its time.
@@ -295,11 +293,6 @@ fn copy(from: &mut impl Read, to: &mut impl Write, buffer: &mut [u8], most: u64)
 fn reopen(folder: &OwnedFd, path: &Inside) -> Result<OwnedFd, Fault> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(folder, ".", flags, Mode::empty()).map_err(|it| Fault::io(format!("open {path} of the layer"), it))
-}
-
-fn opaque(folder: &OwnedFd, path: &Inside) -> Result<(), Fault> {
-    let set = fsetxattr(folder, OPAQUE_XATTR, b"y", XattrFlags::empty());
-    set.map_err(|it| Fault::io(format!("hide what is below {path}"), it))
 }
 
 /// Whether an image may set an attribute. `trusted.` is the kernel's overlay's, `security.` but for capabilities the host's policy's.

@@ -8,6 +8,7 @@ use tar::EntryType;
 
 use super::*;
 use crate::runtime::native::images::sample::{self, listing};
+use crate::runtime::native::images::tree::OPAQUE_XATTR;
 
 /// Unpacks a layer over others into a new folder.
 pub fn unpacked(layer: &[u8], below: &[&Path]) -> (tempfile::TempDir, Result<u64, Fault>) {
@@ -76,6 +77,8 @@ fn white_outs_are_the_kernels() {
         // Hidden, and there anew.
         .file(".wh.again", "")
         .folder("again", 0o700)
+        .file(".wh.implied", "")
+        .file("implied/x", "x")
         .folder("before", 0o700)
         .file(".wh.before", "")
         .file("replaced", "x")
@@ -86,11 +89,13 @@ fn white_outs_are_the_kernels() {
     before 700 folder
     gone 755 folder
     gone/file 0 char 0
+    implied 755 folder
+    implied/x 644 "x"
     replaced 644 "x"
     whole 755 folder
     whole/kept 644 "x"
     "#);
-    for name in ["whole", "again", "before"] {
+    for name in ["whole", "again", "implied", "before"] {
         assert_eq!(xattr(&dir.path().join(name), OPAQUE_XATTR).as_deref(), Some(&b"y"[..]), "{name}");
     }
     assert_eq!(xattr(&dir.path().join("gone"), OPAQUE_XATTR), None);
