@@ -32,6 +32,9 @@ pub struct Args {
     /// The program `orlop-shim` of the native runtime; beside this program if not given.
     #[arg(long, value_name = "FILE")]
     pub shim: Option<PathBuf>,
+    /// Load every image archive of this folder (docker save, OCI; plain, gzip, zstd) at the start, before pods run; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub load_images: Vec<PathBuf>,
     /// Be this many nodes at once, none of which runs anything.
     #[arg(long, value_name = "K")]
     pub hollow_nodes: Option<usize>,
@@ -101,6 +104,8 @@ pub struct Config {
     pub runtime: RuntimeKind,
     /// The program of the native runtime's shim; none looks beside this program.
     pub shim: Option<PathBuf>,
+    /// Folders whose archives are loaded at the start.
+    pub load_images: Vec<PathBuf>,
     /// Be so many hollow nodes, named `<node_name>-<number>`.
     pub hollow_nodes: Option<usize>,
     /// The port for logs; 0 takes a free one.
@@ -123,6 +128,7 @@ impl Config {
             node_name: node_name.to_owned(),
             runtime: RuntimeKind::Auto,
             shim: None,
+            load_images: Vec::new(),
             hollow_nodes: None,
             port: 10250,
             data_dir,
@@ -151,6 +157,7 @@ impl TryFrom<Args> for Config {
         Ok(Config {
             runtime: args.runtime,
             shim: args.shim,
+            load_images: args.load_images,
             hollow_nodes: args.hollow_nodes,
             port: args.port,
             address: args.address,

@@ -15,9 +15,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
+use crate::chosen::Chosen;
 use crate::config::{Address, Args, Config, RuntimeKind};
 use crate::host::Host;
 use crate::images::Images;
+use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::network::bridge::{self, BridgeNetwork};
 use crate::network::hollow::HollowNetwork;
@@ -100,7 +102,9 @@ pub async fn run_with_lease_client(
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
-    let runtime = crate::chosen::open(&config).await?;
+    let Chosen { runtime, loader } = crate::chosen::open(&config).await?;
+    let _door = Door::open(&config.data_dir, Arc::clone(&loader))
+        .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
     let address = match config.address {
@@ -144,11 +148,15 @@ pub async fn run_with_lease_client(
     let keeping = shutdown.clone();
     tokio::spawn(async move { keeper.keep(keeping).await });
 
+    // Pods that are there already must find them.
+    if shutdown.run_until_cancelled(crate::stock::load(&loader, &config.load_images)).await.is_none() {
+        return Ok(());
+    }
     let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
     let host = host(&config, client, runtime, network, Teller(recorder), &capacity, address, runtime_name);
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
-    tracing::info!(node = config.node_name, %address, %pod_cidr, port = server.port(), "the agent runs");
+    tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
     let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone());
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;

@@ -7,6 +7,7 @@
 pub mod docker;
 pub mod feed;
 pub mod hollow;
+pub mod loader;
 pub mod native;
 pub mod reference;
 

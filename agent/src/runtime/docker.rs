@@ -12,6 +12,7 @@ mod exec;
 mod image;
 mod inventory;
 mod labels;
+mod load;
 mod logs;
 mod pause;
 mod progress;
