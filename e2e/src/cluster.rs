@@ -38,6 +38,8 @@ pub struct Options {
     pub nodes: usize,
     /// Nodes that one agent plays over the hollow runtime; 0 for real agents.
     pub hollow_nodes: usize,
+    /// Folders of archives that the nodes load at their start.
+    pub images: Vec<PathBuf>,
     /// Further flags of the agents.
     pub agent_flags: &'static [&'static str],
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             runtime: "hollow",
             nodes: 1,
             hollow_nodes: 0,
+            images: Vec::new(),
             agent_flags: &[],
         }
     }
@@ -147,6 +150,19 @@ impl Cluster {
     /// The control plane's data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.folder().join("data")
+    }
+
+    /// The data directory of a node's agent: of `agent-1` for `1`.
+    pub fn agent_dir(&self, node: &str) -> PathBuf {
+        match self.options.form {
+            Form::Up => self.data_dir().join("nodes").join(self.node_name(node)),
+            Form::Apart => self.folder().join(format!("agent-{node}")),
+        }
+    }
+
+    /// The runtime of the nodes.
+    pub fn runtime(&self) -> &'static str {
+        self.options.runtime
     }
 
     /// The administrator's kubeconfig.
@@ -263,11 +279,7 @@ impl Cluster {
             for node in 1..=self.options.nodes {
                 let mut command = Command::new(&program);
                 command.args(["node", "clean", &self.node_name(&node.to_string())]);
-                let folder = match self.options.form {
-                    Form::Up => self.data_dir().join("nodes").join(self.node_name(&node.to_string())),
-                    Form::Apart => self.folder().join(format!("agent-{node}")),
-                };
-                command.arg("--data-dir").arg(folder);
+                command.arg("--data-dir").arg(self.agent_dir(&node.to_string()));
                 if let Err(error) = tool::run(&mut command) {
                     eprintln!("cleaning up {}: {error:#}", self.node_name(&node.to_string()));
                 }

@@ -113,7 +113,7 @@ fn size(bytes: u64) -> String {
     while amount >= 999.5 && unit + 1 < UNITS.len() {
         (amount, unit) = (amount / 1000.0, unit + 1);
     }
-    let digits = if amount < 10.0 && unit > 0 { 1 } else { 0 };
+    let digits = if amount < 9.95 && unit > 0 { 1 } else { 0 };
     format!("{amount:.digits$}{}", UNITS[unit])
 }
 
