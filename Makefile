@@ -8,17 +8,17 @@ CARGO ?= cargo
 .PHONY: help up test test-unit test-e2e bench lint
 
 help:
-	@echo 'make up      build and run a one-node cluster in the foreground; ARGS="--data-dir D" are passed to `orlop up`'
+	@echo 'make up      build and run a one-node cluster in the foreground; ARGS="--data-dir D" are passed to `orlop up`;'
+	@echo '             ARGS="--runtime docker" after scripts/dockerd-start for the Docker Engine'
 	@echo 'make test    everything: lint, unit tests, suites against real etcd and Docker, end-to-end tests with real kubectl'
 	@echo 'make bench   print the benchmark tables; ARGS="--server URL --kubeconfig F" benches another API server'
 	@echo 'make lint    formatting, clippy, the tidy test'
 
 up:
 	@scripts/install build run
-	@scripts/dockerd-start
-	@$(CARGO) build --release --locked --quiet -p orlop-cli
+	@$(CARGO) build --release --locked --quiet -p orlop-cli -p orlop-shim
 	@scripts/example-images
-	@exec target/release/orlop up $(ARGS)
+	@exec target/release/orlop up --load-images target/images $(ARGS)
 
 lint:
 	@scripts/install build
@@ -27,12 +27,12 @@ lint:
 
 # dockerd runs as our own process where none runs, and is stopped by its process id whatever the tests say.
 test: lint
-	@scripts/install build run test
+	@scripts/install build run docker test
 	@scripts/dockerd-start
 	@trap scripts/dockerd-stop EXIT; scripts/test
 
 bench:
-	@scripts/install build run test
+	@scripts/install build run docker test
 	@scripts/dockerd-start
 	@$(CARGO) build --release --locked --quiet --workspace --bins
 	@trap scripts/dockerd-stop EXIT; target/release/orlop-bench $(ARGS)

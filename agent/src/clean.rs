@@ -23,6 +23,8 @@ pub enum CleanError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the note of the pods' runtime: {0}")]
+    Note(#[source] std::io::Error),
 }
 
 /// Removes everything that the agent of `node_name` made on this machine; `data_dir` is where it kept volumes and its ledger. A node that
@@ -31,9 +33,11 @@ pub enum CleanError {
 /// # Errors
 /// When something cannot be removed.
 pub async fn clean(node_name: &str, data_dir: &Path) -> Result<(), CleanError> {
+    crate::chosen::clean_native(data_dir).await?;
     let runtime = DockerRuntime::from_env(node_name)?;
     match runtime.info().await {
         Ok(_) => runtime.remove_all().await?,
+        Err(error) if crate::chosen::is_native(data_dir) => tracing::debug!(%error, "no engine to ask for containers"),
         Err(error) => tracing::warn!(%error, "no engine to ask for containers"),
     }
     keeper::remove(node_name).await?;
@@ -42,5 +46,5 @@ pub async fn clean(node_name: &str, data_dir: &Path) -> Result<(), CleanError> {
     for pod in volumes.pods() {
         volumes.remove(&pod).map_err(|source| CleanError::Volumes { pod, source })?;
     }
-    Ok(())
+    crate::chosen::forget(data_dir).map_err(CleanError::Note)
 }

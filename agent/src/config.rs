@@ -10,9 +10,11 @@ use ipnet::Ipv4Net;
 /// Which runtime runs the containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RuntimeKind {
-    /// The first of those that work here: docker.
+    /// The first of those that work here: native, docker.
     #[default]
     Auto,
+    /// Containers by our own shim, without a daemon; as root.
+    Native,
     Docker,
     /// No containers: pods that exist only as words.
     Hollow,
@@ -27,6 +29,12 @@ pub struct Args {
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t)]
     pub runtime: RuntimeKind,
+    /// The program `orlop-shim` of the native runtime; beside this program if not given.
+    #[arg(long, value_name = "FILE")]
+    pub shim: Option<PathBuf>,
+    /// Load every image archive of this folder (docker save, OCI; plain, gzip, zstd) at the start, before pods run; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub load_images: Vec<PathBuf>,
     /// Be this many nodes at once, none of which runs anything.
     #[arg(long, value_name = "K")]
     pub hollow_nodes: Option<usize>,
@@ -117,6 +125,10 @@ pub enum ServingCertificate {
 pub struct Config {
     pub node_name: String,
     pub runtime: RuntimeKind,
+    /// The program of the native runtime's shim; none looks beside this program.
+    pub shim: Option<PathBuf>,
+    /// Folders whose archives are loaded at the start.
+    pub load_images: Vec<PathBuf>,
     /// Be so many hollow nodes, named `<node_name>-<number>`.
     pub hollow_nodes: Option<usize>,
     /// The port for logs; 0 takes a free one.
@@ -142,6 +154,8 @@ impl Config {
         Config {
             node_name: node_name.to_owned(),
             runtime: RuntimeKind::Auto,
+            shim: None,
+            load_images: Vec::new(),
             hollow_nodes: None,
             port: 10250,
             data_dir,
@@ -171,6 +185,8 @@ impl TryFrom<Args> for Config {
         };
         Ok(Config {
             runtime: args.runtime,
+            shim: args.shim,
+            load_images: args.load_images,
             hollow_nodes: args.hollow_nodes,
             port: args.port,
             address: args.address,

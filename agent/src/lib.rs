@@ -1,9 +1,11 @@
 //! One machine of the cluster: its pods, images, volumes, probes, network, logs.
 //!
 //! Changes of pods flow in from the API; [`agent`] gives each pod a worker ([`sync`]), which lets the pure [`machine`] decide and does
-//! what it says through a [`runtime`] and a [`network`]. [`node`] says that the machine lives, [`server`] gives out logs. [`fleet`] plays
+//! what it says through a [`runtime`] and a [`network`]. [`node`] says that the machine lives, [`server`] gives out logs, [`local`] takes
+//! images from commands of this machine. [`fleet`] plays
 //! thousands of nodes that run nothing. Nothing here sees the store or the API server's insides.
 
+mod chosen;
 pub mod config;
 mod run;
 
@@ -11,8 +13,10 @@ mod clean;
 
 pub mod agent;
 pub mod fleet;
+pub mod local;
 pub mod node;
 pub mod server;
+mod stock;
 
 pub mod machine;
 

@@ -15,10 +15,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
+use crate::chosen::Chosen;
 use crate::config::{Address, Args, Config, RuntimeKind};
 use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
 use crate::images::Images;
+use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::network::bridge::{self, BridgeNetwork};
 use crate::network::hollow::HollowNetwork;
@@ -28,8 +30,6 @@ use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::references::References;
 use crate::resolver::ClusterDns;
-use crate::runtime::docker::DockerRuntime;
-use crate::runtime::hollow::{Hollow, HollowOptions};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::server::{Logs, Server};
 use crate::services::keeper::{self, Keeper};
@@ -107,10 +107,9 @@ pub async fn run_with_lease_client(
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
-    let runtime: Arc<dyn Runtime> = match config.runtime {
-        RuntimeKind::Hollow => Arc::new(Hollow::new(HollowOptions::default())),
-        RuntimeKind::Docker | RuntimeKind::Auto => Arc::new(DockerRuntime::from_env(&config.node_name)?),
-    };
+    let Chosen { runtime, loader } = crate::chosen::open(&config).await?;
+    let _door = Door::open(&config.data_dir, Arc::clone(&loader))
+        .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
     let address = match config.address {
@@ -154,12 +153,16 @@ pub async fn run_with_lease_client(
     let keeping = shutdown.clone();
     tokio::spawn(async move { keeper.keep(keeping).await });
 
+    // Pods that are there already must find them.
+    if shutdown.run_until_cancelled(crate::stock::load(&loader, &config.load_images)).await.is_none() {
+        return Ok(());
+    }
     let services = if hollow { None } else { Some(serve_services(&config, &client, pod_cidr, &shutdown).await) };
     let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
     let host = host(&config, client, runtime, network, services, Teller(recorder), &capacity, address, runtime_name);
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
-    tracing::info!(node = config.node_name, %address, %pod_cidr, port = server.port(), "the agent runs");
+    tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
     let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone());
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;

@@ -7,7 +7,13 @@
 pub mod docker;
 pub mod feed;
 pub mod hollow;
+pub mod loader;
+pub mod native;
+pub mod reference;
 pub mod session;
+
+mod oom;
+mod resolver;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -242,7 +248,7 @@ pub enum RuntimeError {
 /// What the runtime is called and whether it works.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeInfo {
-    /// `docker`, `hollow`.
+    /// `docker`, `native`, `hollow`.
     pub name: String,
     pub version: String,
     /// `cgroupfs` or `systemd`.

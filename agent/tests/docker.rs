@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking, in its helpers too")]
 
+#[path = "support/distribution.rs"]
+mod distribution;
 #[path = "support/engine.rs"]
 mod engine;
 #[path = "support/proxy.rs"]
@@ -434,7 +436,7 @@ async fn images_are_found_and_pulls_say_why_they_fail() {
 #[tokio::test]
 async fn an_image_is_pulled_from_a_registry_that_asks_for_a_password() {
     with_node(|runtime, _| async move {
-        let registry = registry::Registry::start("orlop", registry::PASSWORD).await;
+        let registry = registry::Registry::start("orlop").await;
         let reference = format!("{}/web/busybox:v1", registry.address);
         registry.push(&reference).await;
         assert_eq!(runtime.image(&reference).await.unwrap(), None, "only the registry has it");
@@ -444,7 +446,7 @@ async fn an_image_is_pulled_from_a_registry_that_asks_for_a_password() {
             let error = runtime.pull(&reference, wrong.as_ref(), progress.clone()).await.unwrap_err();
             assert!(matches!(&error, RuntimeError::ImagePull(_)), "{error:?}");
         }
-        let right = auth(registry::PASSWORD);
+        let right = auth(distribution::PASSWORD);
         let absent = format!("{}/web/busybox:v2", registry.address);
         let error = runtime.pull(&absent, Some(&right), progress.clone()).await.unwrap_err();
         assert!(matches!(&error, RuntimeError::ImagePull(it) if it.contains("manifest unknown")), "{error:?}");

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     annotate, api_resources, apiserver, apply, completion, config, controllers, create, delete, describe, down, get,
-    label, logs, node, rollout, scale, scheduler, up, version,
+    image, label, logs, node, rollout, scale, scheduler, up, version,
 };
 use crate::session::{Globals, Session};
 
@@ -56,6 +56,8 @@ pub enum Command {
     /// Print the completion script for a shell.
     Completion(completion::Args),
 
+    /// Load and list the images of this machine's nodes.
+    Image(image::Args),
     /// Handle the nodes of this machine.
     Node(node::Args),
     /// Run the API server alone.
@@ -93,6 +95,7 @@ impl Arguments {
             Command::Config(it) => config::run(it, &globals),
             Command::Version(it) => version::run(it, &globals).await,
             Command::Completion(it) => completion::run(it),
+            Command::Image(it) => image::run(it).await,
             Command::Node(it) => node::run(it).await,
             Command::Apiserver(it) => apiserver::run(it).await,
             Command::Scheduler(it) => scheduler::run(it, &globals).await,

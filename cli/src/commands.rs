@@ -12,6 +12,7 @@ pub mod create;
 pub mod delete;
 pub mod describe;
 pub mod get;
+pub mod image;
 pub mod label;
 pub mod logs;
 pub mod rollout;

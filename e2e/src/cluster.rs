@@ -33,11 +33,13 @@ pub struct Options {
     pub form: Form,
     /// `embedded`, `memory`, or `etcd=URL`.
     pub store: String,
-    /// `docker` or `hollow`.
+    /// `docker`, `native` or `hollow`.
     pub runtime: &'static str,
     pub nodes: usize,
     /// Nodes that one agent plays over the hollow runtime; 0 for real agents.
     pub hollow_nodes: usize,
+    /// Folders of archives that the nodes load at their start.
+    pub images: Vec<PathBuf>,
     /// Further flags of the agents.
     pub agent_flags: &'static [&'static str],
 }
@@ -50,6 +52,7 @@ impl Default for Options {
             runtime: "hollow",
             nodes: 1,
             hollow_nodes: 0,
+            images: Vec::new(),
             agent_flags: &[],
         }
     }
@@ -105,9 +108,9 @@ impl Cluster {
             return Err(error.context(format!("the cluster's folder is kept: {}\n{logs}", kept.display())));
         }
         let (nodes, folder) = (cluster.node_names(), cluster.folder().to_owned());
-        let docker = cluster.options.runtime == "docker";
+        let real = cluster.options.runtime != "hollow";
         drop(cluster);
-        let left = if docker { crate::traces::of(&nodes, &folder)? } else { Vec::new() };
+        let left = if real { crate::traces::of(&nodes, &folder)? } else { Vec::new() };
         if left.is_empty() { Ok(()) } else { bail!("the cluster left behind: {left:#?}") }
     }
 
@@ -147,6 +150,19 @@ impl Cluster {
     /// The control plane's data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.folder().join("data")
+    }
+
+    /// The data directory of a node's agent: of `agent-1` for `1`.
+    pub fn agent_dir(&self, node: &str) -> PathBuf {
+        match self.options.form {
+            Form::Up => self.data_dir().join("nodes").join(self.node_name(node)),
+            Form::Apart => self.folder().join(format!("agent-{node}")),
+        }
+    }
+
+    /// The runtime of the nodes.
+    pub fn runtime(&self) -> &'static str {
+        self.options.runtime
     }
 
     /// The administrator's kubeconfig.
@@ -263,7 +279,7 @@ impl Cluster {
         for (_, mut part) in std::mem::take(&mut self.parts) {
             part.kill();
         }
-        if self.options.runtime != "docker" {
+        if self.options.runtime == "hollow" {
             return;
         }
         // What agents leave behind on purpose (pods outlive them) is taken away by the command that users have for it.
@@ -271,11 +287,7 @@ impl Cluster {
             for node in 1..=self.options.nodes {
                 let mut command = Command::new(&program);
                 command.args(["node", "clean", &self.node_name(&node.to_string())]);
-                let folder = match self.options.form {
-                    Form::Up => self.data_dir().join("nodes").join(self.node_name(&node.to_string())),
-                    Form::Apart => self.folder().join(format!("agent-{node}")),
-                };
-                command.arg("--data-dir").arg(folder);
+                command.arg("--data-dir").arg(self.agent_dir(&node.to_string()));
                 if let Err(error) = tool::run(&mut command) {
                     eprintln!("cleaning up {}: {error:#}", self.node_name(&node.to_string()));
                 }

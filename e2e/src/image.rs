@@ -1,10 +1,11 @@
-//! The images that tests run, in the local Docker Engine: the examples' servers, and one of small tools.
+//! The images that tests run: the examples' servers, and one of small tools. They are made as archives, which nodes of the runtime `native` are
+//! given at their start; for those of `docker` the same archives are loaded into the local Engine.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::registry::docker;
 use crate::tool;
@@ -28,40 +29,27 @@ pub fn ready() -> Result<()> {
 fn make() -> Result<()> {
     docker(&["version", "--format", "{{.Server.Version}}"])
         .context("these tests need a Docker Engine: run scripts/dockerd-start (make test does)")?;
-    if docker(&["image", "inspect", WEB, REDIS]).is_err() {
-        tool::run(&mut Command::new(tool::repository().join("scripts/example-images")))?;
-    }
-    if docker(&["image", "inspect", TOOLS]).is_err() {
-        import_tools()?;
+    archives()?;
+    for (name, archive) in [(WEB, "images/web"), (REDIS, "images/redis"), (TOOLS, "test-images/tools")] {
+        let archive = tool::repository().join("target").join(archive).with_extension("tar").display().to_string();
+        // An image's id is the digest of its configuration, which names its file in the archive.
+        let id = docker(&["image", "inspect", "--format", "{{.Id}}", name]).unwrap_or_default();
+        let id = id.trim().trim_start_matches("sha256:").to_owned();
+        let listed = tool::run(Command::new(tool::machine("tar", "tar")?).args(["-tf", &archive]))?;
+        if id.is_empty() || !listed.contains(&id) {
+            docker(&["load", "--quiet", "--input", &archive])?;
+        }
     }
     Ok(())
 }
 
-/// One program and a link to it for each of its tools.
-fn import_tools() -> Result<()> {
-    let busybox = tool::machine("busybox", "busybox-static")?;
-    let tools = tool::run(Command::new(&busybox).arg("--list"))?;
-    let mut import = Command::new(tool::machine("docker", "docker.io")?);
-    import.args(["import", "--change", "ENV PATH=/bin", "--change", "CMD [\"/bin/sh\"]", "-", TOOLS]);
-    let mut child = import.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    let mut archive = tar::Builder::new(child.stdin.take().context("a pipe was asked for")?);
-    archive.append_path_with_name(&busybox, "bin/busybox")?;
-    for name in tools.lines().filter(|it| *it != "busybox") {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_size(0);
-        header.set_mode(0o777);
-        archive.append_link(&mut header, Path::new("bin").join(name), "busybox")?;
-    }
-    for folder in ["etc", "tmp", "dev", "proc", "sys"] {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_size(0);
-        header.set_mode(if folder == "tmp" { 0o1777 } else { 0o755 });
-        archive.append_data(&mut header, folder, std::io::empty())?;
-    }
-    // Dropping the writer ends docker's input.
-    drop(archive.into_inner()?);
-    let status = child.wait()?;
-    if status.success() { Ok(()) } else { bail!("docker import of {TOOLS} failed with {status}") }
+/// Makes sure that the archives of the three images are there, and gives their folders, for `--load-images`. Needs no Docker Engine.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn archives() -> Result<[PathBuf; 2]> {
+    static MADE: OnceLock<Result<(), String>> = OnceLock::new();
+    let make = || tool::run(Command::new(tool::repository().join("scripts/example-images")).arg("--tests"));
+    MADE.get_or_init(|| make().map(drop).map_err(|it| format!("{it:#}"))).clone().map_err(anyhow::Error::msg)?;
+    Ok(["images", "test-images"].map(|it| tool::repository().join("target").join(it)))
 }

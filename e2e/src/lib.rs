@@ -14,6 +14,7 @@ pub mod registry;
 pub mod api;
 pub mod cluster;
 pub mod image;
+pub mod inside;
 pub mod kubectl;
 pub mod scene;
 pub mod server;

@@ -11,8 +11,7 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::cluster::Cluster;
 use crate::kubectl::Kubectl;
-use crate::registry::docker;
-use crate::wait;
+use crate::{inside, wait};
 
 /// How long a pod may take to come to where a scenario wants it, with other scenarios on both cores.
 pub const POD_LIMIT: Duration = Duration::from_secs(60);
@@ -151,8 +150,23 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// When the container does not run or the command fails.
     pub fn inside(&self, pod: &str, container: &str, command: &[&str]) -> Result<String> {
-        let id = container_id(&self.pod(pod)?, container)?;
-        docker(&[&["exec", &id], command].concat())
+        let pod = self.pod(pod)?;
+        inside::run(whole_id(&pod, container)?, &self.agent_dir(&pod), command)
+    }
+
+    /// The process of a running container.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self, pod: &str, container: &str) -> Result<u32> {
+        let pod = self.pod(pod)?;
+        inside::pid(whole_id(&pod, container)?, &self.agent_dir(&pod))
+    }
+
+    /// The data directory of the agent that has a pod.
+    fn agent_dir(&self, pod: &Value) -> std::path::PathBuf {
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        self.cluster.agent_dir(node.rsplit('-').next().unwrap_or_default())
     }
 }
 
@@ -163,14 +177,22 @@ pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
     all.find(|it| it["name"] == name).unwrap_or(&Value::Null)
 }
 
+/// The id of a container, as its status has it: `docker://…`, `native://…`.
+///
+/// # Errors
+/// When it has none.
+pub fn whole_id<'a>(pod: &'a Value, name: &str) -> Result<&'a str> {
+    let id = container(pod, name)["containerID"].as_str().filter(|it| !it.is_empty());
+    id.with_context(|| format!("{name} has no container: {}", pod["status"]))
+}
+
 /// Docker's id of a container.
 ///
 /// # Errors
 /// When it has none.
 pub fn container_id(pod: &Value, name: &str) -> Result<String> {
-    let id = container(pod, name)["containerID"].as_str().unwrap_or_default();
-    let id = id.strip_prefix("docker://");
-    id.map(str::to_owned).with_context(|| format!("{name} has no container: {}", pod["status"]))
+    let id = whole_id(pod, name)?.strip_prefix("docker://");
+    id.map(str::to_owned).with_context(|| format!("{name} is no container of Docker's: {}", pod["status"]))
 }
 
 /// A pod's address.

@@ -1,8 +1,11 @@
-//! The example of the first page, as a user runs it, on two clusters of different form beside each other on one machine.
+//! The example of the first page, as a user runs it, on clusters of different form on one machine.
 //!
-//! One is `orlop up` on its embedded store and is given the manifests by kubectl; the other is separate binaries on real etcd, is given them
-//! by `orlop apply`, and pulls its images from a real registry. Afterwards nothing of either is left, and what is not Orlop's is.
+//! One is `orlop up` as `make up` starts it, without an engine: its images come from archives, the manifests from kubectl. Beside it run separate
+//! binaries on real etcd and the Docker Engine, which are given the manifests by `orlop apply` and pull their images from a real registry. Then
+//! comes `orlop up` on the Engine. Afterwards nothing of any is left, and what is not Orlop's is.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,7 +16,7 @@ use orlop_e2e::image::{self, REDIS, TOOLS, WEB};
 use orlop_e2e::kubectl::Kubectl;
 use orlop_e2e::load::{get, request};
 use orlop_e2e::registry::{Registry, docker};
-use orlop_e2e::scene::address;
+use orlop_e2e::scene::{POD_LIMIT, address};
 use orlop_e2e::{tool, traces, wait};
 use serde_json::Value;
 
@@ -21,12 +24,12 @@ const NAMESPACE: &str = "guestbook";
 const LIMIT: Duration = Duration::from_secs(5);
 
 #[test]
-fn the_example_runs_on_two_clusters_of_one_machine() -> Result<()> {
+fn the_example_runs_on_clusters_of_one_machine() -> Result<()> {
     image::ready()?;
     // Looks like a kubelet's container by its name, but has no label of ours.
     let stranger = Stranger::new()?;
     std::thread::scope(|scope| {
-        let up = scope.spawn(on_orlop_up);
+        let up = scope.spawn(|| on_orlop_up("auto"));
         let apart = scope.spawn(on_separate_binaries);
         let join = |it: std::thread::ScopedJoinHandle<'_, Result<()>>, what: &'static str| {
             it.join().map_err(|_| anyhow::anyhow!("{what}: it panicked"))?.context(what)
@@ -35,19 +38,29 @@ fn the_example_runs_on_two_clusters_of_one_machine() -> Result<()> {
         up?;
         apart
     })?;
+    // Not beside the first: the manifests, which are applied as they are, name ports of the host.
+    on_orlop_up("docker").context("orlop up on the Engine")?;
     ensure!(stranger.runs()?, "a container that is not Orlop's was touched");
     Ok(())
 }
 
-fn on_orlop_up() -> Result<()> {
-    let options = Options { form: Form::Up, runtime: "docker", ..Options::default() };
+fn on_orlop_up(runtime: &'static str) -> Result<()> {
+    let [images, more] = image::archives()?;
+    let options = Options { form: Form::Up, runtime, images: vec![images], ..Options::default() };
     Cluster::with(options, |cluster| {
-        println!("orlop up: ready in {:?}", cluster.ready_in);
+        println!("orlop up --runtime {runtime}: ready in {:?}", cluster.ready_in);
         let kubectl = cluster.kubectl()?;
         // The folder, as the first page says it.
         kubectl.run(&["apply", "-f", &examples().display().to_string()])?;
         let api = Api::new(&cluster.kubeconfig())?;
         signed_by_all(&kubectl, &api)?;
+        by_node_port(&api)?;
+        let by = if runtime == "docker" { "docker://" } else { "native://" };
+        for pod in pods(&api)? {
+            let id = &pod["status"]["containerStatuses"][0]["containerID"];
+            ensure!(id.as_str().is_some_and(|it| it.starts_with(by)), "{} runs as {id}", pod["metadata"]["name"]);
+        }
+        loaded_by_command(cluster, &kubectl, &more.join("tools.tar"))?;
 
         // The whole process dies; the next one finds the pods as they are, and everything that was stored.
         let before = pods(&api)?;
@@ -72,7 +85,7 @@ fn on_orlop_up() -> Result<()> {
         let nodes = cluster.node_names();
         let orlop = tool::ours("orlop")?;
         let data = cluster.kubeconfig().parent().context("a kubeconfig has a folder")?.to_owned();
-        tool::run(std::process::Command::new(&orlop).args(["down", "--data-dir"]).arg(&data))?;
+        tool::run(Command::new(&orlop).args(["down", "--data-dir"]).arg(&data))?;
         ensure!(!cluster.part("up")?.runs(), "orlop up still runs after orlop down");
         let left: Vec<_> = traces::of(&nodes, &data)?.into_iter().filter(|it| !it.starts_with("file: ")).collect();
         ensure!(left.is_empty(), "orlop down left behind: {left:#?}");
@@ -91,7 +104,7 @@ fn on_separate_binaries() -> Result<()> {
         // The same, but for names of images and the host's port, which the other cluster has.
         let port = tool::free_port()?;
         let manifest = std::fs::read_to_string(examples().join("guestbook.yaml"))?;
-        let manifest = manifest.replace(WEB, &web).replace(REDIS, &redis);
+        let manifest = manifest.replace(WEB, &web).replace(REDIS, &redis).replace("      nodePort: 30080\n", "");
         let manifest = manifest.replace("hostPort: 6379", &format!("hostPort: {port}")).replace(
             "            - name: POD_NAME\n",
             &format!("            - name: REDIS_PORT\n              value: \"{port}\"\n            - name: POD_NAME\n"),
@@ -138,6 +151,49 @@ fn signed_by_all(kubectl: &Kubectl, api: &Api) -> Result<()> {
             ensure!(answer.body.contains(line.as_str()), "{line:?} is not among what {name} shows:\n{}", answer.body);
         }
     }
+    Ok(())
+}
+
+/// The web tier answers on its port of the node, as soon as nodes serve Services: with the cluster's DNS, whose Service is always there then.
+fn by_node_port(api: &Api) -> Result<()> {
+    if api.get("/api/v1/namespaces/kube-system/services/kube-dns").is_err() {
+        return Ok(());
+    }
+    let nodes = api.items("/api/v1/nodes")?;
+    let addresses = nodes.iter().filter_map(|it| it["status"]["addresses"].as_array()).flatten();
+    let internal = addresses.filter(|it| it["type"] == "InternalIP").find_map(|it| it["address"].as_str());
+    let at = format!("{}:30080", internal.context("the node has no address")?);
+    wait::until("the web tier answers on the node's port", LIMIT, || {
+        let answer = get(&at, "/", LIMIT)?;
+        ensure!(answer.body.starts_with("Guests of this cluster"), "{at} answers {}", answer.body);
+        Ok(())
+    })
+}
+
+/// An archive that `orlop image load` hands to the node: pods run what was in it.
+fn loaded_by_command(cluster: &Cluster, kubectl: &Kubectl, archive: &Path) -> Result<()> {
+    let packed = cluster.folder().join("tools.tar.gz");
+    tool::run(Command::new("sh").args(["-c", "gzip -c \"$0\" > \"$1\""]).arg(archive).arg(&packed))?;
+    let orlop = tool::ours("orlop")?;
+    let image = |arguments: &[&str]| {
+        let mut command = Command::new(&orlop);
+        tool::run(command.arg("image").args(arguments).arg("--data-dir").arg(cluster.data_dir()))
+    };
+    let said = image(&["load", &packed.display().to_string()])?;
+    let expected = format!("image \"{TOOLS}\" loaded into node \"{}\"\n", cluster.node_name("1"));
+    ensure!(said == expected, "orlop image load said {said}");
+    let listed = image(&["ls"])?;
+    for name in [WEB, REDIS, TOOLS] {
+        ensure!(listed.contains(name), "{name} is not in\n{listed}");
+    }
+    let refused = image(&["load", &cluster.kubeconfig().display().to_string()]);
+    let refused = refused.err().context("a kubeconfig was loaded as an image")?.to_string();
+    ensure!(refused.contains("not loaded"), "{refused}");
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{ name: tool }}\nspec:\n  restartPolicy: Never\n  containers:\n    \
+         - {{ name: main, image: {TOOLS}, imagePullPolicy: Never, command: [\"true\"] }}\n"
+    ))?;
+    kubectl.until(&["pod", "tool"], POD_LIMIT, |it| it["status"]["phase"] == "Succeeded")?;
     Ok(())
 }
 

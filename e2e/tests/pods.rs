@@ -1,6 +1,6 @@
 //! Pods with real containers: what a pod's description promises, looked at from inside the container, from the API and with kubectl.
 //!
-//! One cluster for all: each scenario has a namespace of its own, and a few run beside each other.
+//! The same scenarios on both runtimes. One cluster for all of them: each scenario has a namespace of its own, and a few run beside each other.
 
 #[path = "pods/accounts.rs"]
 mod accounts;
@@ -52,7 +52,17 @@ const SCENARIOS: &[Scenario] = &[
 const BESIDE: usize = 4;
 
 #[test]
-fn pods_are_what_they_say() -> Result<()> {
+fn pods_are_what_they_say_on_native() -> Result<()> {
+    // The registry's images are pushed from the Engine; pods are given the others as archives.
+    image::ready()?;
+    let images = image::archives()?.to_vec();
+    Cluster::with(Options { runtime: "native", images, ..Options::default() }, |cluster| {
+        play(cluster, SCENARIOS, BESIDE)
+    })
+}
+
+#[test]
+fn pods_are_what_they_say_on_docker() -> Result<()> {
     image::ready()?;
     Cluster::with(Options { runtime: "docker", ..Options::default() }, |cluster| play(cluster, SCENARIOS, BESIDE))
 }

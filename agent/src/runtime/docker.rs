@@ -13,11 +13,10 @@ mod hijack;
 mod image;
 mod inventory;
 mod labels;
+mod load;
 mod logs;
-mod oom;
 mod pause;
 mod progress;
-mod reference;
 mod sandbox;
 mod session;
 

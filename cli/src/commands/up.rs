@@ -35,6 +35,9 @@ pub struct Args {
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t)]
     runtime: RuntimeKind,
+    /// Load every image archive of this folder (docker save, OCI; plain, gzip, zstd) into the nodes at the start; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    load_images: Vec<PathBuf>,
     /// Where objects are kept: embedded, memory, or etcd=URL[,URL].
     #[arg(long, default_value = "embedded")]
     store: String,
@@ -167,6 +170,7 @@ async fn components(
         let files = server.pki().write_node(&name, &[args.listen.ip()], &url, orlop_client::clock::now())?;
         let mut config = orlop_agent::Config::new(&name, folder);
         config.runtime = args.runtime;
+        config.load_images = args.load_images.clone();
         config.cluster_cidr = args.cluster_cidr;
         // All on one machine: the node needs to be reached by the host and its pods only.
         config.address = Some(Address::Gateway);

@@ -33,6 +33,7 @@ impl Cluster {
                 it.args(["--store", &self.options.store, "--listen", &listen, "--cluster-cidr", &self.cidr]);
                 it.arg("--node-prefix").arg(self.node_prefix());
                 it.arg("--data-dir").arg(&data).arg("--kubeconfig").arg(self.kubeconfig());
+                self.options.images.iter().for_each(|folder| _ = it.arg("--load-images").arg(folder));
                 it
             }
             "apiserver" => {
@@ -54,6 +55,7 @@ impl Cluster {
                 // Reached by the host and the pods; a hollow node has neither bridge nor pods.
                 it.args(["--address", if self.options.runtime == "hollow" { "127.0.0.1" } else { "gateway" }]);
                 it.arg("--data-dir").arg(self.folder().join(part)).args(self.options.agent_flags);
+                self.options.images.iter().for_each(|folder| _ = it.arg("--load-images").arg(folder));
                 if self.options.hollow_nodes > 0 {
                     it.args(["--hollow-nodes", &self.options.hollow_nodes.to_string(), "--node-name", "hollow"]);
                 } else {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use orlop_e2e::image::{TOOLS, WEB};
 use orlop_e2e::registry::docker;
-use orlop_e2e::scene::{Scene, address, container_id};
+use orlop_e2e::scene::{Scene, address};
 use orlop_e2e::{load, tool};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
@@ -50,8 +50,7 @@ spec:
     let (one_ip, two_ip) = (address(&one)?, address(&two)?);
     ensure!(one_ip != two_ip, "both pods have {one_ip}");
     // The host's own curl, in the pod's network: what is asked for is the way, not the container's tools.
-    let id = container_id(&one, "nginx")?;
-    let pid = docker(&["inspect", "--format", "{{.State.Pid}}", &id])?.trim().to_owned();
+    let pid = scene.pid("one", "nginx")?.to_string();
     let (enter, curl) = (tool::machine("nsenter", "util-linux")?, tool::machine("curl", "curl")?);
     let ask = |url: &str| {
         let mut command = Command::new(&enter);

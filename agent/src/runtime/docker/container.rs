@@ -8,9 +8,8 @@ use bollard::query_parameters::StopContainerOptions;
 
 use super::engine::{Engine, SLOW};
 use super::labels::Labelled;
-use super::oom;
 use super::sandbox::{self, Made};
-use crate::runtime::{ContainerSpec, Id, Resources, RuntimeError};
+use crate::runtime::{ContainerSpec, Id, Resources, RuntimeError, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::engine::{Engine, QUICK};
 use super::progress::Layers;
-use super::reference::Reference;
+use crate::runtime::reference::Reference;
 use crate::runtime::{Image, PullProgress, RegistryAuth, RuntimeError};
 
 /// How long a pull may say nothing: the kubelet's own `image-pull-progress-deadline` was one minute; a slow disk unpacks longer.

@@ -4,7 +4,6 @@
 //! sandbox's network get the sandbox's file. The host name is set here and nowhere else: Docker refuses it on who joins.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use bollard::errors::Error;
@@ -15,8 +14,9 @@ use bollard::query_parameters::{CreateContainerOptions, KillContainerOptions, Li
 
 use super::engine::{Engine, QUICK, SLOW};
 use super::labels::{self, Labelled};
-use super::{container, inventory, oom, pause};
-use crate::runtime::{RuntimeError, SandboxSpec, SandboxState};
+use super::{container, inventory, pause};
+use crate::runtime::resolver::resolv_conf;
+use crate::runtime::{RuntimeError, SandboxSpec, SandboxState, oom};
 
 /// As the kubelet gives it: a sandbox is the last thing to kill when memory is short, for its pod would go with it.
 const OOM_SCORE_ADJ: i64 = -998;
@@ -177,25 +177,6 @@ async fn write_resolv_conf(
     tokio::fs::write(&path, text).await.map_err(|it| failed(&path, it))
 }
 
-/// The text of `resolv.conf`; none leaves the host's.
-fn resolv_conf(spec: &SandboxSpec) -> Option<String> {
-    if spec.nameservers.is_empty() && spec.searches.is_empty() && spec.dns_options.is_empty() {
-        return None;
-    }
-    let mut text = String::new();
-    let mut line = |words: &str, values: &str| writeln!(text, "{words} {values}").expect("writing to a string");
-    for server in &spec.nameservers {
-        line("nameserver", &server.to_string());
-    }
-    if !spec.searches.is_empty() {
-        line("search", &spec.searches.join(" "));
-    }
-    if !spec.dns_options.is_empty() {
-        line("options", &spec.dns_options.join(" "));
-    }
-    Some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,24 +195,6 @@ mod tests {
             dns_options: Vec::new(),
             sysctls: Default::default(),
         }
-    }
-
-    #[test]
-    fn resolv_conf_is_as_the_kubelet_writes_it() {
-        let check = |servers: &[&str], searches: &[&str], options: &[&str], expected: Option<&str>| {
-            let owned = |it: &[&str]| it.iter().map(|it| it.to_string()).collect::<Vec<_>>();
-            let nameservers = servers.iter().map(|it| it.parse().unwrap()).collect();
-            let spec = SandboxSpec { nameservers, searches: owned(searches), dns_options: owned(options), ..spec() };
-            assert_eq!(resolv_conf(&spec).as_deref(), expected);
-        };
-        check(&[], &[], &[], None);
-        check(
-            &["10.96.0.10"],
-            &["default.svc.cluster.local", "cluster.local"],
-            &["ndots:5"],
-            Some("nameserver 10.96.0.10\nsearch default.svc.cluster.local cluster.local\noptions ndots:5\n"),
-        );
-        check(&["1.1.1.1", "::1"], &[], &[], Some("nameserver 1.1.1.1\nnameserver ::1\n"));
     }
 
     #[test]

@@ -55,9 +55,33 @@ impl Reference {
         })
     }
 
+    /// The registry, `docker.io` where none is written, and the path within it, which there begins with `library/` if it has one part.
+    pub fn registry_and_path(&self) -> (String, String) {
+        let docker = "docker.io";
+        let (registry, path) = match &self.registry {
+            Some(registry) => (registry.as_str(), self.name.get(registry.len() + 1..).unwrap_or_default()),
+            None => (docker, self.name.as_str()),
+        };
+        let registry = if registry == "index.docker.io" { docker } else { registry };
+        let path = if registry == docker && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+        (registry.to_owned(), path)
+    }
+
+    /// The name that is the same for all ways to write it: with registry, path and version.
+    pub fn canonical(&self) -> String {
+        let (registry, path) = self.registry_and_path();
+        let separator = if self.is_digest() { '@' } else { ':' };
+        format!("{registry}/{path}{separator}{}", self.version)
+    }
+
+    /// Whether the version is a digest and not a tag.
+    pub fn is_digest(&self) -> bool {
+        self.version.contains(':')
+    }
+
     /// The reference with its version made plain.
     pub fn full(&self) -> String {
-        let separator = if self.version.contains(':') { '@' } else { ':' };
+        let separator = if self.is_digest() { '@' } else { ':' };
         format!("{}{separator}{}", self.name, self.version)
     }
 }
@@ -128,6 +152,19 @@ mod tests {
         check("[::1]:5000/web", Some("[::1]:5000"), "[::1]:5000/web:latest");
         check("Registry.example/web", Some("Registry.example"), "Registry.example/web:latest");
         check(&format!("web:1@{digest}"), None, &format!("web@{digest}"));
+    }
+
+    #[test]
+    fn all_ways_to_write_a_name_are_one() {
+        let check =
+            |text: &str, expected: &str| assert_eq!(Reference::parse(text).unwrap().canonical(), expected, "{text}");
+        check("nginx", "docker.io/library/nginx:latest");
+        check("library/nginx:1", "docker.io/library/nginx:1");
+        check("docker.io/nginx:1", "docker.io/library/nginx:1");
+        check("index.docker.io/team/web", "docker.io/team/web:latest");
+        check("127.0.0.1:5000/web:1", "127.0.0.1:5000/web:1");
+        let digest = format!("sha256:{}", "a".repeat(64));
+        check(&format!("localhost/web:1@{digest}"), &format!("localhost/web@{digest}"));
     }
 
     #[test]

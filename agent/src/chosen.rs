@@ -1,0 +1,170 @@
+//! The runtime that an agent's settings ask for, opened, with what loads images into it.
+//!
+//! A data directory remembers which runtime has its node's pods (`runtime`): another would start them a second time beside the first.
+
+mod overlay;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, RuntimeKind};
+use crate::runtime::docker::DockerRuntime;
+use crate::runtime::hollow::{Hollow, HollowOptions};
+use crate::runtime::loader::Loader;
+use crate::runtime::native::images::ImageStore;
+use crate::runtime::native::{Limits, NativeRuntime, find_shim};
+use crate::runtime::{Runtime, RuntimeError};
+
+/// The file in a data directory that names the runtime of its pods.
+const NOTE: &str = "runtime";
+
+/// A runtime, and its images' way in.
+pub struct Chosen {
+    pub runtime: Arc<dyn Runtime>,
+    pub loader: Arc<dyn Loader>,
+}
+
+/// Opens it; the data directory is there. Docker need not be running yet.
+///
+/// # Errors
+/// Settings that cannot work on this machine, or with what the data directory has.
+pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
+    let shim = find_shim(config.shim.as_deref());
+    let root = nix::unistd::geteuid().is_root();
+    let able = || root && shim.is_some() && overlay::works(&config.data_dir);
+    let kind = resolved(config.runtime, noted(&config.data_dir), able)?;
+    note(&config.data_dir, kind)
+        .map_err(|it| RuntimeError::Other(format!("{}: {it}", config.data_dir.join(NOTE).display())))?;
+    Ok(match kind {
+        RuntimeKind::Hollow => {
+            let hollow = Arc::new(Hollow::new(HollowOptions::default()));
+            Chosen { runtime: hollow.clone(), loader: hollow }
+        }
+        RuntimeKind::Native => {
+            let images = store(&config.data_dir)?;
+            let runtime = Arc::new(native(&config.data_dir, shim, images.clone()).await?);
+            Chosen { runtime, loader: Arc::new(images) }
+        }
+        RuntimeKind::Docker | RuntimeKind::Auto => {
+            let docker = Arc::new(DockerRuntime::from_env(&config.node_name)?);
+            Chosen { runtime: docker.clone(), loader: docker }
+        }
+    })
+}
+
+/// Removes what the runtime `native` has in a data directory. What is not there is not made.
+///
+/// # Errors
+/// Something cannot be removed, or the node's agent runs.
+pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
+    if !data_dir.join("native").exists() {
+        return Ok(());
+    }
+    native(data_dir, find_shim(None), store(data_dir)?).await?.remove_all().await
+}
+
+/// Forgets which runtime the node's pods had: there are none any more.
+///
+/// # Errors
+/// The disk refuses.
+pub fn forget(data_dir: &Path) -> io::Result<()> {
+    match std::fs::remove_file(data_dir.join(NOTE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn store(data_dir: &Path) -> Result<ImageStore, RuntimeError> {
+    ImageStore::open(&data_dir.join("native/images"))
+}
+
+async fn native(data_dir: &Path, shim: Option<PathBuf>, images: ImageStore) -> Result<NativeRuntime, RuntimeError> {
+    let shim = shim.ok_or_else(|| {
+        RuntimeError::Unavailable("orlop-shim is not beside this program: build it, or name it with --shim".to_owned())
+    })?;
+    NativeRuntime::open(&data_dir.join("native"), &shim, Arc::new(images), Limits::default()).await
+}
+
+/// Whether the pods of a data directory run without an engine.
+pub fn is_native(data_dir: &Path) -> bool {
+    noted(data_dir) == Some(RuntimeKind::Native)
+}
+
+fn noted(data_dir: &Path) -> Option<RuntimeKind> {
+    match std::fs::read_to_string(data_dir.join(NOTE)).ok()?.trim() {
+        "native" => Some(RuntimeKind::Native),
+        "docker" => Some(RuntimeKind::Docker),
+        _ => None,
+    }
+}
+
+fn note(data_dir: &Path, kind: RuntimeKind) -> io::Result<()> {
+    // A hollow node leaves nothing that a successor could start twice.
+    let Some(name) = name(kind) else { return Ok(()) };
+    std::fs::write(data_dir.join(NOTE), name)
+}
+
+fn name(kind: RuntimeKind) -> Option<&'static str> {
+    match kind {
+        RuntimeKind::Native => Some("native"),
+        RuntimeKind::Docker => Some("docker"),
+        RuntimeKind::Auto | RuntimeKind::Hollow => None,
+    }
+}
+
+/// What was asked for, in a data directory that may have the pods of a runtime already. `auto` takes that one, else native where this machine is
+/// `able` (root, the shim, a file system for overlays), else docker.
+fn resolved(
+    asked: RuntimeKind,
+    before: Option<RuntimeKind>,
+    able: impl FnOnce() -> bool,
+) -> Result<RuntimeKind, RuntimeError> {
+    match (asked, before) {
+        (RuntimeKind::Auto, Some(before)) => Ok(before),
+        (RuntimeKind::Auto, None) => Ok(if able() { RuntimeKind::Native } else { RuntimeKind::Docker }),
+        (asked, Some(before)) if asked != before => {
+            let before = name(before).unwrap_or_default();
+            Err(RuntimeError::Other(format!(
+                "the pods of this data directory run with --runtime {before}: remove them with `orlop down` (or `orlop node clean`) \
+                 before another runtime takes them"
+            )))
+        }
+        (asked, _) => Ok(asked),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RuntimeKind::*;
+
+    #[test]
+    fn auto_takes_what_works_here_and_what_was_here() {
+        let check = |asked, before, able: bool, expected: Option<RuntimeKind>| {
+            assert_eq!(resolved(asked, before, || able).ok(), expected, "{asked:?} {before:?} {able}");
+        };
+        check(Auto, None, true, Some(Native));
+        check(Auto, None, false, Some(Docker));
+        check(Auto, Some(Docker), true, Some(Docker));
+        check(Auto, Some(Native), false, Some(Native));
+        check(Docker, None, true, Some(Docker));
+        check(Native, None, false, Some(Native));
+        check(Native, Some(Native), false, Some(Native));
+        check(Native, Some(Docker), true, None);
+        check(Hollow, Some(Docker), true, None);
+    }
+
+    #[test]
+    fn a_data_directory_remembers() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(noted(dir.path()), None);
+        note(dir.path(), Hollow).unwrap();
+        assert_eq!(noted(dir.path()), None);
+        note(dir.path(), Native).unwrap();
+        assert_eq!(noted(dir.path()), Some(Native));
+        forget(dir.path()).unwrap();
+        forget(dir.path()).unwrap();
+        assert_eq!(noted(dir.path()), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! A command's end of the socket.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::fs::File;
+use tokio::net::UnixStream;
+use tokio_util::io::ReaderStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{LOAD_WITHIN, LocalImage, SOCKET, short};
+
+/// How long an agent may take to answer what it knows.
+const QUICK: Duration = Duration::from_secs(30);
+/// The longest answer in bytes: a thousand images with ten names each.
+const ANSWER_MAX_BYTES: usize = 4 << 20;
+/// Read from a file at once.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Why an agent did not do what a command asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// There is no socket, or nobody listens on it.
+    #[error("the agent of {path} does not run ({source})")]
+    Away {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The file that was to be sent.
+    #[error("{path}: {source}")]
+    File {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    /// In the agent's words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the agent answers nothing that can be read: {0}")]
+    Answer(String),
+    #[error("the agent did not answer within {0} s")]
+    Slow(u64),
+}
+
+/// Has the agent that keeps its things in `data_dir` load an archive, and gives the images that were in it.
+///
+/// # Errors
+/// [`LocalError`].
+pub async fn load(data_dir: &Path, archive: &Path) -> Result<Vec<LocalImage>, LocalError> {
+    let unreadable = |source| LocalError::File { path: archive.display().to_string(), source };
+    let file = File::open(archive).await.map_err(unreadable)?;
+    if file.metadata().await.map_err(unreadable)?.is_dir() {
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+    }
+    let body = Body::from_stream(ReaderStream::with_capacity(file, CHUNK_BYTES));
+    let request = Request::post("/images/load").header(header::CONTENT_TYPE, "application/x-tar");
+    ask(data_dir, request, body, LOAD_WITHIN).await
+}
+
+/// The images that the agent which keeps its things in `data_dir` has.
+///
+/// # Errors
+/// [`LocalError`].
+pub async fn images(data_dir: &Path) -> Result<Vec<LocalImage>, LocalError> {
+    ask(data_dir, Request::get("/images"), Body::empty(), QUICK).await
+}
+
+async fn ask(
+    data_dir: &Path,
+    request: http::request::Builder,
+    body: Body,
+    within: Duration,
+) -> Result<Vec<LocalImage>, LocalError> {
+    let away = |source| LocalError::Away { path: data_dir.display().to_string(), source };
+    let asking = async {
+        let (_folder, near) = short(data_dir).map_err(away)?;
+        let stream = UnixStream::connect(near.join(SOCKET)).await.map_err(away)?;
+        let unreadable = |it: hyper::Error| LocalError::Answer(it.to_string());
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(unreadable)?;
+        let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = request.header(header::HOST, "localhost").body(body);
+        let request = request.map_err(|it| LocalError::Answer(it.to_string()))?;
+        let answer = sender.send_request(request).await.map_err(unreadable)?;
+        let status = answer.status();
+        let read = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
+        let bytes = read.map_err(|it| LocalError::Answer(it.to_string()))?.to_bytes();
+        read_answer(status, &bytes)
+    };
+    tokio::time::timeout(within, asking).await.map_err(|_| LocalError::Slow(within.as_secs()))?
+}
+
+fn read_answer(status: StatusCode, bytes: &Bytes) -> Result<Vec<LocalImage>, LocalError> {
+    if !status.is_success() {
+        return Err(LocalError::Refused(String::from_utf8_lossy(bytes).trim().to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|it| LocalError::Answer(it.to_string()))
+}

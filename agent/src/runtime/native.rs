@@ -1,0 +1,237 @@
+//! The runtime `native`: sandboxes and containers without a daemon, by a shim process for each pod.
+//!
+//! Everything is in folders below `<data-dir>/native/pods`, one for a sandbox, each file put in place whole ([`record`]): a restarted agent reads
+//! what there is and takes up with the shims that live ([`shims`]). The shim (crate `orlop-shim`) holds the namespaces and runs containers; the
+//! agent writes their bundles ([`spec`]), mounts their images, and asks over a socket ([`line`]). Nothing is polled: changes come from the shims,
+//! and the death of one is the end of its connection. Deciding is not done here.
+
+mod container;
+mod etc;
+mod identity;
+pub mod images;
+mod inside;
+mod inventory;
+mod line;
+mod logs;
+mod machine;
+mod names;
+mod program;
+mod record;
+mod sandbox;
+mod shims;
+mod source;
+mod spec;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::feed::Feed;
+use super::session::{AttachSpec, ExecSpec, Session};
+use super::{
+    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Runtime,
+    RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+};
+use machine::Machine;
+use program::Program;
+use shims::Shims;
+
+pub use program::find as find_shim;
+pub use source::Images;
+
+/// Changes that are kept for a slow listener, who is told to look at everything when there were more.
+const EVENTS: usize = 1024;
+
+/// Shims that are taken up with at once after a restart.
+const ADOPTIONS: usize = 16;
+
+/// What a container's log may take of the disk, by the kubelet's names `containerLogMaxSize` and `containerLogMaxFiles`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// One file, in bytes.
+    pub log_max_bytes: u64,
+    /// The current one among them.
+    pub log_max_files: u32,
+}
+
+impl Default for Limits {
+    /// The kubelet's: five files of 10 MiB.
+    fn default() -> Self {
+        Self { log_max_bytes: 10 << 20, log_max_files: 5 }
+    }
+}
+
+/// What all calls share.
+pub(in crate::runtime) struct Node {
+    pods: PathBuf,
+    images: Arc<dyn Images>,
+    program: Program,
+    machine: Machine,
+    shims: Arc<Shims>,
+    limits: Limits,
+}
+
+/// The runtime of one node. Dropping it leaves its pods running.
+pub struct NativeRuntime {
+    node: Arc<Node>,
+    _stop: DropGuard,
+}
+
+impl NativeRuntime {
+    /// Opens the runtime below a folder (`<data-dir>/native`), with the program of the shim, and takes up with the pods that run.
+    ///
+    /// # Errors
+    /// The folder or the program cannot be used.
+    pub async fn open(
+        folder: &Path,
+        shim: &Path,
+        images: Arc<dyn Images>,
+        limits: Limits,
+    ) -> Result<Self, RuntimeError> {
+        let pods = folder.join("pods");
+        std::fs::create_dir_all(&pods).map_err(|it| record::failed(&pods, it))?;
+        let pods = pods.canonicalize().map_err(|it| record::failed(&pods, it))?;
+        // What is in there is its owner's alone: sockets, logs, roots.
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&pods, private).map_err(|it| record::failed(&pods, it))?;
+        let stop = CancellationToken::new();
+        let shims = Arc::new(Shims::new(pods.clone(), Feed::new(EVENTS), stop.clone()));
+        let node = Node { pods, images, program: Program::load(shim)?, machine: Machine::look(), shims, limits };
+        let runtime = Self { node: Arc::new(node), _stop: stop.drop_guard() };
+        runtime.adopt().await?;
+        Ok(runtime)
+    }
+
+    /// Takes up with the shims that live, and puts to rest what is left of those that died.
+    async fn adopt(&self) -> Result<(), RuntimeError> {
+        let node = &self.node;
+        let found = futures::stream::iter(inventory::sandboxes(&node.pods)?);
+        found
+            .for_each_concurrent(ADOPTIONS, |name| async move {
+                let folder = name.folder(&node.pods);
+                let done = match node.shims.adopt(&name).await {
+                    Ok(_) => Ok(()),
+                    Err(_) if folder.join(record::SANDBOX).exists() => shims::settle(&folder).await,
+                    // A sandbox that never was whole.
+                    Err(_) => sandbox::remove(node, &name.to_string()).await,
+                };
+                if let Err(error) = done {
+                    tracing::warn!(%error, sandbox = %name, "a sandbox of before could not be put in order");
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    /// Removes every sandbox and container. For `orlop down` and tests.
+    ///
+    /// # Errors
+    /// Something cannot be removed; the rest is.
+    pub async fn remove_all(&self) -> Result<(), RuntimeError> {
+        let mut outcome = Ok(());
+        for name in inventory::sandboxes(&self.node.pods)? {
+            if let Err(error) = sandbox::remove(&self.node, &name.to_string()).await {
+                outcome = Err(error);
+            }
+        }
+        outcome
+    }
+}
+
+#[async_trait]
+impl Runtime for NativeRuntime {
+    async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
+        Ok(RuntimeInfo {
+            name: "native".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cgroup_driver: "cgroupfs".to_owned(),
+        })
+    }
+
+    async fn inventory(&self) -> Result<Inventory, RuntimeError> {
+        inventory::list(&self.node, None).await
+    }
+
+    async fn pod_inventory(&self, pod_uid: &str) -> Result<Inventory, RuntimeError> {
+        inventory::list(&self.node, Some(pod_uid)).await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
+        Ok(self.node.shims.feed.listen())
+    }
+
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<SandboxState, RuntimeError> {
+        sandbox::run(&self.node, spec).await
+    }
+
+    async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        sandbox::stop(&self.node, id).await
+    }
+
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
+        sandbox::remove(&self.node, id).await
+    }
+
+    async fn create_container(&self, sandbox: &str, spec: &ContainerSpec) -> Result<Id, RuntimeError> {
+        container::create(&self.node, sandbox, spec).await
+    }
+
+    async fn start_container(&self, id: &str) -> Result<(), RuntimeError> {
+        container::start(&self.node, id).await
+    }
+
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+        container::stop(&self.node, id, grace).await
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {
+        container::remove(&self.node, id).await
+    }
+
+    async fn exec(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+        limit_bytes: usize,
+    ) -> Result<ExecOutput, RuntimeError> {
+        container::exec(&self.node, id, command, timeout, limit_bytes).await
+    }
+
+    /// None can be had as yet: the shim gives a command's output back when it has ended, and not before.
+    async fn exec_session(&self, _id: &str, _spec: &ExecSpec) -> Result<Session, RuntimeError> {
+        Err(RuntimeError::Other("the runtime native cannot hold a session with a command as yet".to_owned()))
+    }
+
+    /// None can be had as yet, as [`NativeRuntime::exec_session`].
+    async fn attach_session(&self, _id: &str, _spec: &AttachSpec) -> Result<Session, RuntimeError> {
+        Err(RuntimeError::Other("the runtime native cannot hold a session with a container as yet".to_owned()))
+    }
+
+    async fn logs(&self, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError> {
+        logs::read(&self.node.pods, id, options).await
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<Image>, RuntimeError> {
+        self.node.images.image(reference).await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
+        self.node.images.images().await
+    }
+
+    async fn pull(
+        &self,
+        reference: &str,
+        auth: Option<&RegistryAuth>,
+        progress: mpsc::Sender<PullProgress>,
+    ) -> Result<Image, RuntimeError> {
+        self.node.images.pull(reference, auth, progress).await
+    }
+}

@@ -1,0 +1,99 @@
+//! The cgroup of a container: what it may use, and below which pod it stands. Pure.
+
+use serde_json::{Value, json};
+
+use super::Place;
+use crate::runtime::ContainerSpec;
+
+/// The period that a quota counts in, in microseconds.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// The scores by which the kubelet's classes of service are told apart, see `crate::resources`.
+const GUARANTEED_SCORE: i32 = -997;
+const BEST_EFFORT_SCORE: i32 = 1000;
+
+/// The pod's cgroup, in the places where the kubelet's cgroupfs driver has it: `/kubepods/burstable/pod<uid>` and its like.
+pub fn pod_cgroup(uid: &str, oom_score_adj: i32) -> String {
+    let class = match oom_score_adj {
+        BEST_EFFORT_SCORE => "/besteffort",
+        // Scores below that of a guaranteed pod are of a critical one, which may be of any class.
+        it if it <= GUARANTEED_SCORE => "",
+        _ => "/burstable",
+    };
+    format!("/kubepods{class}/pod{uid}")
+}
+
+/// Every place where [`pod_cgroup`] may have put a pod.
+pub fn pod_cgroups(uid: &str) -> [String; 3] {
+    [GUARANTEED_SCORE, BEST_EFFORT_SCORE, 0].map(|it| pod_cgroup(uid, it))
+}
+
+/// The OCI's `resources`.
+pub fn resources(spec: &ContainerSpec, place: &Place) -> Value {
+    let asked = &spec.resources;
+    // What every container may use, such as /dev/null, the runtime allows by itself.
+    let mut all = json!({"devices": [{"allow": spec.privileged, "access": "rwm"}]});
+    let mut cpu = serde_json::Map::new();
+    if asked.cpu_shares > 0 {
+        cpu.insert("shares".into(), json!(asked.cpu_shares));
+    }
+    if let Some(quota) = asked.cpu_quota_us {
+        cpu.insert("quota".into(), json!(quota));
+        cpu.insert("period".into(), json!(CPU_PERIOD_US));
+    }
+    if !cpu.is_empty() {
+        all["cpu"] = cpu.into();
+    }
+    if let Some(limit) = asked.memory_limit_bytes {
+        all["memory"] = json!({"limit": limit});
+        if place.swap_limit {
+            // Memory and swap together at the memory's limit: a pod does not swap.
+            all["memory"]["swap"] = json!(limit);
+        }
+    }
+    if place.unified {
+        // One process without memory is no container any more: the kernel kills all of it, as the kubelet has it.
+        all["unified"] = json!({"memory.oom.group": "1"});
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Resources;
+    use crate::runtime::native::spec::tests::plain;
+
+    #[test]
+    fn pods_stand_where_the_kubelet_puts_them() {
+        let check = |score: i32, expected: &str| assert_eq!(pod_cgroup("u", score), expected, "{score}");
+        check(1000, "/kubepods/besteffort/podu");
+        check(999, "/kubepods/burstable/podu");
+        check(2, "/kubepods/burstable/podu");
+        check(-997, "/kubepods/podu");
+    }
+
+    #[test]
+    fn limits_are_in_the_kernels_units() {
+        let asked = Resources {
+            cpu_shares: 512,
+            cpu_quota_us: Some(50_000),
+            memory_limit_bytes: Some(1 << 26),
+            oom_score_adj: 3,
+        };
+        let check = |asked: &Resources, swap_limit: bool, unified: bool, expected: Value| {
+            let spec = ContainerSpec { resources: asked.clone(), ..plain() };
+            let it = resources(&spec, &Place { swap_limit, unified, ..Place::default() });
+            assert_eq!(it, expected);
+            let _: oci_spec::runtime::LinuxResources = serde_json::from_value(it).unwrap();
+        };
+        let devices = json!([{"allow": false, "access": "rwm"}]);
+        check(&Resources::default(), true, false, json!({"devices": devices}));
+        let cpu = json!({"shares": 512, "quota": 50_000, "period": 100_000});
+        let both = json!({"limit": 1 << 26, "swap": 1 << 26});
+        check(&asked, true, false, json!({"devices": devices, "cpu": cpu, "memory": both}));
+        let unified = json!({"memory.oom.group": "1"});
+        let memory = json!({"limit": 1 << 26});
+        check(&asked, false, true, json!({"devices": devices, "cpu": cpu, "memory": memory, "unified": unified}));
+    }
+}

@@ -1,0 +1,29 @@
+//! `orlop-shim-helper`: makes a container, or enters one, for the shim that starts it, and ends.
+//!
+//! A program of its own, so that what it takes, libcontainer above all, is in no shim's memory.
+
+use std::process::ExitCode;
+
+use orlop_shim::{enter, helper, run};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["run", container, stdin] => {
+            helper::begin();
+            helper::tell(run::run(container, stdin));
+            ExitCode::SUCCESS
+        }
+        ["exec", container, init, ..] if arguments.len() > 3 => {
+            helper::begin();
+            let init = init.parse().map_err(|_| format!("no process id: {init:?}"));
+            helper::tell(init.and_then(|init| enter::enter(container, init, &arguments[3..])));
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("orlop-shim-helper is started by orlop-shim");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Containers' cgroups, found under one path in every hierarchy of this machine, version 1 or 2.
+//!
+//! libcontainer makes them; this is what has to work when libcontainer's state, or the shim, is gone: who is in them, kill those, how often
+//! the kernel killed for want of memory, remove them. Paths are those of the OCI bundle, from a hierarchy's mount point.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How deep below a container's cgroup its own are looked for; a container may make some if it is given the file system.
+const DEPTH_MAX: usize = 16;
+
+/// Passes of one [`Cgroup::kill`]: what forks while it is being killed is met again.
+const PASSES: usize = 8;
+
+/// A mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hierarchy {
+    mount: PathBuf,
+    /// The unified hierarchy of version 2, or else that of these controllers.
+    unified: bool,
+    controllers: Vec<String>,
+}
+
+/// The cgroups of one path.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    folders: Vec<(Hierarchy, PathBuf)>,
+}
+
+/// Whether the machine has version 2 alone, so that its controllers are there.
+pub fn is_unified() -> bool {
+    hierarchies().is_ok_and(|it| !it.is_empty() && it.iter().all(|it| it.unified))
+}
+
+/// Where the hierarchies of version 1 that have controllers are mounted; none where the machine has version 2 alone.
+pub fn mounts_of_version_1() -> Vec<PathBuf> {
+    hierarchies().into_iter().flatten().filter(|it| !it.unified).map(|it| it.mount).collect()
+}
+
+fn hierarchies() -> io::Result<Vec<Hierarchy>> {
+    Ok(parse(&fs::read_to_string("/proc/self/mountinfo")?))
+}
+
+/// The hierarchies in `/proc/<pid>/mountinfo`; of those mounted twice the first.
+fn parse(mountinfo: &str) -> Vec<Hierarchy> {
+    let mut found: Vec<Hierarchy> = Vec::new();
+    for line in mountinfo.lines() {
+        let Some((mount, source)) = line.split_once(" - ") else { continue };
+        let mut source = source.split(' ');
+        let (kind, options) = (source.next().unwrap_or_default(), source.nth(1).unwrap_or_default());
+        let Some(at) = mount.split(' ').nth(4) else { continue };
+        // The only escape that a path of a cgroup's mount is likely to have.
+        let mount = PathBuf::from(at.replace("\\040", " "));
+        let unified = match kind {
+            "cgroup2" => true,
+            "cgroup" => false,
+            _ => continue,
+        };
+        let controllers: Vec<String> = options
+            .split(',')
+            .filter(|it| !unified && !["rw", "ro", "xattr"].contains(it))
+            .map(str::to_owned)
+            .collect();
+        let named = controllers.iter().any(|it| it.starts_with("name="));
+        let known = found.iter().any(|it| it.unified == unified && it.controllers == controllers);
+        if !named && !known {
+            found.push(Hierarchy { mount, unified, controllers });
+        }
+    }
+    found
+}
+
+impl Cgroup {
+    /// Those that exist under a path.
+    ///
+    /// # Errors
+    /// The mounts cannot be read.
+    pub fn find(path: &str) -> io::Result<Self> {
+        let relative = path.trim_start_matches('/');
+        let at = |it: Hierarchy| {
+            let folder = it.mount.join(relative);
+            (it, folder)
+        };
+        // An empty path would be everybody's.
+        let hierarchies =
+            if relative.is_empty() || relative.split('/').any(|it| it == "..") { Vec::new() } else { hierarchies()? };
+        Ok(Self { folders: hierarchies.into_iter().map(at).filter(|(_, it)| it.is_dir()).collect() })
+    }
+
+    /// The file of each cgroup that a process is put in by writing its id.
+    pub fn doors(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.folders.iter().map(|(_, it)| it.join("cgroup.procs"))
+    }
+
+    /// Who is in one of them or below.
+    pub fn processes(&self) -> BTreeSet<i32> {
+        let mut found = BTreeSet::new();
+        for (_, folder) in &self.folders {
+            for it in tree(folder, DEPTH_MAX) {
+                let text = fs::read_to_string(it.join("cgroup.procs")).unwrap_or_default();
+                found.extend(text.lines().filter_map(|it| it.parse::<i32>().ok()).filter(|it| *it > 0));
+            }
+        }
+        found
+    }
+
+    /// Kills everybody, and tells whether nobody is left. Who dies slowly may be there still: ask again a little later.
+    pub fn kill(&self) -> bool {
+        self.freeze("FROZEN");
+        for _ in 0..PASSES {
+            for (hierarchy, folder) in self.folders.iter().filter(|(it, _)| it.unified) {
+                // Since Linux 5.14; what has no such file is killed one by one.
+                let _ = fs::write(folder.join("cgroup.kill"), "1").map_err(|_| hierarchy);
+            }
+            let left = self.processes();
+            if left.is_empty() {
+                break;
+            }
+            for it in left {
+                // Gone meanwhile is what is wanted.
+                let _ = kill(Pid::from_raw(it), Signal::SIGKILL);
+            }
+            self.freeze("THAWED");
+        }
+        self.freeze("THAWED");
+        self.processes().is_empty()
+    }
+
+    /// Stops or continues all at once, so that none forks while it is looked at. Version 2 has `cgroup.kill` instead.
+    fn freeze(&self, state: &str) {
+        for (_, folder) in self.folders.iter().filter(|(it, _)| it.controllers.iter().any(|it| it == "freezer")) {
+            let _ = fs::write(folder.join("freezer.state"), state);
+        }
+    }
+
+    /// How many processes the kernel has killed here for want of memory.
+    pub fn oom_kills(&self) -> u64 {
+        let count = |(hierarchy, folder): &(Hierarchy, PathBuf)| {
+            let name = if hierarchy.unified { "memory.events" } else { "memory.oom_control" };
+            oom_kills(&fs::read_to_string(folder.join(name)).unwrap_or_default())
+        };
+        self.folders.iter().map(count).max().unwrap_or_default()
+    }
+
+    /// Removes them and what was made below them. Nobody may be in them any more.
+    ///
+    /// # Errors
+    /// The kernel's: somebody is in there still.
+    pub fn remove(&self) -> io::Result<()> {
+        for (_, folder) in &self.folders {
+            for it in tree(folder, DEPTH_MAX).into_iter().rev() {
+                match fs::remove_dir(&it) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A folder and those below it, each after the one it is in.
+fn tree(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut found = vec![folder.to_path_buf()];
+    if depth > 0 {
+        for it in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if it.file_type().is_ok_and(|it| it.is_dir()) {
+                found.extend(tree(&it.path(), depth - 1));
+            }
+        }
+    }
+    found
+}
+
+fn oom_kills(text: &str) -> u64 {
+    text.lines().find_map(|it| it.strip_prefix("oom_kill ")).and_then(|it| it.trim().parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_found_in_the_mounts() {
+        let text = "\
+31 28 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+32 31 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:1 - cgroup cgroup rw,cpu,cpuacct
+33 31 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup none rw,memory
+34 31 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+35 31 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+36 31 0:28 / /other/memory rw,relatime - cgroup none rw,memory
+";
+        let found: Vec<_> =
+            parse(text).into_iter().map(|it| (it.mount, it.unified, it.controllers.join(","))).collect();
+        let expected = [
+            ("/sys/fs/cgroup/cpu,cpuacct", false, "cpu,cpuacct"),
+            ("/sys/fs/cgroup/memory", false, "memory"),
+            ("/sys/fs/cgroup/unified", true, ""),
+        ];
+        assert_eq!(found, expected.map(|(mount, unified, it)| (PathBuf::from(mount), unified, it.to_owned())));
+    }
+
+    #[test]
+    fn the_kernels_kills_are_counted_in_both_versions() {
+        assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), 3);
+        assert_eq!(oom_kills("low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"), 1);
+        assert_eq!(oom_kills(""), 0);
+    }
+
+    #[test]
+    fn no_path_leads_to_everybody() {
+        for path in ["", "/", "/a/../.."] {
+            assert!(Cgroup::find(path).unwrap().folders.is_empty(), "{path:?}");
+        }
+    }
+}

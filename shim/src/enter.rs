@@ -1,0 +1,115 @@
+//! The helper that runs a command in a container that runs already: joins its cgroups and namespaces, takes on its user, capabilities and
+//! system call filter, starts the command and ends.
+//!
+//! libcontainer's own way drops the filter of the container's bundle for such a command, and takes a second fork; so this is ours. The helper
+//! changes itself and then makes a child as any program does, which inherits all of it.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use libcontainer::capabilities::{drop_privileges, reset_effective};
+use libcontainer::seccomp::initialize_seccomp;
+use libcontainer::syscall::syscall::create_syscall;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use oci_spec::runtime::{LinuxNamespaceType, PosixRlimitType, Process, Spec};
+
+use crate::cgroup::Cgroup;
+use crate::record::{self, CONTAINERS, SHIM};
+
+/// Starts a command in a container of the pod whose folder is the working directory; `init` is the container's first process.
+///
+/// # Errors
+/// In words.
+pub fn enter(container: &str, init: i32, command: &[String]) -> Result<i32, String> {
+    let folder = Path::new(CONTAINERS).join(container);
+    let config: record::Container = record::read(&folder, SHIM)
+        .map_err(|it| format!("{SHIM}: {it}"))?
+        .ok_or_else(|| format!("no container {container:?}"))?;
+    let spec = Spec::load(folder.join("config.json")).map_err(|it| format!("the bundle: {it}"))?;
+    let process = spec.process().as_ref().ok_or("the bundle has no process")?;
+    let (program, arguments) = command.split_first().ok_or("no command")?;
+
+    // While the machine's files are still in sight.
+    let score = process.oom_score_adj().unwrap_or(0);
+    std::fs::write("/proc/self/oom_score_adj", score.to_string()).map_err(|it| format!("the OOM score: {it}"))?;
+    let cgroup = Cgroup::find(&config.cgroups_path).map_err(|it| format!("cgroups: {it}"))?;
+    for door in cgroup.doors() {
+        std::fs::write(&door, std::process::id().to_string()).map_err(|it| format!("{}: {it}", door.display()))?;
+    }
+    for it in process.rlimits().iter().flatten().filter(|it| it.typ() == PosixRlimitType::RlimitNofile) {
+        setrlimit(Resource::RLIMIT_NOFILE, it.soft(), it.hard())
+            .map_err(|it| format!("the limit of open files: {it}"))?;
+    }
+    join(&spec, init)?;
+    // From here on nothing of the machine's is reached by a path.
+    become_user(&spec, process).map_err(|it| format!("becoming the container's user: {it}"))?;
+
+    let variables = process.env().iter().flatten().filter_map(|it| it.split_once('='));
+    let mut child = Command::new(program);
+    child.args(arguments).env_clear().envs(variables).current_dir(process.cwd()).process_group(0).stdin(Stdio::null());
+    let spawned = child.spawn().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("exec: {program:?}: executable file not found in $PATH"),
+        _ => format!("exec: {program:?}: {error}"),
+    })?;
+    i32::try_from(spawned.id()).map_err(|it| it.to_string())
+}
+
+/// Enters the namespaces that the container has of its own; the shim's, which it shares, the helper was born in.
+fn join(spec: &Spec, init: i32) -> Result<(), String> {
+    let listed = spec.linux().as_ref().and_then(|it| it.namespaces().as_ref()).into_iter().flatten();
+    let mut namespaces = Vec::new();
+    for it in listed {
+        let (name, flag) = match it.typ() {
+            LinuxNamespaceType::Cgroup => ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+            LinuxNamespaceType::Pid => ("pid", CloneFlags::CLONE_NEWPID),
+            LinuxNamespaceType::Mount => ("mnt", CloneFlags::CLONE_NEWNS),
+            _ => continue,
+        };
+        let path = format!("/proc/{init}/ns/{name}");
+        let file = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
+        namespaces.push((name, flag, file));
+    }
+    // The mounts last: the paths above are the machine's.
+    namespaces.sort_by_key(|(_, flag, _)| *flag == CloneFlags::CLONE_NEWNS);
+    for (name, flag, file) in namespaces {
+        setns(file, flag).map_err(|error| format!("entering the container's {name} namespace: {error}"))?;
+    }
+    Ok(())
+}
+
+/// As the container's first process became it: runc's order, in which the filter comes last where it can.
+fn become_user(spec: &Spec, process: &Process) -> Result<(), String> {
+    let words = |it: nix::Error| it.to_string();
+    // Whoever shares the user must not look into this process, which has the machine's program.
+    prctl::set_dumpable(false).map_err(words)?;
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+    let filter = || match spec.linux().as_ref().and_then(|it| it.seccomp().as_ref()) {
+        Some(it) => initialize_seccomp(it).map(drop).map_err(|it| format!("seccomp: {it}")),
+        None => Ok(()),
+    };
+    if !no_new_privileges {
+        filter()?;
+    }
+    let syscall = create_syscall();
+    let user = process.user();
+    let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|it| Gid::from_raw(*it)).collect();
+    setgroups(&groups).map_err(words)?;
+    let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
+    setresgid(gid, gid, gid).map_err(words)?;
+    prctl::set_keepcaps(true).map_err(words)?;
+    setresuid(uid, uid, uid).map_err(words)?;
+    if let Some(it) = process.capabilities() {
+        reset_effective(syscall.as_ref()).map_err(|it| it.to_string())?;
+        drop_privileges(it, syscall.as_ref()).map_err(|it| it.to_string())?;
+    }
+    if no_new_privileges {
+        prctl::set_no_new_privs().map_err(words)?;
+        filter()?;
+    }
+    Ok(())
+}
