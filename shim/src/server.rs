@@ -21,8 +21,8 @@ use nix::sys::wait::WaitStatus;
 
 use crate::clock;
 use crate::container::{Container, State};
+use crate::errand::Helper;
 use crate::exec::Exec;
-use crate::helper::Helper;
 use crate::protocol::{Failure, Response, SOCKET};
 use crate::session::Session;
 

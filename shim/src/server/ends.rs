@@ -5,8 +5,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::{NOT_STARTED, Purpose, RECORD_AGAIN, Shim, UNCLAIMED_MAX};
 use crate::clock;
 use crate::container::{Container, State, Stopping};
+use crate::errand::{Report, shortened};
 use crate::exec::kill_group;
-use crate::helper::{Report, shortened};
 use crate::protocol::{Failure, Response};
 use crate::record::{self, STARTED};
 

@@ -14,8 +14,8 @@ use nix::unistd::pipe2;
 use super::{EXECS_MAX, Purpose, SHUTDOWN, Shim};
 use crate::clock;
 use crate::container::{Container, State, Stopping};
+use crate::errand::Helper;
 use crate::exec::Exec;
-use crate::helper::Helper;
 use crate::protocol::{FRAME_MAX_BYTES, Failure, Request, Response};
 use crate::record::{self, CONTAINERS, EXIT, SHIM};
 
