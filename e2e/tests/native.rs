@@ -20,9 +20,10 @@ fn pods_run_without_an_engine() -> Result<()> {
     let tools = registry.push(TOOLS)?;
     Cluster::with(Options { runtime: "native", ..Options::default() }, |cluster| {
         let kubectl = cluster.kubectl()?;
+        // They tolerate everything: how full the disk of the machine is that tests run on is not the matter here.
         let pod = |name: &str, more: &str, script: &str| {
             format!(
-                "---\napiVersion: v1\nkind: Pod\nmetadata: {{ name: {name} }}\nspec:\n  terminationGracePeriodSeconds: 2\n  {more}\n  \
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{ name: {name} }}\nspec:\n  terminationGracePeriodSeconds: 2\n  tolerations: [{{ operator: Exists }}]\n  {more}\n  \
                  containers:\n    - name: main\n      image: {tools}\n      command: [sh, -c, {script:?}]\n"
             )
         };

@@ -15,7 +15,7 @@ use nix::unistd::{Pid, pipe2};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::cgroup::Cgroup;
-use crate::helper::Helper;
+use crate::errand::Helper;
 use crate::log::{Lines, Log, Stream};
 use crate::record;
 use crate::run::CONSOLE;

@@ -14,8 +14,8 @@ pub mod cgroup;
 pub mod sandbox;
 
 mod container;
+pub mod errand;
 mod exec;
-pub mod helper;
 mod log;
 mod session;
 

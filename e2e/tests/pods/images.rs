@@ -75,12 +75,14 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     waiting("misnamed", "InvalidImageName")?;
     scene.event("misnamed", "InspectFailed", "couldn't parse image name")?;
 
-    // There, and unable to start.
+    // There, and unable to start. The words are the runtime's: runc's under docker, youki's under native.
+    let docker = scene.cluster.runtime() == "docker";
+    let why = if docker { "no such file or directory" } else { "not found in $PATH" };
     let ended = scene.until("no-command", "fails", |it| it["status"]["phase"] == "Failed")?;
     let ended = &container(&ended, "main")["state"]["terminated"];
     ensure!(ended["reason"] == "StartError" && ended["exitCode"] == 128, "it ended with {ended}");
-    expect_words(ended["message"].as_str().unwrap_or_default(), &["/no/such/program", "no such file or directory"])?;
-    scene.event("no-command", "Failed", "no such file or directory")?;
+    expect_words(ended["message"].as_str().unwrap_or_default(), &["/no/such/program", why])?;
+    scene.event("no-command", "Failed", why)?;
     let pod = scene.until("no-command-again", "is tried again", |it| {
         ["RunContainerError", "CrashLoopBackOff"]
             .iter()

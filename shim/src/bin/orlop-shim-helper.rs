@@ -4,21 +4,21 @@
 
 use std::process::ExitCode;
 
-use orlop_shim::{enter, helper, run};
+use orlop_shim::{enter, errand, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["run", container, stdin] => {
-            helper::begin();
-            helper::tell(run::run(container, stdin));
+            errand::begin();
+            errand::tell(run::run(container, stdin));
             ExitCode::SUCCESS
         }
         ["exec", container, init, ..] if arguments.len() > 3 => {
-            helper::begin();
+            errand::begin();
             let init = init.parse().map_err(|_| format!("no process id: {init:?}"));
-            helper::tell(init.and_then(|init| enter::enter(container, init, &arguments[3..])));
+            errand::tell(init.and_then(|init| enter::enter(container, init, &arguments[3..])));
             ExitCode::SUCCESS
         }
         _ => {
