@@ -241,10 +241,12 @@ mod tests {
     fn what_a_full_disk_loses_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = Log::new(folder.path(), 1 << 20, 3);
-        log.file = Some(OpenOptions::new().append(true).open("/dev/full").unwrap());
         let mut lines = Lines::new(Stream::Stdout);
-        lines.take(b"12345\n", &mut log);
-        lines.take(b"67\n8\n", &mut log);
+        for text in ["12345\n", "67\n8\n"] {
+            // It cannot be cut to its length either, so the log opens its own file anew each time.
+            log.file = Some(OpenOptions::new().append(true).open("/dev/full").unwrap());
+            lines.take(text.as_bytes(), &mut log);
+        }
         log.file = None;
         lines.take(b"back\n", &mut log);
         let notice = "stderr F [8 bytes of this log were lost: the disk took no more]";

@@ -182,6 +182,6 @@ pub mod tests {
     fn what_the_pod_shares_is_not_made_anew() {
         let it = built(&plain(), &Place { host_pid: true, ..Place::default() });
         let namespaces = it.linux().as_ref().unwrap().namespaces().clone().unwrap();
-        assert_eq!(namespaces.iter().map(|it| it.typ().to_string()).collect::<Vec<_>>(), ["mount"]);
+        assert_eq!(namespaces.iter().map(|it| it.typ().to_string()).collect::<Vec<_>>(), ["mnt"]);
     }
 }

@@ -66,8 +66,13 @@ mod tests {
     use crate::runtime::native::spec::tests::plain;
 
     fn check(spec: &ContainerSpec, expected: &[(&str, &str, &str)]) {
-        let place =
-            Place { shm: "/pod/shm".into(), etc: vec![("hosts".into(), "/pod/hosts".into())], ..Place::default() };
+        let place = Place {
+            shm: "/pod/shm".into(),
+            etc: vec![("hosts".into(), "/pod/hosts".into())],
+            cgroups: vec!["/sys/fs/cgroup/memory".into()],
+            cgroups_path: "/kubepods/c".into(),
+            ..Place::default()
+        };
         let all = mounts(spec, &place);
         for (at, source, write) in expected {
             let found: Vec<_> = all.iter().filter(|it| it["destination"] == *at).collect();
