@@ -18,6 +18,8 @@ use crate::runtime::{Runtime, RuntimeError};
 
 /// The file in a data directory that names the runtime of its pods.
 const NOTE: &str = "runtime";
+/// The ledger of the pods' network, beside it.
+const LEDGER: &str = "network.json";
 
 /// A runtime, and its images' way in.
 pub struct Chosen {
@@ -92,10 +94,13 @@ pub fn is_native(data_dir: &Path) -> bool {
 }
 
 fn noted(data_dir: &Path) -> Option<RuntimeKind> {
-    match std::fs::read_to_string(data_dir.join(NOTE)).ok()?.trim() {
-        "native" => Some(RuntimeKind::Native),
-        "docker" => Some(RuntimeKind::Docker),
-        _ => None,
+    match std::fs::read_to_string(data_dir.join(NOTE)).as_deref().map(str::trim) {
+        Ok("native") => Some(RuntimeKind::Native),
+        Ok("docker") => Some(RuntimeKind::Docker),
+        Ok(_) => None,
+        // Agents before this note had a ledger of the network, and the Engine unless they had something of native's.
+        Err(_) if data_dir.join(LEDGER).exists() && !data_dir.join("native").exists() => Some(RuntimeKind::Docker),
+        Err(_) => None,
     }
 }
 
@@ -163,6 +168,12 @@ mod tests {
         assert_eq!(noted(dir.path()), None);
         note(dir.path(), Native).unwrap();
         assert_eq!(noted(dir.path()), Some(Native));
+        std::fs::write(dir.path().join(LEDGER), "{}").unwrap();
+        assert_eq!(noted(dir.path()), Some(Native));
+        std::fs::remove_file(dir.path().join(NOTE)).unwrap();
+        assert_eq!(noted(dir.path()), Some(Docker), "as an agent left it that made no note");
+        std::fs::create_dir(dir.path().join("native")).unwrap();
+        assert_eq!(noted(dir.path()), None);
         forget(dir.path()).unwrap();
         forget(dir.path()).unwrap();
         assert_eq!(noted(dir.path()), None);

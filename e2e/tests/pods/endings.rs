@@ -18,6 +18,7 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     // One that fails ends a pod that restarts nothing; the others never run.
     let pod = scene.until("misbegun", "fails", |it| it["status"]["phase"] == "Failed")?;
     ensure!(container(&pod, "main")["state"]["waiting"]["reason"] == "PodInitializing", "{}", pod["status"]);
+    ensure!(container(&pod, "init")["state"]["terminated"]["reason"] == "Error", "{}", pod["status"]);
     expect_words(&scene.run(&["get", "pod", "misbegun"])?, &["Init:Error"])?;
 
     // Never.
