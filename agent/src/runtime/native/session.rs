@@ -60,7 +60,7 @@ pub async fn exec(node: &Node, id: &str, spec: &ExecSpec) -> Result<Session, Run
     let before = std::mem::replace(&mut session.exit, futures::future::pending().boxed());
     let shim = folder.clone();
     session.exit = async move {
-        // What it holds is held until the end; the end itself comes from the shim.
+        // It never comes: what it holds is held until the end, of which the shim tells.
         let _held = before;
         let lost = |error: io::Error| RuntimeError::Unavailable(format!("the shim in {}: {error}", shim.display()));
         match line.receive().await.map_err(lost)? {
