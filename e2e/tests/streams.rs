@@ -40,7 +40,18 @@ const SCENARIOS: &[Scenario] = &[
 const BESIDE: usize = 3;
 
 #[test]
-fn containers_are_reached_by_every_kubectl() -> Result<()> {
+fn containers_are_reached_by_every_kubectl_on_native() -> Result<()> {
+    image::ready()?;
+    let images = image::archives()?.to_vec();
+    // A container of `native` cannot be attached to as yet.
+    let scenarios: Vec<Scenario> = SCENARIOS.iter().copied().filter(|it| it.0 != "attach").collect();
+    Cluster::with(Options { runtime: "native", images, ..Options::default() }, |cluster| {
+        play(cluster, &scenarios, BESIDE)
+    })
+}
+
+#[test]
+fn containers_are_reached_by_every_kubectl_on_docker() -> Result<()> {
     image::ready()?;
     Cluster::with(Options { runtime: "docker", ..Options::default() }, |cluster| play(cluster, SCENARIOS, BESIDE))
 }

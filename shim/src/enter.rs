@@ -5,9 +5,11 @@
 //! changes itself and then makes a child as any program does, which inherits all of it.
 
 use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice, stderr, stdout};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use libcontainer::capabilities::{drop_privileges, reset_effective};
 use libcontainer::seccomp::initialize_seccomp;
@@ -15,17 +17,26 @@ use libcontainer::syscall::syscall::create_syscall;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::unistd::{Gid, Uid, fchown, setgroups, setresgid, setresuid};
 use oci_spec::runtime::{LinuxNamespaceType, PosixRlimitType, Process, Spec};
+
+use pty_process::blocking::Pts;
+use rustix::fs::FileType;
 
 use crate::cgroup::Cgroup;
 use crate::record::{self, CONTAINERS, SHIM};
 
-/// Starts a command in a container of the pod whose folder is the working directory; `init` is the container's first process.
+/// What stands for a terminal of the container's, which is to be the command's streams, in the place of its input's path.
+pub const TERMINAL: &str = "terminal";
+
+/// Starts a command in a container of the pod whose folder is the working directory; `init` is the container's first process. The command's
+/// input is the file `input`, its outputs are the helper's; or all are a new [`TERMINAL`], whose master is sent to the socket that is the helper's
+/// output.
 ///
 /// # Errors
 /// In words.
-pub fn enter(container: &str, init: i32, command: &[String]) -> Result<i32, String> {
+pub fn enter(container: &str, init: i32, input: &str, command: &[String]) -> Result<i32, String> {
     let folder = Path::new(CONTAINERS).join(container);
     let config: record::Container = record::read(&folder, SHIM)
         .map_err(|it| format!("{SHIM}: {it}"))?
@@ -45,18 +56,53 @@ pub fn enter(container: &str, init: i32, command: &[String]) -> Result<i32, Stri
         setrlimit(Resource::RLIMIT_NOFILE, it.soft(), it.hard())
             .map_err(|it| format!("the limit of open files: {it}"))?;
     }
+    let input = match input {
+        TERMINAL => None,
+        path => Some(File::open(path).map_err(|it| format!("the input: {it}"))?),
+    };
+    for it in [input.as_ref().map(AsFd::as_fd), Some(stdout().as_fd()), Some(stderr().as_fd())].into_iter().flatten() {
+        // As runc has it: `/dev/stdout` is opened anew by programs, which only a pipe's owner may.
+        if FileType::from_raw_mode(rustix::fs::fstat(it).map_err(|it| it.to_string())?.st_mode) == FileType::Fifo {
+            fchown(it, Some(Uid::from_raw(process.user().uid())), None)
+                .map_err(|it| format!("a pipe's owner: {it}"))?;
+        }
+    }
     join(&spec, init)?;
     // From here on nothing of the machine's is reached by a path.
     become_user(&spec, process).map_err(|it| format!("becoming the container's user: {it}"))?;
 
     let variables = process.env().iter().flatten().filter_map(|it| it.split_once('='));
     let mut child = Command::new(program);
-    child.args(arguments).env_clear().envs(variables).current_dir(process.cwd()).process_group(0).stdin(Stdio::null());
-    let spawned = child.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("exec: {program:?}: executable file not found in $PATH"),
+    child.args(arguments).env_clear().envs(variables).current_dir(process.cwd());
+    let spawned = match input {
+        Some(it) => child.process_group(0).stdin(it).spawn(),
+        None => {
+            let terminal = terminal().map_err(|it| format!("a terminal: {it}"))?;
+            pty_process::blocking::Command::from(child).spawn(terminal).map_err(plain)
+        }
+    };
+    let spawned = spawned.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("exec: {program:?}: executable file not found in $PATH"),
         _ => format!("exec: {program:?}: {error}"),
     })?;
     i32::try_from(spawned.id()).map_err(|it| it.to_string())
+}
+
+/// Opens a terminal of the container's, sends its master to the agent and keeps the other side. It is opened by the container's user, whose it is
+/// therefore, and in the container, so that its name is one there.
+fn terminal() -> io::Result<Pts> {
+    let (master, side) = pty_process::blocking::open().map_err(plain)?;
+    let rights = [master.as_raw_fd()];
+    let (bytes, message) = ([IoSlice::new(b"t")], [ControlMessage::ScmRights(&rights)]);
+    sendmsg::<()>(stdout().as_raw_fd(), &bytes, &message, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT, None)?;
+    Ok(side)
+}
+
+fn plain(error: pty_process::Error) -> io::Error {
+    match error {
+        pty_process::Error::Io(it) => it,
+        pty_process::Error::Rustix(it) => it.into(),
+    }
 }
 
 /// Enters the namespaces that the container has of its own; the shim's, which it shares, the helper was born in.

@@ -1,7 +1,8 @@
-//! A command that runs in a container to its end, within a time and an amount of output.
+//! A command that runs in a container to its end: within a time and an amount of output, or for as long as who asked for it stays.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, killpg};
@@ -24,13 +25,34 @@ pub struct Exec {
     limit_bytes: usize,
     /// Its process, which leads a group of its own; none until the helper has started it.
     pub pid: Option<i32>,
-    pub deadline: Instant,
+    /// None for one that has its own outputs and may take as long as it likes.
+    pub deadline: Option<Instant>,
+    /// Its input, which the helper opens by this; let go when it has, so that the command alone reads there.
+    pub input: Option<OwnedFd>,
 }
 
 impl Exec {
     /// A command whose helper is at work.
     pub fn new(session: u64, output: File, limit_bytes: usize, deadline: Instant) -> Self {
-        Self { session, output: Some(output), kept: Vec::new(), limit_bytes, pid: None, deadline }
+        Self {
+            session,
+            output: Some(output),
+            kept: Vec::new(),
+            limit_bytes,
+            pid: None,
+            deadline: Some(deadline),
+            input: None,
+        }
+    }
+
+    /// A command with streams of its own, which go past the shim.
+    pub fn apart(session: u64, input: Option<OwnedFd>) -> Self {
+        Self { session, output: None, kept: Vec::new(), limit_bytes: 0, pid: None, deadline: None, input }
+    }
+
+    /// Whether its streams go past the shim.
+    pub fn is_apart(&self) -> bool {
+        self.deadline.is_none()
     }
 
     /// Reads what has come; what is over the limit is thrown away, so that the command does not stand still.

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The longest frame, in bytes without its length: the output of an exec is the largest thing that is sent.
 pub const FRAME_MAX_BYTES: usize = 1 << 20;
 
+/// Descriptors that come with one request: a command's input, output and errors.
+pub const DESCRIPTORS_MAX: usize = 3;
+
 /// The socket's name in the pod's folder.
 pub const SOCKET: &str = "shim.sock";
 
@@ -25,6 +28,10 @@ pub enum Request {
     Stop { container: String, signal: i32, grace_ms: u64 },
     /// Runs a command in a container to its end, at most `timeout_ms` milliseconds; keeps at most `limit_bytes` of its output.
     Exec { container: String, command: Vec<String>, timeout_ms: u64, limit_bytes: usize },
+    /// Runs a command in a container for as long as it takes and the connection stays. The descriptors that come with this request's first bytes
+    /// (`SCM_RIGHTS`) are its input, output and errors; with a terminal, the one is a socket on which the terminal's master is sent back. The answer
+    /// is [`Response::Done`] when it has started, and [`Response::Executed`] with an empty output when it has ended.
+    Session { container: String, command: Vec<String>, tty: bool },
     /// Kills every container; the shim ends after its answer, and the sandbox's namespaces with it.
     Shutdown,
     /// From now on, tell of changes.
@@ -41,7 +48,7 @@ pub enum Response {
         addresses: Vec<IpAddr>,
     },
     Done,
-    /// To [`Request::Exec`]; a frame with the output follows, which is bytes and no JSON.
+    /// To [`Request::Exec`] and [`Request::Session`]; a frame with the output follows, which is bytes and no JSON.
     Executed {
         exit_code: i32,
     },

@@ -30,6 +30,8 @@ use crate::session::Session;
 const SESSIONS_MAX: usize = 128;
 /// Commands at once: probes and hooks of all containers of a pod.
 const EXECS_MAX: usize = 64;
+/// Those among them that people hold sessions with: half, so that there is always room for probes.
+const APART_MAX: usize = EXECS_MAX / 2;
 /// Ends of processes whose helper has not told yet that they are its; one or two a helper.
 const UNCLAIMED_MAX: usize = 1024;
 /// How long between two attempts to record an end on a disk that does not take it.
@@ -173,7 +175,7 @@ impl Shim {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let execs = self.execs.values().map(|it| it.deadline);
+        let execs = self.execs.values().filter_map(|it| it.deadline);
         let containers = self.containers.values().filter_map(Container::next_signal);
         execs.chain(containers).chain(self.shutdown.as_ref().map(|it| it.1)).min()
     }
@@ -251,6 +253,14 @@ impl Shim {
         }
     }
 
+    /// Tells a session something while its request goes on.
+    fn tell(&mut self, id: u64, response: &Response) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.tell(response).is_err() {
+            self.leave(id);
+        }
+    }
+
     fn fail(&mut self, id: u64, why: Failure, message: impl Into<String>) {
         self.answer(id, &Response::Failed { why, message: message.into() }, None);
     }
@@ -271,7 +281,8 @@ impl Shim {
 
     fn keep_deadlines(&mut self) {
         let now = clock::monotonic();
-        let late: Vec<u64> = self.execs.iter().filter(|(_, it)| now >= it.deadline).map(|it| *it.0).collect();
+        let late: Vec<u64> =
+            self.execs.iter().filter(|(_, it)| it.deadline.is_some_and(|it| now >= it)).map(|it| *it.0).collect();
         for id in late {
             if let Some(exec) = self.execs.remove(&id) {
                 exec.kill();

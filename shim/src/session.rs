@@ -1,9 +1,13 @@
 //! A connection of the agent's: bytes in, requests out; answers in, bytes out. It never waits for its peer.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use crate::protocol::{self, FRAME_MAX_BYTES, Request, Response};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use crate::protocol::{self, DESCRIPTORS_MAX, FRAME_MAX_BYTES, Request, Response};
 
 /// How much may wait for a peer that does not read, in bytes: an exec's output and some answers. Then the connection is closed.
 const SEND_MAX_BYTES: usize = 2 * FRAME_MAX_BYTES;
@@ -16,6 +20,8 @@ const READ_BYTES: usize = 4 << 10;
 pub struct Session {
     pub stream: UnixStream,
     received: Vec<u8>,
+    /// What came with the bytes, until a request takes it.
+    handed: Vec<OwnedFd>,
     to_send: Vec<u8>,
     /// A request is under way; the next one waits until it is answered.
     busy: bool,
@@ -30,7 +36,14 @@ impl Session {
     /// The kernel's.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, received: Vec::new(), to_send: Vec::new(), busy: false, subscribed: false })
+        Ok(Self {
+            stream,
+            received: Vec::new(),
+            handed: Vec::new(),
+            to_send: Vec::new(),
+            busy: false,
+            subscribed: false,
+        })
     }
 
     /// Whether something waits to be sent.
@@ -48,7 +61,7 @@ impl Session {
             if self.received.len() > FRAME_MAX_BYTES + 4 {
                 return Err(io::Error::other("requests without waiting for answers"));
             }
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.received.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -56,6 +69,26 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let got = recvmsg(&self.stream, &mut [IoSliceMut::new(buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        for it in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = it {
+                self.handed.extend(descriptors);
+            }
+        }
+        if self.handed.len() > DESCRIPTORS_MAX {
+            return Err(io::Error::other("more descriptors than a request has"));
+        }
+        Ok(got.bytes)
+    }
+
+    /// The descriptors that came with the request.
+    pub fn take_handed(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.handed)
     }
 
     /// The next request, if it is whole and its turn.
@@ -122,6 +155,11 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
     use super::*;
 
     #[test]
@@ -141,6 +179,24 @@ mod tests {
         assert!(told.filter(Result::is_err).count() > 0);
         drop(theirs);
         assert!(session.receive().is_err());
+    }
+
+    #[test]
+    fn descriptors_come_with_a_request_and_are_counted() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut session = Session::new(ours).unwrap();
+        let mut hand = |bytes: &[u8], count: usize| {
+            let rights = vec![theirs.as_raw_fd(); count];
+            let message = [ControlMessage::ScmRights(&rights)];
+            sendmsg::<()>(theirs.as_raw_fd(), &[IoSlice::new(bytes)], &message, MsgFlags::empty(), None).unwrap();
+            session.receive().map(|()| session.next().unwrap().map(|_| session.take_handed().len()))
+        };
+        let request = protocol::message(&Request::Ping).unwrap();
+        let (head, tail) = request.split_at(3);
+        assert_eq!(hand(head, 1).unwrap(), None);
+        assert_eq!(hand(tail, 2).unwrap(), Some(3));
+        assert_eq!(hand(head, 2).unwrap(), None);
+        assert!(hand(tail, 2).is_err(), "four are more than a request has");
     }
 
     #[test]

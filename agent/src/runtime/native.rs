@@ -18,9 +18,11 @@ mod names;
 mod program;
 mod record;
 mod sandbox;
+mod session;
 mod shims;
 mod source;
 mod spec;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,12 +206,11 @@ impl Runtime for NativeRuntime {
         container::exec(&self.node, id, command, timeout, limit_bytes).await
     }
 
-    /// None can be had as yet: the shim gives a command's output back when it has ended, and not before.
-    async fn exec_session(&self, _id: &str, _spec: &ExecSpec) -> Result<Session, RuntimeError> {
-        Err(RuntimeError::Other("the runtime native cannot hold a session with a command as yet".to_owned()))
+    async fn exec_session(&self, id: &str, spec: &ExecSpec) -> Result<Session, RuntimeError> {
+        session::exec(&self.node, id, spec).await
     }
 
-    /// None can be had as yet, as [`NativeRuntime::exec_session`].
+    /// None can be had as yet: a container's outputs are read by its shim alone, for its log.
     async fn attach_session(&self, _id: &str, _spec: &AttachSpec) -> Result<Session, RuntimeError> {
         Err(RuntimeError::Other("the runtime native cannot hold a session with a container as yet".to_owned()))
     }

@@ -15,10 +15,10 @@ fn main() -> ExitCode {
             errand::tell(run::run(container, stdin));
             ExitCode::SUCCESS
         }
-        ["exec", container, init, ..] if arguments.len() > 3 => {
+        ["exec", container, init, input, ..] if arguments.len() > 4 => {
             errand::begin();
             let init = init.parse().map_err(|_| format!("no process id: {init:?}"));
-            errand::tell(init.and_then(|init| enter::enter(container, init, &arguments[3..])));
+            errand::tell(init.and_then(|init| enter::enter(container, init, input, &arguments[4..])));
             ExitCode::SUCCESS
         }
         _ => {

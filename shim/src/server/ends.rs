@@ -39,7 +39,14 @@ impl Shim {
                 self.container_ended(&name, exit);
             }
             (Purpose::Exec(id), Report::Ran(pid)) => match self.execs.get_mut(&id) {
-                Some(it) => it.pid = Some(pid),
+                Some(it) => {
+                    it.pid = Some(pid);
+                    it.input = None;
+                    let (session, apart) = (it.session, it.is_apart());
+                    if apart {
+                        self.tell(session, &Response::Done);
+                    }
+                }
                 // It was abandoned, or its time ended, before it began.
                 None => kill_group(pid),
             },

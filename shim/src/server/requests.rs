@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,13 +12,15 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, SockaddrLike};
 use nix::unistd::pipe2;
 
-use super::{EXECS_MAX, Purpose, SHUTDOWN, Shim};
+use super::{APART_MAX, EXECS_MAX, Purpose, SHUTDOWN, Shim};
 use crate::clock;
 use crate::container::{Container, State, Stopping};
+use crate::enter::TERMINAL;
 use crate::errand::Helper;
 use crate::exec::Exec;
-use crate::protocol::{FRAME_MAX_BYTES, Failure, Request, Response};
+use crate::protocol::{DESCRIPTORS_MAX, FRAME_MAX_BYTES, Failure, Request, Response};
 use crate::record::{self, CONTAINERS, EXIT, SHIM};
+use crate::session::Session;
 
 impl Shim {
     pub(super) fn request(&mut self, id: u64, request: Request) {
@@ -33,6 +36,7 @@ impl Shim {
             Request::Exec { container, command, timeout_ms, limit_bytes } => {
                 self.exec(id, &container, &command, Duration::from_millis(timeout_ms), limit_bytes);
             }
+            Request::Session { container, command, tty } => self.converse(id, &container, &command, tty),
             Request::Shutdown => self.shut_down(Some(id)),
             Request::Subscribe => {
                 if let Some(it) = self.sessions.get_mut(&id) {
@@ -90,15 +94,8 @@ impl Shim {
     }
 
     fn exec(&mut self, id: u64, name: &str, command: &[String], timeout: Duration, limit_bytes: usize) {
-        let running = match self.containers.get(name).map(|it| &it.state) {
-            Some(State::Running { pid, .. }) => *pid,
-            _ => return self.fail(id, Failure::NotFound, format!("container {name:?} does not run")),
-        };
-        if self.execs.len() >= EXECS_MAX {
-            return self.fail(id, Failure::Other, "too many commands run in this pod at once");
-        }
-        let init = running.to_string();
-        let mut arguments = vec![OsStr::new(name), OsStr::new(&init)];
+        let Some(init) = self.enterable(id, name) else { return };
+        let mut arguments = vec![OsStr::new(name), OsStr::new(&init), OsStr::new("/dev/null")];
         arguments.extend(command.iter().map(OsStr::new));
         let started = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).and_then(|(reading, writing)| {
             // Only our end is not to block: its writer expects a pipe like any other.
@@ -108,15 +105,66 @@ impl Shim {
         });
         match started {
             Ok((helper, output)) => {
-                self.next_id += 1;
                 let now = clock::monotonic();
                 let deadline = now.checked_add(timeout).unwrap_or(now);
                 let exec = Exec::new(id, output, limit_bytes.min(FRAME_MAX_BYTES), deadline);
-                self.execs.insert(self.next_id, exec);
-                self.helpers.insert(helper.pid, (helper, Purpose::Exec(self.next_id)));
+                self.run(exec, helper);
             }
             Err(error) => self.fail(id, Failure::Other, error.to_string()),
         }
+    }
+
+    /// Starts a command whose streams the agent has brought along.
+    fn converse(&mut self, id: u64, name: &str, command: &[String], tty: bool) {
+        let handed = self.sessions.get_mut(&id).map(Session::take_handed).unwrap_or_default();
+        if self.execs.values().filter(|it| it.is_apart()).count() >= APART_MAX {
+            return self.fail(id, Failure::Other, "too many sessions are held in this pod at once");
+        }
+        let Some(init) = self.enterable(id, name) else { return };
+        let streams = match <[OwnedFd; DESCRIPTORS_MAX]>::try_from(handed) {
+            Ok([input, output, errors]) if !tty => Ok((Some(input), output, errors)),
+            Err(mut it) if tty && it.len() == 1 => {
+                let null = File::options().write(true).open("/dev/null").map(OwnedFd::from);
+                null.map(|null| (None, it.remove(0), null))
+            }
+            _ => Err(io::Error::other("these are not the descriptors that a session needs")),
+        };
+        let started = streams.and_then(|(input, output, errors)| {
+            let from = match &input {
+                Some(it) => format!("/proc/{}/fd/{}", std::process::id(), it.as_raw_fd()),
+                None => TERMINAL.to_owned(),
+            };
+            let mut arguments = vec![OsStr::new(name), OsStr::new(&init), OsStr::new(&from)];
+            arguments.extend(command.iter().map(OsStr::new));
+            let helper = Helper::spawn(&self.helper, "exec", &arguments, output, errors)?;
+            Ok((Exec::apart(id, input), helper))
+        });
+        match started {
+            Ok((exec, helper)) => self.run(exec, helper),
+            Err(error) => self.fail(id, Failure::Other, error.to_string()),
+        }
+    }
+
+    /// The first process of a container that a command may be run in, as a word; otherwise who asks is told.
+    fn enterable(&mut self, id: u64, name: &str) -> Option<String> {
+        let running = match self.containers.get(name).map(|it| &it.state) {
+            Some(State::Running { pid, .. }) => *pid,
+            _ => {
+                self.fail(id, Failure::NotFound, format!("container {name:?} does not run"));
+                return None;
+            }
+        };
+        if self.execs.len() >= EXECS_MAX {
+            self.fail(id, Failure::Other, "too many commands run in this pod at once");
+            return None;
+        }
+        Some(running.to_string())
+    }
+
+    fn run(&mut self, exec: Exec, helper: Helper) {
+        self.next_id += 1;
+        self.execs.insert(self.next_id, exec);
+        self.helpers.insert(helper.pid, (helper, Purpose::Exec(self.next_id)));
     }
 
     pub(super) fn shut_down(&mut self, id: Option<u64>) {

@@ -126,7 +126,7 @@ fn signal(text: &str) -> Option<i32> {
 }
 
 /// The name in an id, if that container is here.
-fn find(node: &Node, id: &str) -> Result<ContainerName, RuntimeError> {
+pub fn find(node: &Node, id: &str) -> Result<ContainerName, RuntimeError> {
     let name = ContainerName::parse(id).filter(|it| it.folder(&node.pods).join(CONTAINER).exists());
     name.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))
 }

@@ -1,14 +1,15 @@
 //! The agent's end of a shim's socket: one connection for each request, and one to hear of changes.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use orlop_shim::protocol::{self, FRAME_MAX_BYTES, Failure, Request, Response, SOCKET};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
 use crate::runtime::RuntimeError;
@@ -42,6 +43,22 @@ impl Line {
     /// The shim is gone.
     pub async fn send(&mut self, request: &Request) -> io::Result<()> {
         self.stream.write_all(&protocol::message(request).map_err(io::Error::other)?).await
+    }
+
+    /// Asks, and hands descriptors over with it, at most [`DESCRIPTORS_MAX`](protocol::DESCRIPTORS_MAX).
+    ///
+    /// # Errors
+    /// The shim is gone.
+    pub async fn hand(&mut self, request: &Request, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        let bytes = protocol::message(request).map_err(io::Error::other)?;
+        let rights: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let sent = self.stream.async_io(Interest::WRITABLE, || {
+            let (bytes, message) = ([IoSlice::new(&bytes)], [ControlMessage::ScmRights(&rights)]);
+            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+            sendmsg::<()>(self.stream.as_raw_fd(), &bytes, &message, flags, None).map_err(io::Error::from)
+        });
+        let sent = sent.await?;
+        self.stream.write_all(&bytes[sent..]).await
     }
 
     /// The next answer.
@@ -85,12 +102,17 @@ pub async fn ask(folder: &Path, request: &Request, within: Duration) -> Result<(
     match tokio::time::timeout(within, asked).await {
         Err(_) => Err(RuntimeError::Timeout(format!("the shim in {} does not answer", folder.display()))),
         Ok(Err(error)) => Err(RuntimeError::Unavailable(format!("the shim in {}: {error}", folder.display()))),
-        Ok(Ok((Response::Failed { why, message }, _))) => Err(match why {
-            Failure::NotFound => RuntimeError::NotFound(message),
-            Failure::Start => RuntimeError::StartContainer(message),
-            Failure::Timeout => RuntimeError::Timeout(message),
-            Failure::Other => RuntimeError::Other(message),
-        }),
+        Ok(Ok((Response::Failed { why, message }, _))) => Err(refused(why, message)),
         Ok(Ok(it)) => Ok(it),
+    }
+}
+
+/// A shim's failure as the runtime's.
+pub fn refused(why: Failure, message: String) -> RuntimeError {
+    match why {
+        Failure::NotFound => RuntimeError::NotFound(message),
+        Failure::Start => RuntimeError::StartContainer(message),
+        Failure::Timeout => RuntimeError::Timeout(message),
+        Failure::Other => RuntimeError::Other(message),
     }
 }
