@@ -317,7 +317,7 @@ spec:
           ports: [{{ name: http, containerPort: 8080 }}]
           env:
             - {{ name: REDIS_HOST, valueFrom: {{ fieldRef: {{ fieldPath: status.hostIP }} }} }}
-            - {{ name: REDIS_PORT, value: "{port}" }}
+            - {{ name: STORE_PORT, value: "{port}" }}
           readinessProbe: {{ httpGet: {{ path: /healthz, port: http }}, periodSeconds: 1 }}
           livenessProbe: {{ httpGet: {{ path: /alive, port: http }}, periodSeconds: 5 }}
 "#
