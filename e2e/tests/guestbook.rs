@@ -179,7 +179,8 @@ fn loaded_by_command(cluster: &Cluster, kubectl: &Kubectl, archive: &Path) -> Re
     };
     let said = image(&["load", &packed.display().to_string()])?;
     let expected = format!("image \"{TOOLS}\" loaded into node \"{}\"\n", cluster.node_name("1"));
-    ensure!(said == expected, "orlop image load said {said}");
+    // The Engine knows an image by all names it has, and other tests give it theirs.
+    ensure!(said.contains(&expected), "orlop image load said {said}");
     let listed = image(&["ls"])?;
     for name in [WEB, REDIS, TOOLS] {
         ensure!(listed.contains(name), "{name} is not in\n{listed}");

@@ -27,7 +27,8 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     let began = Instant::now();
     scene.run(&["delete", "pod", "deaf"])?;
     let took = began.elapsed();
-    ensure!((3..12).contains(&took.as_secs()), "a deaf pod with 3 s of grace went after {took:?}");
+    // Engines count in whole ticks of their own, and may be a little early.
+    ensure!((2_900..12_000).contains(&took.as_millis()), "a deaf pod with 3 s of grace went after {took:?}");
 
     // A hook that fails takes the container with it; the pod tells.
     scene.event("failing", "FailedPostStartHook", "")?;
