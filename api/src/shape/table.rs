@@ -118,7 +118,8 @@ pub fn written(kinds: &[Kind]) -> String {
         types.insert(format!("{} {}", short(title), kind_line(kind)), lines(&schema, &schema));
     }
     // A kind that is also a part of another is in the table once, as a kind.
-    let parts: Vec<String> = types.keys().filter_map(|it| it.split_once(' ')).map(|(name, _)| name.to_owned()).collect();
+    let parts: Vec<String> =
+        types.keys().filter_map(|it| it.split_once(' ')).map(|(name, _)| name.to_owned()).collect();
     parts.iter().for_each(|it| drop(types.remove(it)));
     types.into_iter().fold(String::new(), |mut out, (head, lines)| {
         let _ = write!(out, "= {head}\n{lines}");
