@@ -35,6 +35,7 @@ pub mod volumes;
 
 pub mod dns;
 pub mod network;
+pub mod rules;
 pub mod runtime;
 pub mod services;
 

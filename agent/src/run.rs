@@ -30,6 +30,7 @@ use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::references::References;
 use crate::resolver::ClusterDns;
+use crate::rules::kernel::COMPARE_EVERY;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::server::{Logs, Server};
 use crate::services::keeper::{self, Keeper};
@@ -200,7 +201,7 @@ async fn serve_services(
         node_name: config.node_name.clone(),
         cluster_cidrs: vec![config.cluster_cidr.into()],
         dns,
-        compare_every: keeper::COMPARE_EVERY,
+        compare_every: COMPARE_EVERY,
     };
     tokio::spawn(Keeper::new(settings, known.clone()).run(shutdown.clone()));
     known
