@@ -39,6 +39,8 @@ pub mod rules;
 pub mod runtime;
 pub mod services;
 
+pub mod policy;
+
 pub use clean::{CleanError, clean};
 pub use config::Config;
 pub use run::{AgentError, run, run_apart, run_with_lease_client};

@@ -87,6 +87,10 @@ impl Kernel {
             let pause = self.compare_every.max(begun.elapsed() * COMPARE_SHARE).min(COMPARE_MOST);
             self.compare_at = Instant::now() + random::jitter(pause, 0.5);
         }
+        self.end(outcome).await
+    }
+
+    async fn end<T>(&mut self, outcome: Result<T, NetworkError>) -> Option<T> {
         self.tell(outcome.as_ref().err().map(ToString::to_string).unwrap_or_default());
         if outcome.is_err() {
             self.failures = (self.failures + 1).min(FAILURES_MOST);
@@ -96,6 +100,13 @@ impl Kernel {
             self.failures = 0;
         }
         outcome.ok()
+    }
+
+    /// Takes the tables away, as long as nothing is wanted; none after a failure, which is told and waited out here.
+    pub async fn clear(&mut self) -> Option<()> {
+        self.trust = Trust::Compare;
+        let outcome = remove(&self.table).await;
+        self.end(outcome).await
     }
 
     /// Waits until something is to be done: `rung` is over, or it is time to compare.

@@ -179,7 +179,7 @@ fn a_claim_falls_to_the_next_when_the_first_goes() {
     wanted.set(&key("a"), Fragment::default());
     assert_eq!(elements(&wanted), "10.244.0.2 . 8080");
     wanted.set(&key("b"), Fragment::default());
-    assert_eq!(wanted.table(Family::V4), Wanted::new(bases(&pods(), None)).table(Family::V4));
+    assert_eq!(wanted.table(Family::V4), Wanted::<Place>::new(bases(&pods(), None)).table(Family::V4));
     assert!(wanted.take().is_empty());
 }
 
