@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 
 use orlop_api::head::Head;
-use orlop_api::selector::field;
 use serde::Deserialize;
 
 use super::rbac::Rule;
@@ -118,7 +117,7 @@ pub fn decide(graph: &Graph, rules: &[Rule], node: &str, it: &Attributes<'_>) ->
         }
         ("", "serviceaccounts") => account(graph, node, it),
         ("", "nodes") => own_node(node, it),
-        ("", "pods") => own_pods(graph, node, it),
+        ("", "pods") => own_pods(graph, rules, node, it),
         ("coordination.k8s.io", "leases") => own_lease(node, it),
         _ => by_rules(rules, it),
     }
@@ -182,18 +181,12 @@ fn own_node(node: &str, it: &Attributes<'_>) -> Decision {
     }
 }
 
-fn own_pods(graph: &Graph, node: &str, it: &Attributes<'_>) -> Decision {
+fn own_pods(graph: &Graph, rules: &[Rule], node: &str, it: &Attributes<'_>) -> Decision {
     match (it.verb, it.subresource) {
         ("get", "" | "status") if graph.runs(node, it.namespace, it.name) => Decision::Allow,
         ("get", "" | "status") => no(format!("no relationship found between node '{node}' and this object")),
-        ("list" | "watch", "") => {
-            let chosen = field::Selector::parse(it.field_selector).ok();
-            if chosen.as_ref().and_then(|it| it.required("spec.nodeName")) == Some(node) {
-                Decision::Allow
-            } else {
-                no("can only list/watch pods with spec.nodeName field selector")
-            }
-        }
+        // Not only its own: the agent enforces network policies, whose peers are all pods. Elsewhere a program beside the kubelet has that right.
+        ("list" | "watch", "") => by_rules(rules, it),
         ("create" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => Decision::Allow,
         _ => no("can only read, delete and report the status of its own pods"),
     }
@@ -417,9 +410,10 @@ mod tests {
         check("create nodes -", true);
         check("delete nodes - n1", false);
         check("list pods - - spec.nodeName=n1", true);
-        check("watch pods - - spec.nodeName=n2", false);
-        check("list pods -", false);
-        check("list pods d - metadata.name=p", false);
+        // Peers of network policies may be anywhere.
+        check("watch pods - - spec.nodeName=n2", true);
+        check("list pods -", true);
+        check("deletecollection pods d", false);
         check("get pods d p", true);
         check("get pods d pending", false);
         check("patch pods/status d p", true);
@@ -431,6 +425,8 @@ mod tests {
         check("create events d", true);
         check("watch services -", true);
         check("watch discovery.k8s.io:endpointslices -", true);
+        check("watch networking.k8s.io:networkpolicies -", true);
+        check("watch namespaces -", true);
         check("create apps:deployments d", false);
         check("bind rbac.authorization.k8s.io:clusterroles - cluster-admin", false);
     }
