@@ -52,9 +52,9 @@ fn volumes(it: &Scene<'_>) -> Result<()> {
         "accessModes": ["ReadWriteOnce"], "storageClassName": "none", "hostPath": { "path": "/nowhere" } } });
     let made = http.post("/api/v1/persistentvolumes", &volume)?.is(201)?;
     ensure!(made["metadata"]["finalizers"] == json!(["kubernetes.io/pv-protection"]), "{made}");
-    let phase =
-        |phase: &str| http.patch(&format!("{path}/status"), MERGE, &json!({ "status": { "phase": phase } }))?.is(200);
-    phase("Bound")?;
+    let claims = it.path("persistentvolumeclaims");
+    http.post(&claims, &claim("holder", Value::Null))?.is(201)?;
+    it.api.until(&path, "is bound", POD_LIMIT, |it| it["status"]["phase"] == "Bound")?;
     http.delete(&path, &Value::Null)?.is(200)?;
     let other = format!("{}-other", it.namespace);
     let mut free = volume;
@@ -64,7 +64,7 @@ fn volumes(it: &Scene<'_>) -> Result<()> {
     http.delete(&other, &Value::Null)?.is(200)?;
     it.api.gone(&other, POD_LIMIT)?;
     ensure!(http.get(&path)?.is(200)?["metadata"]["deletionTimestamp"].is_string(), "it is bound");
-    phase("Released")?;
+    http.delete(&format!("{claims}/holder"), &Value::Null)?.is(200)?;
     it.api.gone(&path, POD_LIMIT)
 }
 
