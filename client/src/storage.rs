@@ -3,6 +3,7 @@
 //! In: the API's JSON. Out: slim views, and in [`matching`] which volume fits which claim, so that the scheduler and the binder cannot
 //! disagree. Pure: nothing here reads or writes.
 
+pub mod affinity;
 pub mod matching;
 
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ pub use binding::at;
 use crate::plan::Plan;
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
-use crate::world::{BY_CLAIM_OF_VOLUME, UNBOUND_BY_CLASS, World};
+use crate::world::{BY_CLAIM_OF_VOLUME, BY_VOLUME, UNBOUND_BY_CLASS, World};
 
 /// The controller.
 pub struct VolumeBinder;
@@ -42,6 +42,7 @@ impl Controller for VolumeBinder {
         let claims = world.claims.clone();
         wires.on(&world.volumes, move |change| {
             let mut keys: Vec<Key> = change.old.iter().chain(&change.new).filter_map(|it| it.claim()).collect();
+            keys.extend(claims.by_index(BY_VOLUME, change.key.name()).iter().map(|it| it.key()));
             // One that nobody has may be what others wait for.
             if let Some(it) = change.new.iter().find(|it| it.spec.claim_ref.is_none()) {
                 keys.extend(claims.by_index(UNBOUND_BY_CLASS, it.class()).iter().map(|it| it.key()));

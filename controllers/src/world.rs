@@ -29,6 +29,8 @@ pub const BY_UID: &str = "uid";
 pub const BY_CLAIM: &str = "claim";
 /// Volumes by `namespace/claim` of the claim that has them.
 pub const BY_CLAIM_OF_VOLUME: &str = "claim of volume";
+/// Claims by the name of the volume that they have or want.
+pub const BY_VOLUME: &str = "volume";
 /// Claims that are not bound yet by their class, which is empty for none.
 pub const UNBOUND_BY_CLASS: &str = "class of unbound";
 /// Claims and volumes by the classes of attributes that they name.
@@ -132,6 +134,7 @@ impl Default for World {
             .volumes
             .add_index(BY_CLAIM_OF_VOLUME, |it: &VolumeView| it.claim().map(|it| it.to_string()).into_iter().collect());
         matching::index(&world.volumes);
+        world.claims.add_index(BY_VOLUME, |it: &ClaimView| vec![it.spec.volume_name.clone()]);
         world.claims.add_index(
             UNBOUND_BY_CLASS,
             |it: &ClaimView| {

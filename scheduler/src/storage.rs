@@ -10,10 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use orlop_client::storage::matching::{self, For};
-use orlop_client::storage::{ClaimView, NO_PROVISIONER, StorageClassView, VolumeView};
+use orlop_client::storage::{ClaimView, NO_PROVISIONER, StorageClassView, VolumeView, affinity};
 use orlop_client::{Key, Store};
 
-use crate::affinity;
 use crate::pod::{Claim, Pod};
 use crate::snapshot::Node;
 
@@ -216,7 +215,7 @@ struct Open {
 /// Whether a volume can be reached from a node.
 pub fn reaches(volume: &VolumeView, node: &Node) -> bool {
     let required = volume.spec.node_affinity.required.as_ref();
-    required.is_none_or(|it| it.node_selector_terms.iter().any(|term| affinity::term_matches(term, node)))
+    affinity::reaches(required, |key| node.labels.get(key).map(String::as_str), &node.name)
 }
 
 impl Demand {

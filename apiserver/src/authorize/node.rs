@@ -148,8 +148,9 @@ pub fn decide(graph: &Graph, rules: &[Rule], node: &str, it: &Attributes<'_>) ->
     match (it.group, it.resource) {
         ("", "secrets") => referred(graph, node, Object::Secret, it),
         ("", "configmaps") => referred(graph, node, Object::ConfigMap, it),
-        // The kubelet may only get claims; who may get one learns no more by watching it.
-        ("", "persistentvolumeclaims") if it.subresource.is_empty() => referred(graph, node, Object::Claim, it),
+        ("", "persistentvolumeclaims") if it.subresource.is_empty() && it.verb == "get" => {
+            referred(graph, node, Object::Claim, it)
+        }
         ("", "persistentvolumes") => volume(graph, node, it),
         ("", "serviceaccounts") => account(graph, node, it),
         ("", "nodes") => own_node(node, it),
@@ -190,7 +191,7 @@ fn referred(graph: &Graph, node: &str, object: Object, it: &Attributes<'_>) -> D
 /// Volumes that its pods have mounted, and those whose folders it keeps; which field of the latter it may change is for admission.
 fn volume(graph: &Graph, node: &str, it: &Attributes<'_>) -> Decision {
     match (it.verb, it.subresource) {
-        ("get" | "list" | "watch", "") if !it.name.is_empty() => {
+        ("get", "") => {
             if graph.mounts(node, it.name) || graph.keeps(node, it.name) {
                 Decision::Allow
             } else {
@@ -495,7 +496,7 @@ mod tests {
             check(&format!("watch configmaps d {name}"), true);
         }
         check("get persistentvolumeclaims d pvc", true);
-        check("watch persistentvolumeclaims d pvc", true);
+        check("watch persistentvolumeclaims d pvc", false);
         check("get persistentvolumeclaims d p-scratch", true);
         check("get persistentvolumeclaims d q-scratch", false);
         check("list persistentvolumeclaims d", false);
@@ -513,7 +514,7 @@ mod tests {
     #[test]
     fn sees_and_holds_the_volumes_that_are_its_own() {
         check("get persistentvolumes - pv", true);
-        check("watch persistentvolumes - pv", true);
+        check("watch persistentvolumes - pv", false);
         check("get persistentvolumes - kept", true);
         check("get persistentvolumes - far", false);
         check("get persistentvolumes - unknown", false);
