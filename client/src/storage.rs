@@ -149,7 +149,6 @@ pub struct PathView {
 #[serde(default)]
 pub struct VolumeStatusView {
     pub phase: String,
-    pub message: String,
 }
 
 /// A class of storage.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::plan::Plan;
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
-use crate::world::World;
+use crate::world::{BY_CLAIM, World};
 
 /// The controller.
 pub struct EphemeralVolumes;
@@ -27,10 +27,11 @@ impl Controller for EphemeralVolumes {
             let made = |it: &PodView| it.spec.volumes.iter().any(|it| matches!(it, ClaimUse::Made { .. }));
             change.new.iter().filter(|it| made(it)).map(|_| change.key.clone()).collect()
         });
-        // One that was deleted under its pod is made again.
-        wires.on(&world.claims, |change| match (&change.old, &change.new) {
-            (Some(old), None) => controller_key(&old.metadata, PODS.kind).into_iter().collect(),
-            _ => Vec::new(),
+        // One that was deleted under its pod is made again, and so is one whose name somebody else's had.
+        let pods = world.pods.clone();
+        wires.on(&world.claims, move |change| match &change.new {
+            None => pods.by_index(BY_CLAIM, &change.key.to_string()).iter().map(|it| key_of(&it.metadata)).collect(),
+            Some(_) => Vec::new(),
         });
     }
 

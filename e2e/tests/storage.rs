@@ -14,6 +14,8 @@ mod growth;
 mod local;
 #[path = "storage/mounts.rs"]
 mod mounts;
+#[path = "storage/objects.rs"]
+mod objects;
 #[path = "storage/placement.rs"]
 mod placement;
 #[path = "storage/protection.rs"]
@@ -39,6 +41,7 @@ const SCENARIOS: &[Scenario] = &[
     ("growth", growth::play),
     ("waiting", waiting::play),
     ("rights", rights::play),
+    ("objects", objects::play),
 ];
 
 /// More would only wait for the two cores.

@@ -51,7 +51,7 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
         let client = fence.client(&plain);
         async move {
             match client {
-                Ok(client) => Scheduler::start(config, client, &term).run(term).await,
+                Ok(client) => Box::pin(Scheduler::start(config, client, &term).run(term)).await,
                 Err(error) => tracing::error!(%error, "the identity cannot stand in a header"),
             }
         }

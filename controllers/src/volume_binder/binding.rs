@@ -63,15 +63,13 @@ pub fn show(volume: &VolumeView, phase: &str, message: &str, now: Timestamp, pla
     }
 }
 
-/// The write that shows a volume's phase, if it has another.
+/// The write that shows a volume's phase, if it has another. What else its status says is left to whoever wrote it.
 pub fn phase_of(volume: &VolumeView, phase: &str, message: &str, now: Timestamp) -> Option<Action> {
-    if volume.status.phase == phase && volume.status.message == message {
+    if volume.status.phase == phase {
         return None;
     }
     let mut status = json!({ "phase": phase, "message": Some(message).filter(|it| !it.is_empty()) });
-    if volume.status.phase != phase {
-        status["lastPhaseTransitionTime"] = orlop_api::meta::whole_seconds(now).to_string().into();
-    }
+    status["lastPhaseTransitionTime"] = orlop_api::meta::whole_seconds(now).to_string().into();
     Some(status_of(VOLUMES, &volume.metadata, status))
 }
 

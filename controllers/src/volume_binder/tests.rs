@@ -202,7 +202,7 @@ fn a_volume_whose_claim_has_another_is_free_again() {
         let changes = [("/spec/claimRef", held("c")), ("/spec/persistentVolumeReclaimPolicy", policy.into())];
         let mut it = volume("Bound", &changes);
         it["metadata"]["annotations"] = annotations;
-        of_volume(&world(&[elsewhere.clone()], &[it]))
+        of_volume(&world(std::slice::from_ref(&elsewhere), &[it]))
     };
     let said = of(json!({ "pv.kubernetes.io/bound-by-controller": "yes" }), "Retain");
     assert!(said.contains(r#""claimRef":null"#) && said.contains("Available"), "{said}");
