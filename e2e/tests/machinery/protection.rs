@@ -49,11 +49,13 @@ fn volumes(it: &Scene<'_>) -> Result<()> {
     let http = Http::of(it);
     let path = format!("/api/v1/persistentvolumes/{}", it.namespace);
     let volume = json!({ "metadata": { "name": it.namespace }, "spec": { "capacity": { "storage": "1Gi" },
-        "accessModes": ["ReadWriteOnce"], "storageClassName": "none", "hostPath": { "path": "/nowhere" } } });
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "held", "hostPath": { "path": "/nowhere" } } });
     let made = http.post("/api/v1/persistentvolumes", &volume)?.is(201)?;
     ensure!(made["metadata"]["finalizers"] == json!(["kubernetes.io/pv-protection"]), "{made}");
     let claims = it.path("persistentvolumeclaims");
-    http.post(&claims, &claim("holder", Value::Null))?.is(201)?;
+    let mut holder = claim("holder", Value::Null);
+    holder["spec"]["storageClassName"] = "held".into();
+    http.post(&claims, &holder)?.is(201)?;
     it.api.until(&path, "is bound", POD_LIMIT, |it| it["status"]["phase"] == "Bound")?;
     http.delete(&path, &Value::Null)?.is(200)?;
     let other = format!("{}-other", it.namespace);
