@@ -39,7 +39,7 @@ use crate::services::keeper::{self, Keeper};
 use crate::services::table::Dns;
 use crate::services::view::Known;
 use crate::telling::Teller;
-use crate::volumes::Volumes;
+use crate::volumes::{self, Volumes};
 
 /// How long between two attempts to open the network or reach the runtime.
 const RETRY: Duration = Duration::from_secs(2);
@@ -171,6 +171,15 @@ pub async fn run_with_lease_client(
         host(&config, client, runtime, network, services, policies, Teller(recorder), &capacity, address, runtime_name);
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
+    if !hollow {
+        let keeper = volumes::keeper::Keeper {
+            node: config.node_name.clone(),
+            client: host.client.clone(),
+            volumes: host.volumes.clone(),
+            recorder: host.teller.0.clone(),
+        };
+        tokio::spawn(keeper.run(shutdown.clone()));
+    }
     tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
     let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone());
     agent.run(renewed, config.fence_after).await;

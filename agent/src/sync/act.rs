@@ -18,6 +18,7 @@ use crate::machine::world::{PostStart, host_network};
 use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::network::{HostPort, Protocol};
 use crate::runtime::{Id, RuntimeError};
+use crate::volumes::claims;
 
 /// How long a container waits for the services to be read, whose addresses are among its variables.
 const SERVICES_WITHIN: Duration = Duration::from_secs(10);
@@ -161,9 +162,11 @@ impl Worker {
                     return Ok(None);
                 }
                 let found = host.references.snapshot(&pod).await.map_err(|it| it.to_string())?;
+                let disks = claims::find(&host.client, &host.node_name, &host.volumes, &pod).await?;
                 let (tokens, refresh) = tokens::issue(&host.client, &pod).await?;
                 let (volumes, place) = (host.volumes.clone(), host.place(address));
-                let mounted = tokio::task::spawn_blocking(move || volumes.mount(&pod, &found, &place, &tokens)).await;
+                let mounting = move || volumes.mount(&pod, &found, &disks, &place, &tokens);
+                let mounted = tokio::task::spawn_blocking(mounting).await;
                 mounted.map_err(|it| it.to_string())?.map_err(|it| it.to_string())?;
                 Ok(refresh)
             };
