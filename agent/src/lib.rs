@@ -28,6 +28,7 @@ pub mod resources;
 
 pub mod host;
 pub mod images;
+pub mod pods;
 pub mod probes;
 pub mod sync;
 pub mod telling;

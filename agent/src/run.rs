@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use orlop_client::events::Recorder;
-use orlop_client::{agent, connect, random};
+use orlop_client::{Informer, agent, connect, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::network::bridge::{self, BridgeNetwork};
 use crate::network::hollow::HollowNetwork;
+use crate::network::overlay::{self, peers::PeerView};
 use crate::network::{PodNetwork, tend};
 use crate::node::capacity::own_address;
 use crate::node::lease::NodeLease;
@@ -151,6 +152,9 @@ pub async fn run_with_lease_client(
     if keeper.register(&shutdown).await.is_none() {
         return Ok(());
     }
+    if !hollow {
+        reach_others(&config, &client, pod_cidr, address, &network, &shutdown);
+    }
     let labels = keeper.about.labels();
     let runtime_name = runtime_name(&runtime, &shutdown).await;
     let keeping = shutdown.clone();
@@ -190,6 +194,28 @@ pub async fn run_with_lease_client(
 /// The address of a node's bridge.
 fn gateway(pod_cidr: ipnet::Ipv4Net) -> IpAddr {
     pod_cidr.hosts().next().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4)
+}
+
+/// Starts what leads to the pods of other nodes.
+fn reach_others(
+    config: &Config,
+    client: &kube::Client,
+    pod_cidr: ipnet::Ipv4Net,
+    address: IpAddr,
+    network: &Arc<dyn PodNetwork>,
+    shutdown: &CancellationToken,
+) {
+    let nodes = Informer::<PeerView>::new(client.clone()).start(shutdown.clone());
+    let settings = overlay::keeper::Config {
+        node_name: config.node_name.clone(),
+        pod_cidr,
+        cluster_cidr: config.cluster_cidr,
+        address,
+        overlay: config.overlay,
+        compare_every: overlay::keeper::COMPARE_EVERY,
+    };
+    let keeper = overlay::keeper::Keeper::new(settings, nodes, Arc::clone(network));
+    tokio::spawn(keeper.run(shutdown.clone()));
 }
 
 /// Starts what serves the cluster's services on this node: the rules, and the DNS. A node without its DNS is better than none: pods ask it
@@ -312,6 +338,7 @@ async fn open_network(
                 pod_cidr,
                 cluster_cidr: config.cluster_cidr,
                 data_dir: config.data_dir.clone(),
+                overlay: config.overlay,
             };
             BridgeNetwork::open(settings).await.map(|it| Arc::new(it) as _)
         };
