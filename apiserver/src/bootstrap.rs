@@ -33,7 +33,7 @@ const SERVICE_PORT: u16 = 443;
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     #[error("a built-in manifest: {0}")]
-    Manifest(#[from] orlop_manifests::document::ReadError),
+    Manifest(#[from] serde_json::Error),
     #[error("{method} {path}: {source}")]
     Write {
         method: Method,

@@ -6,17 +6,8 @@
 
 use serde_json::{Value, json};
 
-use crate::document::{ReadError, read};
-
-/// The files, in the order in which they are written.
-const FILES: &[(&str, &str)] = &[
-    ("namespaces.yaml", include_str!("../builtin/namespaces.yaml")),
-    ("roles.yaml", include_str!("../builtin/roles.yaml")),
-    ("user_roles.yaml", include_str!("../builtin/user_roles.yaml")),
-    ("controller_roles.yaml", include_str!("../builtin/controller_roles.yaml")),
-    ("flow_control.yaml", include_str!("../builtin/flow_control.yaml")),
-    ("orlop.yaml", include_str!("../builtin/orlop.yaml")),
-];
+/// The objects of the files as one JSON list, which `build.rs` makes of them, so that a start needs no reader of YAML and none of its memory.
+const OBJECTS: &str = include_str!(concat!(env!("OUT_DIR"), "/builtin.json"));
 
 /// What the names of the controllers' roles begin with; the rest is the name of the service account that has the role.
 const CONTROLLER_ROLE: &str = "system:controller:";
@@ -29,11 +20,9 @@ const CONTROLLERS: &str = "orlop:controllers";
 ///
 /// # Errors
 /// Only where a compiled-in file is broken, which a test rules out.
-pub fn objects() -> Result<Vec<Value>, ReadError> {
-    let mut out = Vec::new();
-    for (name, text) in FILES {
-        out.extend(read(name, text.as_bytes())?.into_iter().map(|it| completed(it.value)));
-    }
+pub fn objects() -> serde_json::Result<Vec<Value>> {
+    let read: Vec<Value> = serde_json::from_str(OBJECTS)?;
+    let mut out: Vec<Value> = read.into_iter().map(completed).collect();
     bind_controllers(&mut out);
     aggregate(&mut out);
     Ok(out)
@@ -107,6 +96,21 @@ fn matches(wanted: &Value, labels: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_list_is_what_the_files_say() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("builtin");
+        let mut said = Vec::new();
+        for name in std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()) {
+            let text = std::fs::read(folder.join(&name)).unwrap();
+            said.extend(crate::document::read(&name, &text).unwrap().into_iter().map(|it| it.value));
+        }
+        let listed: Vec<Value> = serde_json::from_str(OBJECTS).unwrap();
+        assert_eq!(listed.len(), said.len());
+        for it in said {
+            assert!(listed.contains(&it), "{it}");
+        }
+    }
 
     #[test]
     fn every_file_is_read() {

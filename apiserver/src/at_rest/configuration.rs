@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use orlop_api::kinds::KINDS;
 use serde::Deserialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::transform::{Cipher, Provider, Transformers};
@@ -125,8 +126,13 @@ impl Configuration {
     /// # Errors
     /// What is wrong with it; never a part of a key.
     pub fn parse(text: &str) -> Result<Self, String> {
+        // Our own file is JSON below its comment, which YAML takes, too: a start then does without the YAML reader and its memory.
+        let mut own = text;
+        while own.starts_with('#') {
+            own = own.split_once('\n').map_or("", |it| it.1);
+        }
         // What the parser says may quote the text, keys included.
-        let file: File = serde_saphyr::from_str(text).map_err(|_| {
+        let file: File = serde_json::from_str(own).or_else(|_| serde_saphyr::from_str(text)).map_err(|_| {
             "it is not YAML of that form: resources: [{resources: [...], providers: [{aesgcm: {keys: [{name, secret}]}}]}]"
         })?;
         if file.kind != "EncryptionConfiguration" || !file.api_version.starts_with("apiserver.config.k8s.io/") {
@@ -210,21 +216,19 @@ fn fresh() -> Result<String, ConfigurationError> {
     let mut key = [0; KEY_BYTES];
     rand::fill(&mut key).map_err(|_| ConfigurationError::Randomness)?;
     let digest: String = Sha256::digest(key).iter().map(|it| format!("{it:02x}")).collect();
+    let key = json!({ "name": format!("key-{}", &digest[..NAME_DIGITS]), "secret": STANDARD.encode(key) });
+    let configuration = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "EncryptionConfiguration",
+        "resources": [{
+            "resources": ["secrets"],
+            "providers": [{ "aesgcmhkdf": { "keys": [key] } }, { "identity": {} }],
+        }],
+    });
     Ok(format!(
         "# Made at the first start. To change the key, put a new one first and start anew; remove the old one when no value is under it.\n\
-         apiVersion: apiserver.config.k8s.io/v1\n\
-         kind: EncryptionConfiguration\n\
-         resources:\n\
-         - resources: [secrets]\n\
-         \x20 providers:\n\
-         \x20 - aesgcmhkdf:\n\
-         \x20     keys:\n\
-         \x20     - name: key-{}\n\
-         \x20       secret: {}\n\
-         \x20 # Secrets from before encryption are read.\n\
-         \x20 - identity: {{}}\n",
-        &digest[..NAME_DIGITS],
-        STANDARD.encode(key)
+         # Secrets from before encryption are read by the provider `identity`.\n\
+         {configuration:#}\n"
     ))
 }
 
@@ -238,6 +242,9 @@ mod tests {
         assert!(made.of("/registry/secrets/default/a").is_some());
         assert!(made.of("/registry/configmaps/default/a").is_none());
         assert_ne!(fresh().unwrap(), fresh().unwrap());
+        // As whoever edits it may: it is YAML.
+        let edited = fresh().unwrap().replace("\"resources\"", "resources");
+        assert!(Configuration::parse(&edited).unwrap().of("/registry/secrets/default/a").is_some());
     }
 
     #[test]
