@@ -21,5 +21,6 @@ mod session;
 
 mod complaints;
 pub mod enter;
+mod handing_on;
 pub mod run;
 pub mod server;
