@@ -7,13 +7,14 @@ mod overlay;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{Config, RuntimeKind};
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::hollow::{Hollow, HollowOptions};
 use crate::runtime::loader::Loader;
 use crate::runtime::native::images::ImageStore;
-use crate::runtime::native::{Limits, NativeRuntime, find_shim};
+use crate::runtime::native::{Limits, NativeRuntime, find_shim, keep_cgroup_root};
 use crate::runtime::{Runtime, RuntimeError};
 
 /// The file in a data directory that names the runtime of its pods.
@@ -44,6 +45,8 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
             Chosen { runtime: hollow.clone(), loader: hollow }
         }
         RuntimeKind::Native => {
+            keep_cgroup_root(&config.data_dir.join("native"), &config.cgroup_root)
+                .map_err(|it| RuntimeError::Other(format!("--cgroup-root: {it}")))?;
             let images = store(&config.data_dir)?;
             let runtime = Arc::new(native(&config.data_dir, shim, images.clone()).await?);
             Chosen { runtime, loader: Arc::new(images) }
@@ -64,6 +67,17 @@ pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
         return Ok(());
     }
     native(data_dir, find_shim(None), store(data_dir)?).await?.remove_all().await
+}
+
+/// Ends the pods that the runtime `native` has in a data directory, and leaves what they were for an agent to find.
+///
+/// # Errors
+/// Something does not end, or the node's agent runs.
+pub async fn stop_native(data_dir: &Path, grace: Duration) -> Result<(), RuntimeError> {
+    if !data_dir.join("native").exists() {
+        return Ok(());
+    }
+    native(data_dir, find_shim(None), store(data_dir)?).await?.stop_all(grace).await
 }
 
 /// Forgets which runtime the node's pods had: there are none any more.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, ValueEnum};
 use ipnet::Ipv4Net;
 
+use crate::network::overlay::Overlay;
+
 /// Which runtime runs the containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RuntimeKind {
@@ -51,6 +53,12 @@ pub struct Args {
     /// The addresses of all pods of the cluster, which are not masqueraded.
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
     pub cluster_cidr: Ipv4Net,
+    /// How packets for pods of other nodes travel.
+    #[arg(long, value_enum, default_value_t)]
+    pub overlay: Overlay,
+    /// The cgroup below which this node's pods have theirs, from each hierarchy's root: for several nodes on one machine.
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub cgroup_root: String,
     /// The cluster's DNS, which this node's pods ask and this agent answers; `none` leaves pods the host's.
     #[arg(long, value_name = "IP|none", default_value = "10.96.0.10")]
     pub cluster_dns: ClusterDnsAddress,
@@ -137,6 +145,9 @@ pub struct Config {
     /// None takes that of the default route's interface.
     pub address: Option<Address>,
     pub cluster_cidr: Ipv4Net,
+    pub overlay: Overlay,
+    /// The cgroup above the pods' own; empty or `/` is the root.
+    pub cgroup_root: String,
     /// The address of the cluster's DNS; none if there is none.
     pub cluster_dns: Option<IpAddr>,
     /// In lower case, without a dot at its end.
@@ -161,6 +172,8 @@ impl Config {
             data_dir,
             address: None,
             cluster_cidr: Ipv4Net::new_assert([10, 244, 0, 0].into(), 16),
+            overlay: Overlay::default(),
+            cgroup_root: String::new(),
             cluster_dns: Some(CLUSTER_DNS),
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             lease_duration: Duration::from_secs(8),
@@ -191,6 +204,8 @@ impl TryFrom<Args> for Config {
             port: args.port,
             address: args.address,
             cluster_cidr: args.cluster_cidr,
+            overlay: args.overlay,
+            cgroup_root: args.cgroup_root,
             cluster_dns: args.cluster_dns.0,
             cluster_domain: args.cluster_domain.trim_matches('.').to_ascii_lowercase(),
             lease_duration: Duration::from_secs(args.lease_duration.max(1)),

@@ -28,6 +28,7 @@ pub mod resources;
 
 pub mod host;
 pub mod images;
+pub mod pods;
 pub mod probes;
 pub mod sync;
 pub mod telling;
@@ -35,8 +36,11 @@ pub mod volumes;
 
 pub mod dns;
 pub mod network;
+pub mod rules;
 pub mod runtime;
 pub mod services;
+
+pub mod policy;
 
 pub use clean::{CleanError, clean};
 pub use config::Config;

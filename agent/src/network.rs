@@ -2,17 +2,18 @@
 //!
 //! The pod machine attaches a sandbox's network namespace under the pod's uid and gets an address; it detaches it when the pod is
 //! gone. `bridge` makes the links, routes and rules of the kernel; `hollow` hands out addresses only. Neither knows pods beyond their uid,
-//! a runtime, Services or the API. Every call may be repeated, and after a death at any point the next call puts things right.
+//! a runtime, Services or the API. `overlay` leads to the pods of other nodes. Every call may be repeated, and after a death at any point the next call puts things right.
 
 pub mod addresses;
 pub mod bridge;
 pub(crate) mod command;
-mod forward;
+pub mod forward;
 pub mod hollow;
 mod ledger;
 mod link;
 pub(crate) mod names;
 pub mod namespace;
+pub mod overlay;
 pub mod ruleset;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use orlop_client::events::Recorder;
-use orlop_client::{agent, connect, random};
+use orlop_client::{Informer, agent, connect, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,12 +24,16 @@ use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::network::bridge::{self, BridgeNetwork};
 use crate::network::hollow::HollowNetwork;
+use crate::network::overlay::{self, peers::PeerView};
 use crate::network::{PodNetwork, tend};
 use crate::node::capacity::own_address;
 use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
+use crate::policy;
+use crate::policy::keeper::Policies;
 use crate::references::References;
 use crate::resolver::ClusterDns;
+use crate::rules::kernel::COMPARE_EVERY;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::server::{Logs, Server};
 use crate::services::keeper::{self, Keeper};
@@ -150,6 +154,9 @@ pub async fn run_with_lease_client(
     if keeper.register(&shutdown).await.is_none() {
         return Ok(());
     }
+    if !hollow {
+        reach_others(&config, &client, pod_cidr, address, &network, &shutdown);
+    }
     let labels = keeper.about.labels();
     let runtime_name = runtime_name(&runtime, &shutdown).await;
     let keeping = shutdown.clone();
@@ -159,9 +166,15 @@ pub async fn run_with_lease_client(
     if shutdown.run_until_cancelled(crate::stock::load(&loader, &config.load_images)).await.is_none() {
         return Ok(());
     }
-    let services = if hollow { None } else { Some(serve_services(&config, &client, pod_cidr, &shutdown).await) };
+    let (mut services, mut policies) = (None, None);
+    if !hollow {
+        let (known, dns) = serve_services(&config, &client, pod_cidr, &shutdown).await;
+        services = Some(known);
+        policies = Some(keep_policies(&config, &client, &network, dns, &shutdown));
+    }
     let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
-    let host = host(&config, client, runtime, network, services, Teller(recorder), &capacity, address, runtime_name);
+    let host =
+        host(&config, client, runtime, network, services, policies, Teller(recorder), &capacity, address, runtime_name);
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
     // A node whose name is too long for a label is given no such volumes.
@@ -186,6 +199,28 @@ fn gateway(pod_cidr: ipnet::Ipv4Net) -> IpAddr {
     pod_cidr.hosts().next().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4)
 }
 
+/// Starts what leads to the pods of other nodes.
+fn reach_others(
+    config: &Config,
+    client: &kube::Client,
+    pod_cidr: ipnet::Ipv4Net,
+    address: IpAddr,
+    network: &Arc<dyn PodNetwork>,
+    shutdown: &CancellationToken,
+) {
+    let nodes = Informer::<PeerView>::new(client.clone()).start(shutdown.clone());
+    let settings = overlay::keeper::Config {
+        node_name: config.node_name.clone(),
+        pod_cidr,
+        cluster_cidr: config.cluster_cidr,
+        address,
+        overlay: config.overlay,
+        compare_every: overlay::keeper::COMPARE_EVERY,
+    };
+    let keeper = overlay::keeper::Keeper::new(settings, nodes, Arc::clone(network));
+    tokio::spawn(keeper.run(shutdown.clone()));
+}
+
 /// Starts what serves the cluster's services on this node: the rules, and the DNS. A node without its DNS is better than none: pods ask it
 /// in vain until the agent is started anew, which the log says.
 async fn serve_services(
@@ -193,7 +228,7 @@ async fn serve_services(
     client: &kube::Client,
     pod_cidr: ipnet::Ipv4Net,
     shutdown: &CancellationToken,
-) -> Known {
+) -> (Known, Option<Dns>) {
     let known = Known::follow(client, &config.node_name, shutdown);
     let server = gateway(pod_cidr);
     let mut dns = None;
@@ -211,11 +246,34 @@ async fn serve_services(
     let settings = keeper::Config {
         node_name: config.node_name.clone(),
         cluster_cidrs: vec![config.cluster_cidr.into()],
-        dns,
-        compare_every: keeper::COMPARE_EVERY,
+        dns: dns.clone(),
+        compare_every: COMPARE_EVERY,
     };
     tokio::spawn(Keeper::new(settings, known.clone()).run(shutdown.clone()));
-    known
+    (known, dns)
+}
+
+/// Starts what isolates this node's pods as the network policies say.
+fn keep_policies(
+    config: &Config,
+    client: &kube::Client,
+    network: &Arc<dyn PodNetwork>,
+    dns: Option<Dns>,
+    shutdown: &CancellationToken,
+) -> Policies {
+    let known = policy::view::Known::new();
+    known.follow_policies(client, shutdown);
+    let network = Arc::clone(network);
+    let settings = policy::keeper::Config {
+        node_name: config.node_name.clone(),
+        dns,
+        ledger: Some(Arc::new(move |uid| network.address_of(uid))),
+        compare_every: COMPARE_EVERY,
+    };
+    let keeper = policy::keeper::Keeper::new(settings, known, Some(client.clone()));
+    let policies = keeper.policies();
+    tokio::spawn(keeper.run(shutdown.clone()));
+    policies
 }
 
 #[allow(clippy::too_many_arguments)] // The parts of one struct, put together once.
@@ -225,6 +283,7 @@ fn host(
     runtime: Arc<dyn Runtime>,
     network: Arc<dyn PodNetwork>,
     services: Option<Known>,
+    policies: Option<Policies>,
     teller: Teller,
     capacity: &Capacity,
     address: IpAddr,
@@ -262,6 +321,7 @@ fn host(
             .filter(|_| services.is_some())
             .map(|address| ClusterDns { address, domain: config.cluster_domain.clone() }),
         services,
+        policies,
     };
     (Arc::new(host), bells)
 }
@@ -281,6 +341,7 @@ async fn open_network(
                 pod_cidr,
                 cluster_cidr: config.cluster_cidr,
                 data_dir: config.data_dir.clone(),
+                overlay: config.overlay,
             };
             BridgeNetwork::open(settings).await.map(|it| Arc::new(it) as _)
         };

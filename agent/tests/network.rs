@@ -15,6 +15,7 @@ use std::path::Path;
 use engine::unique;
 use futures::FutureExt;
 use orlop_agent::network::bridge::{BridgeNetwork, Config};
+use orlop_agent::network::overlay::Overlay;
 use orlop_agent::network::{HostPort, NetworkError, PodNetwork, Protocol};
 use sandbox::{Sandbox, ask, sh};
 
@@ -40,6 +41,7 @@ impl Nodes {
             pod_cidr: pod_cidr.parse().unwrap(),
             cluster_cidr: CLUSTER.parse().unwrap(),
             data_dir: self.data.path().join(&self.names[node]),
+            overlay: Overlay::default(),
         }
     }
 

@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    annotate, api_resources, apiserver, apply, completion, config, controllers, create, delete, describe, down, get,
-    image, label, logs, node, rollout, scale, scheduler, up, version,
+    annotate, api_resources, apiserver, apply, cluster, completion, config, controllers, create, delete, describe,
+    down, get, image, label, logs, node, rollout, scale, scheduler, up, version,
 };
 use crate::session::{Globals, Session};
 
@@ -26,6 +26,8 @@ pub enum Command {
     Up(up::Args),
     /// Stop what `orlop up` runs and remove the pods it left.
     Down(down::Args),
+    /// Make and handle local clusters of several nodes.
+    Cluster(cluster::Args),
 
     /// Show objects.
     Get(get::Args),
@@ -81,6 +83,7 @@ impl Arguments {
         match self.command {
             Command::Up(it) => up::run(it, &globals).await,
             Command::Down(it) => down::run(it).await,
+            Command::Cluster(it) => cluster::run(it, &globals).await,
             Command::Get(it) => get::run(it, &session().await?).await,
             Command::Describe(it) => describe::run(it, &session().await?).await,
             Command::Apply(it) => apply::run(it, &session().await?).await,

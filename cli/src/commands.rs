@@ -1,5 +1,6 @@
 //! One file a command: its flags, and what it does.
 
+pub mod cluster;
 pub mod down;
 pub mod up;
 

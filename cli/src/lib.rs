@@ -5,12 +5,15 @@
 //! that [`fail`] words as kubectl would and turns into an exit code.
 
 pub mod fail;
+pub mod kubeconfig;
 pub mod resource;
 pub mod session;
 pub mod target;
 
 pub mod manifest;
 pub mod output;
+
+pub mod cluster;
 
 pub mod command;
 pub mod commands;

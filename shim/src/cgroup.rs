@@ -17,6 +17,9 @@ const DEPTH_MAX: usize = 16;
 /// Passes of one [`Cgroup::kill`]: what forks while it is being killed is met again.
 const PASSES: usize = 8;
 
+/// How often [`Cgroup::hold`] looks whether all stand still: each look gives way to others, so that this is some seconds on a busy machine.
+const HOLD_LOOKS: usize = 100_000;
+
 /// A mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hierarchy {
@@ -136,6 +139,39 @@ impl Cgroup {
         for (_, folder) in self.folders.iter().filter(|(it, _)| it.controllers.iter().any(|it| it == "freezer")) {
             let _ = fs::write(folder.join("freezer.state"), state);
         }
+    }
+
+    /// Holds all of them still, or lets them go on, in both versions; waits until they stand.
+    ///
+    /// # Errors
+    /// The kernel refuses, or somebody moves yet after a while: a process in an uninterruptible wait.
+    pub fn hold(&self, still: bool) -> io::Result<()> {
+        for (hierarchy, folder) in &self.folders {
+            let (file, on, off) = match hierarchy {
+                it if it.unified => ("cgroup.freeze", "1", "0"),
+                it if it.controllers.iter().any(|it| it == "freezer") => ("freezer.state", "FROZEN", "THAWED"),
+                _ => continue,
+            };
+            let file = folder.join(file);
+            if !file.exists() {
+                continue;
+            }
+            fs::write(&file, if still { on } else { off })?;
+            let mut looks = 0;
+            while still && !hierarchy.unified && fs::read_to_string(&file)?.trim() != on {
+                looks += 1;
+                if looks > HOLD_LOOKS {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!("{}: somebody moves yet", file.display()),
+                    ));
+                }
+                // The kernel goes through the processes again when it is asked.
+                fs::write(&file, on)?;
+                std::thread::yield_now();
+            }
+        }
+        Ok(())
     }
 
     /// How many processes the kernel has killed here for want of memory.

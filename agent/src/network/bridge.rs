@@ -1,7 +1,7 @@
 //! The pod network of a real node: a bridge, a pair of links per pod, and rules for what leaves.
 //!
 //! Pods are on the node's bridge, which has the first address of the node's range and is their gateway. Nodes of one host reach each other's
-//! pods through the host's own routes. What goes to addresses outside the cluster's range is masqueraded. An address is noted in
+//! pods through the host's own routes, those of several by [`super::overlay`]. What goes to addresses outside the cluster's range is masqueraded. An address is noted in
 //! the ledger before it is used, and the host's end of each pair carries the pod's uid, so that either can be made whole from the
 //! other. Nothing here runs by itself: [`super::tend`] calls [`PodNetwork::refresh`].
 
@@ -19,6 +19,7 @@ use super::ledger::{Entries, Entry, Ledger};
 use super::link::{Links, Pair, mac};
 use super::names::{Names, POD_INTERFACE, SHORTEST_PREFIX};
 use super::namespace::Namespace;
+use super::overlay::{self, Overlay, TUNNEL_BYTES};
 use super::ruleset::{self, Ruleset};
 use super::{HostPort, NetworkError, PodNetwork};
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub cluster_cidr: Ipv4Net,
     /// Where the ledger is kept.
     pub data_dir: PathBuf,
+    /// How other nodes' pods are reached: packets must fit into a tunnel where there is one.
+    pub overlay: Overlay,
 }
 
 /// A node's pod network.
@@ -99,6 +102,13 @@ impl BridgeNetwork {
     /// The node's address in its own range: its pods' gateway.
     pub fn gateway(&self) -> Ipv4Addr {
         self.book.lock().addresses.gateway()
+    }
+
+    /// The largest packet of a pod: that of the way out, less what the tunnel takes if there is one.
+    async fn mtu(&self) -> Result<u32, NetworkError> {
+        let outward = self.links.outward_mtu().await?;
+        let tunnelled = self.config.overlay == Overlay::Vxlan || self.links.find(&self.names.tunnel).await?.is_some();
+        Ok(if tunnelled { outward.saturating_sub(TUNNEL_BYTES) } else { outward })
     }
 
     async fn apply_ruleset(&self) -> Result<(), NetworkError> {
@@ -254,14 +264,14 @@ impl PodNetwork for BridgeNetwork {
     async fn refresh(&self) -> Result<(), NetworkError> {
         let _alone = self.node.lock().await;
         let gateway = self.gateway();
-        let mtu = self.links.outward_mtu().await?;
+        let mtu = self.mtu().await?;
         let bridge = self.links.bridge(&self.names.bridge, mac(gateway), mtu).await?;
         self.links.address(bridge, gateway, self.config.pod_cidr.prefix_len(), true).await?;
         switch_on("net/ipv4/ip_forward").await?;
         // A host port on 127.0.0.1 leaves the host with that source until it is masqueraded; the table drops what a pod sends there.
         switch_on(&format!("net/ipv4/conf/{}/route_localnet", self.names.bridge)).await?;
         self.apply_ruleset().await?;
-        forward::ensure(&self.names).await
+        forward::ensure(&self.names.bridge, &self.names.tag).await
     }
 
     async fn teardown(&self) -> Result<(), NetworkError> {
@@ -290,8 +300,9 @@ async fn remove_node(names: &Names, links: &Links) -> Result<(), NetworkError> {
             links.remove(name).await?;
         }
     }
+    overlay::remove(names, links).await?;
     links.remove(&names.bridge).await?;
-    forward::remove(names).await?;
+    forward::remove(&names.bridge, &names.tag).await?;
     command::run("nft", "nftables", &["-f", "-"], &ruleset::removal(names)).await
 }
 

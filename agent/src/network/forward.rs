@@ -1,4 +1,4 @@
-//! Leave for our bridge in the host's own FORWARD chain.
+//! Leave for a link of ours in the host's own FORWARD chain.
 //!
 //! Docker sets that chain's policy to DROP, and with `bridge-nf-call-iptables` even packets between two pods of one bridge pass it. A rule
 //! in a table of our own cannot overrule a drop, so two rules go into the host's chain. They are told by their comment, are put
@@ -6,17 +6,19 @@
 
 use super::NetworkError;
 use super::command::try_run;
-use super::names::Names;
 
 /// How many copies of a rule a removal looks for. There is one; two agents of one name that started at once could have made two.
 const COPIES: usize = 8;
 
-/// Puts our rules where they are missing.
-pub async fn ensure(names: &Names) -> Result<(), NetworkError> {
+/// Puts our rules where they are missing: what comes by `interface` and what leaves by it passes. `tag` is their comment.
+///
+/// # Errors
+/// When a program fails.
+pub async fn ensure(interface: &str, tag: &str) -> Result<(), NetworkError> {
     for program in programs().await? {
         for direction in ["-i", "-o"] {
-            if !call(program, "-C", names, direction).await?.0 {
-                let (inserted, reason) = call(program, "-I", names, direction).await?;
+            if !call(program, "-C", interface, tag, direction).await?.0 {
+                let (inserted, reason) = call(program, "-I", interface, tag, direction).await?;
                 if !inserted {
                     return Err(NetworkError::Command { program: program.to_owned(), reason });
                 }
@@ -27,11 +29,14 @@ pub async fn ensure(names: &Names) -> Result<(), NetworkError> {
 }
 
 /// Removes our rules.
-pub async fn remove(names: &Names) -> Result<(), NetworkError> {
+///
+/// # Errors
+/// When a program cannot be run.
+pub async fn remove(interface: &str, tag: &str) -> Result<(), NetworkError> {
     for program in programs().await? {
         for direction in ["-i", "-o"] {
             for _ in 0..COPIES {
-                if !call(program, "-D", names, direction).await?.0 {
+                if !call(program, "-D", interface, tag, direction).await?.0 {
                     break;
                 }
             }
@@ -66,24 +71,12 @@ async fn programs() -> Result<Vec<&'static str>, NetworkError> {
 async fn call(
     program: &'static str,
     verb: &str,
-    names: &Names,
+    interface: &str,
+    tag: &str,
     direction: &str,
 ) -> Result<(bool, String), NetworkError> {
     // `-w`: wait for other users of the tables, for 5 seconds at most.
-    let args = [
-        "-w",
-        "5",
-        verb,
-        "FORWARD",
-        direction,
-        &names.bridge,
-        "-m",
-        "comment",
-        "--comment",
-        &names.tag,
-        "-j",
-        "ACCEPT",
-    ];
+    let args = ["-w", "5", verb, "FORWARD", direction, interface, "-m", "comment", "--comment", tag, "-j", "ACCEPT"];
     let output = try_run(program, &args, "").await?;
     Ok(output.map_or((false, String::new()), |it| {
         (it.status.success(), String::from_utf8_lossy(&it.stderr).trim().to_owned())

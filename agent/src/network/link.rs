@@ -49,6 +49,11 @@ impl Links {
         Ok(Self { handle })
     }
 
+    /// For what is asked of the kernel beside links.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// All links, by name.
     pub async fn all(&self) -> Result<BTreeMap<String, Link>, NetworkError> {
         let messages = self.handle.link().get().execute().try_collect::<Vec<LinkMessage>>();
@@ -217,7 +222,10 @@ fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
     })
 }
 
-async fn within<T>(what: &str, work: impl Future<Output = Result<T, rtnetlink::Error>>) -> Result<T, NetworkError> {
+pub(super) async fn within<T>(
+    what: &str,
+    work: impl Future<Output = Result<T, rtnetlink::Error>>,
+) -> Result<T, NetworkError> {
     match tokio::time::timeout(LIMIT, work).await {
         Ok(outcome) => outcome.map_err(|it| refused(what, it)),
         Err(_) => Err(NetworkError::Timeout(what.to_owned())),
@@ -225,7 +233,7 @@ async fn within<T>(what: &str, work: impl Future<Output = Result<T, rtnetlink::E
 }
 
 /// As [`within`], where one refusal means that the work was done already.
-async fn absent_or(
+pub(super) async fn absent_or(
     what: &str,
     done: i32,
     work: impl Future<Output = Result<(), rtnetlink::Error>>,

@@ -1,6 +1,6 @@
 //! The names under which a node's parts are found in the kernel. Pure.
 //!
-//! Interface names have at most 15 characters, so a node is a hash there: `orl<8 hex>` is its bridge, `ov<8 hex><offset>` the host's end of
+//! Interface names have at most 15 characters, so a node is a hash there: `orl<8 hex>` is its bridge, `ox<8 hex>` its tunnel, `ov<8 hex><offset>` the host's end of
 //! the pod whose address has that offset in the node's range. A link thus says whose it is, and no two pods can share a name.
 
 use sha2::{Digest, Sha256};
@@ -11,13 +11,20 @@ pub const SHORTEST_PREFIX: u8 = 12;
 /// A pod's interface in its own namespace.
 pub const POD_INTERFACE: &str = "eth0";
 
+/// What all nodes' bridges begin with.
+const BRIDGE: &str = "orl";
+
 /// The names of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     pub bridge: String,
+    /// The device of the tunnel to other nodes.
+    pub tunnel: String,
     pub table: String,
     /// The tables of services, of both families.
     pub services: String,
+    /// Those of network policies.
+    pub policies: String,
     /// The comment on our rules in chains that are not ours.
     pub tag: String,
     veth: String,
@@ -29,12 +36,19 @@ impl Names {
         let digest = Sha256::digest(node.as_bytes());
         let hash: String = digest[..4].iter().map(|it| format!("{it:02x}")).collect();
         Self {
-            bridge: format!("orl{hash}"),
+            bridge: format!("{BRIDGE}{hash}"),
+            tunnel: format!("ox{hash}"),
             table: format!("orlop_{hash}"),
             services: format!("orlop_services_{hash}"),
+            policies: format!("orlop_policy_{hash}"),
             tag: format!("orlop:{hash}"),
             veth: format!("ov{hash}"),
         }
+    }
+
+    /// Whether a link is called like the bridge of a node, this or another.
+    pub fn is_bridge(link: &str) -> bool {
+        link.strip_prefix(BRIDGE).is_some_and(|it| it.len() == 8 && it.bytes().all(|it| it.is_ascii_hexdigit()))
     }
 
     /// The host's end of the pod at an offset.
@@ -62,7 +76,8 @@ mod tests {
             assert!(link.len() <= 15 && names.bridge.len() <= 15, "{link}");
             assert_eq!(names.offset(&link), Some(offset));
         }
-        for other in ["eth0", &names.bridge, &Names::of("another").veth(2), "ov", ""] {
+        assert!(Names::is_bridge(&names.bridge) && !Names::is_bridge(&names.tunnel) && !Names::is_bridge("orlop0"));
+        for other in ["eth0", &names.bridge, &names.tunnel, &Names::of("another").veth(2), "ov", ""] {
             assert_eq!(names.offset(other), None, "{other}");
         }
     }

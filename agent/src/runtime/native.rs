@@ -5,6 +5,7 @@
 //! agent writes their bundles ([`spec`]), mounts their images, and asks over a socket ([`line`]). Nothing is polled: changes come from the shims,
 //! and the death of one is the end of its connection. Deciding is not done here.
 
+mod cgroup_root;
 mod container;
 mod etc;
 mod identity;
@@ -44,6 +45,7 @@ use machine::Machine;
 use program::Program;
 use shims::Shims;
 
+pub use cgroup_root::keep as keep_cgroup_root;
 pub use program::find as find_shim;
 pub use source::Images;
 
@@ -77,6 +79,7 @@ pub(in crate::runtime) struct Node {
     machine: Machine,
     shims: Arc<Shims>,
     limits: Limits,
+    cgroup_root: String,
 }
 
 /// The runtime of one node. Dropping it leaves its pods running.
@@ -104,7 +107,9 @@ impl NativeRuntime {
         std::fs::set_permissions(&pods, private).map_err(|it| record::failed(&pods, it))?;
         let stop = CancellationToken::new();
         let shims = Arc::new(Shims::new(pods.clone(), Feed::new(EVENTS), stop.clone()));
-        let node = Node { pods, images, program: Program::load(shim)?, machine: Machine::look(), shims, limits };
+        let cgroup_root = cgroup_root::read(folder).map_err(|it| record::failed(folder, it))?;
+        let program = Program::load(shim)?;
+        let node = Node { pods, images, program, machine: Machine::look(), shims, limits, cgroup_root };
         let runtime = Self { node: Arc::new(node), _stop: stop.drop_guard() };
         runtime.adopt().await?;
         Ok(runtime)
@@ -141,6 +146,27 @@ impl NativeRuntime {
             if let Err(error) = sandbox::remove(&self.node, &name.to_string()).await {
                 outcome = Err(error);
             }
+        }
+        outcome?;
+        match self.node.cgroup_root.as_str() {
+            "" => Ok(()),
+            root => shims::remove_cgroup(root).await,
+        }
+    }
+
+    /// Ends every pod, as before the machine goes down: containers are asked to, and killed after `grace`. What they were stays on disk, for an agent
+    /// to find.
+    ///
+    /// # Errors
+    /// Something does not end; the rest does.
+    pub async fn stop_all(&self, grace: Duration) -> Result<(), RuntimeError> {
+        let inventory = self.inventory().await?;
+        let running = inventory.containers.iter().filter(|it| it.pid.is_some());
+        let containers = running.map(|it| self.stop_container(&it.id, grace));
+        let mut outcome = futures::future::join_all(containers).await.into_iter().collect::<Result<(), _>>();
+        let sandboxes = inventory.sandboxes.iter().map(|it| self.stop_sandbox(&it.id));
+        for it in futures::future::join_all(sandboxes).await {
+            outcome = outcome.and(it);
         }
         outcome
     }
@@ -210,9 +236,8 @@ impl Runtime for NativeRuntime {
         session::exec(&self.node, id, spec).await
     }
 
-    /// None can be had as yet: a container's outputs are read by its shim alone, for its log.
-    async fn attach_session(&self, _id: &str, _spec: &AttachSpec) -> Result<Session, RuntimeError> {
-        Err(RuntimeError::Other("the runtime native cannot hold a session with a container as yet".to_owned()))
+    async fn attach_session(&self, id: &str, spec: &AttachSpec) -> Result<Session, RuntimeError> {
+        session::attach(&self.node, id, spec).await
     }
 
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError> {

@@ -60,6 +60,9 @@ impl Worker {
             Action::DetachNetwork => {
                 self.memory.attached = None;
                 host.network.detach(&self.uid).await.map_err(|it| it.to_string())?;
+                if let Some(it) = &host.policies {
+                    it.gone(&self.uid);
+                }
             }
             Action::RemoveVolumes => {
                 let (volumes, uid) = (host.volumes.clone(), self.uid.clone());
@@ -201,7 +204,15 @@ impl Worker {
 
     async fn attach(&mut self, sandbox: Id, pid: Option<u32>) {
         let Some(pod) = self.pod.clone() else { return };
-        match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
+        let attached = match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
+            Ok(address) => match &self.host.policies {
+                // No container runs before the rules that isolate it are there.
+                Some(it) => it.ready(&pod, address).await.map(|()| address).map_err(|it| it.to_string()),
+                None => Ok(address),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        match attached {
             Ok(address) => {
                 self.memory.last_address = Some(address);
                 self.memory.attached = Some(sandbox);

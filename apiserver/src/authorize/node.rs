@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use orlop_api::head::Head;
-use orlop_api::selector::{field, label};
+use orlop_api::selector::label;
 use orlop_client::storage::LOCAL_NODE;
 use serde::Deserialize;
 
@@ -154,7 +154,7 @@ pub fn decide(graph: &Graph, rules: &[Rule], node: &str, it: &Attributes<'_>) ->
         ("", "persistentvolumes") => volume(graph, node, it),
         ("", "serviceaccounts") => account(graph, node, it),
         ("", "nodes") => own_node(node, it),
-        ("", "pods") => own_pods(graph, node, it),
+        ("", "pods") => own_pods(graph, rules, node, it),
         ("coordination.k8s.io", "leases") => own_lease(node, it),
         _ => by_rules(rules, it),
     }
@@ -232,27 +232,21 @@ fn own_node(node: &str, it: &Attributes<'_>) -> Decision {
     match (it.verb, it.subresource) {
         ("create", "") => Decision::Allow,
         ("update" | "patch", "" | "status") => Decision::Allow,
-        ("get" | "list" | "watch", "") if it.name == node => Decision::Allow,
-        ("get" | "list" | "watch", "") => {
-            no(format!("node '{node}' cannot read '{}', only its own Node object", it.name))
-        }
+        ("get", "") if it.name == node => Decision::Allow,
+        // The agent is the network between nodes, too, which elsewhere has an identity that may read them all.
+        ("list" | "watch", "") => Decision::Allow,
+        ("get", "") => no(format!("node '{node}' cannot read '{}', only its own Node object", it.name)),
         ("get", "status") if it.name == node => Decision::Allow,
         _ => no("can only create, read and update its own Node object"),
     }
 }
 
-fn own_pods(graph: &Graph, node: &str, it: &Attributes<'_>) -> Decision {
+fn own_pods(graph: &Graph, rules: &[Rule], node: &str, it: &Attributes<'_>) -> Decision {
     match (it.verb, it.subresource) {
         ("get", "" | "status") if graph.runs(node, it.namespace, it.name) => Decision::Allow,
         ("get", "" | "status") => no(format!("no relationship found between node '{node}' and this object")),
-        ("list" | "watch", "") => {
-            let chosen = field::Selector::parse(it.field_selector).ok();
-            if chosen.as_ref().and_then(|it| it.required("spec.nodeName")) == Some(node) {
-                Decision::Allow
-            } else {
-                no("can only list/watch pods with spec.nodeName field selector")
-            }
-        }
+        // Not only its own: the agent enforces network policies, whose peers are all pods. Elsewhere a program beside the kubelet has that right.
+        ("list" | "watch", "") => by_rules(rules, it),
         ("create" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => Decision::Allow,
         _ => no("can only read, delete and report the status of its own pods"),
     }
@@ -537,14 +531,16 @@ mod tests {
     fn minds_its_own_affairs() {
         check("get nodes - n1", true);
         check("get nodes - n2", false);
-        check("list nodes -", false);
+        check("list nodes -", true);
+        check("watch nodes -", true);
         check("patch nodes/status - n1", true);
         check("create nodes -", true);
         check("delete nodes - n1", false);
         check("list pods - - spec.nodeName=n1", true);
-        check("watch pods - - spec.nodeName=n2", false);
-        check("list pods -", false);
-        check("list pods d - metadata.name=p", false);
+        // Peers of network policies may be anywhere.
+        check("watch pods - - spec.nodeName=n2", true);
+        check("list pods -", true);
+        check("deletecollection pods d", false);
         check("get pods d p", true);
         check("get pods d pending", false);
         check("patch pods/status d p", true);
@@ -556,6 +552,8 @@ mod tests {
         check("create events d", true);
         check("watch services -", true);
         check("watch discovery.k8s.io:endpointslices -", true);
+        check("watch networking.k8s.io:networkpolicies -", true);
+        check("watch namespaces -", true);
         check("create apps:deployments d", false);
         check("bind rbac.authorization.k8s.io:clusterroles - cluster-admin", false);
     }

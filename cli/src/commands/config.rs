@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use kube::config::{Kubeconfig, NamedContext};
 
+use crate::kubeconfig;
 use crate::output::Table;
 use crate::output::say;
 use crate::session::Globals;
@@ -42,7 +43,7 @@ pub enum What {
 /// # Errors
 /// When there is no kubeconfig, or it has no such context.
 pub fn run(args: Args, globals: &Globals) -> Result<()> {
-    let path = super::up::kubeconfig_path(globals.kubeconfig.as_deref())?;
+    let path = kubeconfig::path(globals.kubeconfig.as_deref())?;
     let mut config = Kubeconfig::read_from(&path).with_context(|| format!("cannot read {}", path.display()))?;
     match args.what {
         What::View { raw } => {
@@ -71,7 +72,7 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
         What::UseContext { name } => {
             context(&mut config, &name)?;
             config.current_context = Some(name.clone());
-            super::up::write_kubeconfig(&path, &config)?;
+            kubeconfig::write(&path, &config)?;
             say!("Switched to context \"{name}\".");
         }
         What::SetContext { name, current } => {
@@ -82,7 +83,7 @@ pub fn run(args: Args, globals: &Globals) -> Result<()> {
             };
             let namespace = globals.namespace.clone().context("nothing to set: give --namespace")?;
             context(&mut config, &name)?.context.get_or_insert_default().namespace = Some(namespace);
-            super::up::write_kubeconfig(&path, &config)?;
+            kubeconfig::write(&path, &config)?;
             say!("Context \"{name}\" modified.");
         }
     }

@@ -19,6 +19,7 @@ use orlop_controllers::csr_signing::authority::Authority;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::kubeconfig;
 use crate::session::Globals;
 
 /// How many nodes one machine plays at most: each has a /24 of the pods' addresses and a bridge.
@@ -76,23 +77,6 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
         Some(path) => Ok(std::path::absolute(path)?),
         None => Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set: give --data-dir")?).join(".orlop")),
     }
-}
-
-/// The kubeconfig that is meant when none is given: $KUBECONFIG's first file, or ~/.kube/config.
-///
-/// # Errors
-/// When there is no home directory.
-pub fn kubeconfig_path(given: Option<&Path>) -> Result<PathBuf> {
-    if let Some(path) = given {
-        return Ok(path.to_owned());
-    }
-    if let Some(first) =
-        std::env::var("KUBECONFIG").ok().as_deref().and_then(|it| it.split(':').find(|it| !it.is_empty()))
-    {
-        return Ok(PathBuf::from(first));
-    }
-    let home = std::env::var_os("HOME").context("HOME is not set: give --kubeconfig")?;
-    Ok(PathBuf::from(home).join(".kube/config"))
 }
 
 /// Where a running `orlop up` notes its process id, for `orlop down`.
@@ -225,57 +209,16 @@ fn offer_kubeconfig(globals: &Globals, data_dir: &Path) -> Result<PathBuf> {
     let own = data_dir.join("kubeconfig");
     match &globals.kubeconfig {
         Some(path) if *path == own => {}
-        Some(path) => write_kubeconfig(path, &Kubeconfig::read_from(&own)?)?,
+        Some(path) => kubeconfig::write(path, &Kubeconfig::read_from(&own)?)?,
         None => {
-            if let Err(error) = merge_kubeconfig(&own) {
+            let merged = kubeconfig::path(None).and_then(|path| kubeconfig::offer(&own, &path, CONTEXT));
+            if let Err(error) = merged {
                 tracing::warn!(%error, "cannot add the context to your kubeconfig; use --kubeconfig {}", own.display());
             }
             return Ok(own);
         }
     }
     Ok(globals.kubeconfig.clone().unwrap_or(own))
-}
-
-fn merge_kubeconfig(own: &Path) -> Result<()> {
-    let path = kubeconfig_path(None)?;
-    let ours = Kubeconfig::read_from(own)?;
-    let mut all = if path.exists() { Kubeconfig::read_from(&path)? } else { Kubeconfig::default() };
-    all.clusters.retain(|it| it.name != CONTEXT);
-    all.contexts.retain(|it| it.name != CONTEXT);
-    all.auth_infos.retain(|it| it.name != CONTEXT);
-    for mut it in ours.clusters {
-        it.name = CONTEXT.into();
-        all.clusters.push(it);
-    }
-    for mut it in ours.auth_infos {
-        it.name = CONTEXT.into();
-        all.auth_infos.push(it);
-    }
-    for mut it in ours.contexts {
-        it.name = CONTEXT.into();
-        let context = it.context.get_or_insert_default();
-        context.cluster = CONTEXT.into();
-        context.user = Some(CONTEXT.into());
-        all.contexts.push(it);
-    }
-    all.current_context = Some(CONTEXT.into());
-    write_kubeconfig(&path, &all)
-}
-
-/// Writes a kubeconfig so that no reader sees half of it, readable by its owner only.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_kubeconfig(path: &Path, config: &Kubeconfig) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let beside = folder.join(format!(".kubeconfig-{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(serde_saphyr::to_string(config)?.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A data directory without a cluster is a mistake in the command line.

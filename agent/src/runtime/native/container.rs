@@ -68,7 +68,7 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         _ => Vec::new(),
     };
     etc::write_hosts(&pod, holder, &addresses)?;
-    let cgroups_path = format!("{}/{name}", pod_cgroup(&spec.pod.uid, spec.resources.oom_score_adj));
+    let cgroups_path = format!("{}/{name}", pod_cgroup(&node.cgroup_root, &spec.pod.uid, spec.resources.oom_score_adj));
     let place = Place {
         hostname: holder.hostname.clone(),
         host_pid: holder.host_pid,
@@ -94,6 +94,7 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         cgroups_path: cgroups_path.clone(),
         tty: spec.tty,
         stdin: spec.stdin,
+        stdin_once: spec.stdin_once,
         log_max_bytes: node.limits.log_max_bytes,
         log_max_files: node.limits.log_max_files,
     };

@@ -135,7 +135,7 @@ pub async fn remove(node: &Node, id: &str) -> Result<(), RuntimeError> {
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
         Err(error) => return Err(failed(&shm, error.into())),
     }
-    for path in pod_cgroups(&name.uid) {
+    for path in pod_cgroups(&node.cgroup_root, &name.uid) {
         // Another sandbox of the pod may have containers there.
         if let Err(error) = Cgroup::find(&path).and_then(|it| it.remove()) {
             tracing::debug!(%error, path, "a pod's cgroup stays");

@@ -12,20 +12,21 @@ const CPU_PERIOD_US: u64 = 100_000;
 const GUARANTEED_SCORE: i32 = -997;
 const BEST_EFFORT_SCORE: i32 = 1000;
 
-/// The pod's cgroup, in the places where the kubelet's cgroupfs driver has it: `/kubepods/burstable/pod<uid>` and its like.
-pub fn pod_cgroup(uid: &str, oom_score_adj: i32) -> String {
+/// The pod's cgroup, in the places where the kubelet's cgroupfs driver has it: `/kubepods/burstable/pod<uid>` and its like, below `root`, which is
+/// empty or begins with a slash.
+pub fn pod_cgroup(root: &str, uid: &str, oom_score_adj: i32) -> String {
     let class = match oom_score_adj {
         BEST_EFFORT_SCORE => "/besteffort",
         // Scores below that of a guaranteed pod are of a critical one, which may be of any class.
         it if it <= GUARANTEED_SCORE => "",
         _ => "/burstable",
     };
-    format!("/kubepods{class}/pod{uid}")
+    format!("{root}/kubepods{class}/pod{uid}")
 }
 
 /// Every place where [`pod_cgroup`] may have put a pod.
-pub fn pod_cgroups(uid: &str) -> [String; 3] {
-    [GUARANTEED_SCORE, BEST_EFFORT_SCORE, 0].map(|it| pod_cgroup(uid, it))
+pub fn pod_cgroups(root: &str, uid: &str) -> [String; 3] {
+    [GUARANTEED_SCORE, BEST_EFFORT_SCORE, 0].map(|it| pod_cgroup(root, uid, it))
 }
 
 /// The OCI's `resources`.
@@ -66,11 +67,12 @@ mod tests {
 
     #[test]
     fn pods_stand_where_the_kubelet_puts_them() {
-        let check = |score: i32, expected: &str| assert_eq!(pod_cgroup("u", score), expected, "{score}");
+        let check = |score: i32, expected: &str| assert_eq!(pod_cgroup("", "u", score), expected, "{score}");
         check(1000, "/kubepods/besteffort/podu");
         check(999, "/kubepods/burstable/podu");
         check(2, "/kubepods/burstable/podu");
         check(-997, "/kubepods/podu");
+        assert_eq!(pod_cgroup("/orlop/a", "u", 2), "/orlop/a/kubepods/burstable/podu");
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! What a cluster is made of: `cluster.json` in its folder, which is also the first file of a snapshot.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use ipnet::Ipv4Net;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The form of the file; a newer one is not understood.
+const VERSION: u32 = 1;
+
+/// The record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    pub version: u32,
+    pub name: String,
+    pub created: Timestamp,
+    /// The names of the nodes. The first has the control plane. A restored cluster keeps those that it had.
+    pub nodes: Vec<String>,
+    /// The nodes' own addresses; another if that one is taken at a start.
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+    pub subnet: Ipv4Net,
+    /// How packets travel between the nodes, in the words of the agent's `--overlay`.
+    pub overlay: String,
+    pub ports: Vec<PortMap>,
+    /// The kubeconfig that has the cluster's context beside the one in its folder.
+    pub kubeconfig: PathBuf,
+}
+
+/// A port of the host that leads to a port of the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMap {
+    pub listen: SocketAddr,
+    pub port: u16,
+}
+
+impl FromStr for PortMap {
+    type Err = String;
+
+    /// `8080:30080`, or with the address to listen on before it: `0.0.0.0:8080:30080`, `[::]:8080:30080`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not HOST-PORT:NODE-PORT or ADDRESS:HOST-PORT:NODE-PORT");
+        let number = |it: &str| it.parse::<u16>().ok().filter(|it| *it != 0).ok_or_else(wrong);
+        let (listen, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let listen = match listen.parse::<SocketAddr>() {
+            Ok(it) if it.port() != 0 => it,
+            Ok(_) => return Err(wrong()),
+            Err(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), number(listen)?),
+        };
+        Ok(PortMap { listen, port: number(port)? })
+    }
+}
+
+impl Record {
+    /// A record of the present form.
+    pub fn new(name: String, nodes: Vec<String>, subnet: Ipv4Net, created: Timestamp) -> Self {
+        Record {
+            version: VERSION,
+            name,
+            created,
+            nodes,
+            subnet,
+            overlay: "auto".to_owned(),
+            ports: Vec::new(),
+            kubeconfig: PathBuf::new(),
+        }
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is not there, damaged, or of a newer form.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let record: Record = serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        if record.version > VERSION {
+            bail!("{} was written by a newer orlop (form {})", path.display(), record.version);
+        }
+        let plain = |it: &String| !it.is_empty() && it.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+        if record.nodes.is_empty() || !record.nodes.iter().all(plain) {
+            bail!("{} is damaged: its nodes have no proper names", path.display());
+        }
+        Ok(record)
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let next = path.with_extension("next");
+        std::fs::write(&next, serde_json::to_vec_pretty(self)?)?;
+        std::fs::rename(&next, path).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The host's address in the nodes' network, which is their way out.
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.at(1)
+    }
+
+    /// The address of a node, by its place among them.
+    pub fn address(&self, node: usize) -> Ipv4Addr {
+        self.at(u32::try_from(node).unwrap_or(u32::MAX - 2) + 2)
+    }
+
+    fn at(&self, offset: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.subnet.network()).saturating_add(offset))
+    }
+}
+
+fn as_text<S: Serializer>(net: &Ipv4Net, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(net)
+}
+
+fn from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Ipv4Net, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_in_both_forms() {
+        let check = |text: &str, expected: Option<(&str, u16)>| {
+            let found = text.parse::<PortMap>().ok().map(|it| (it.listen.to_string(), it.port));
+            assert_eq!(found, expected.map(|(listen, port)| (listen.to_owned(), port)), "{text}");
+        };
+        check("8080:30080", Some(("127.0.0.1:8080", 30080)));
+        check("0.0.0.0:8080:30080", Some(("0.0.0.0:8080", 30080)));
+        check("[::1]:8080:30080", Some(("[::1]:8080", 30080)));
+        for wrong in
+            ["", "8080", "8080:", ":30080", "0:1", "1:0", "70000:1", "a:1", "127.0.0.1:0:1", "1:2:3", "1.2.3.4:80"]
+        {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cluster.json");
+        let nodes = vec!["a-1".to_owned(), "a-2".to_owned()];
+        let mut record = Record::new("a".into(), nodes, "172.30.4.0/24".parse().unwrap(), Timestamp::UNIX_EPOCH);
+        record.write(&path).unwrap();
+        assert_eq!(Record::read(&path).unwrap(), record);
+        assert_eq!(
+            (record.gateway().to_string(), record.address(1).to_string()),
+            ("172.30.4.1".into(), "172.30.4.3".into())
+        );
+        record.version += 1;
+        record.write(&path).unwrap();
+        assert!(Record::read(&path).unwrap_err().to_string().contains("newer"));
+        record.version -= 1;
+        record.nodes[0] = "../x".into();
+        record.write(&path).unwrap();
+        assert!(Record::read(&path).is_err());
+        std::fs::write(&path, "{").unwrap();
+        assert!(Record::read(&path).unwrap_err().to_string().contains("damaged"));
+    }
+}
