@@ -42,6 +42,8 @@ use crate::services::view::Known;
 use crate::telling::Teller;
 use crate::volumes::{self, Volumes};
 
+/// How long the value of a label may be.
+const LABEL_BYTES: usize = 63;
 /// How long between two attempts to open the network or reach the runtime.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -175,7 +177,8 @@ pub async fn run_with_lease_client(
         host(&config, client, runtime, network, services, policies, Teller(recorder), &capacity, address, runtime_name);
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
-    if !hollow {
+    // A node whose name is too long for a label is given no such volumes.
+    if !hollow && config.node_name.len() <= LABEL_BYTES {
         let keeper = volumes::keeper::Keeper {
             node: config.node_name.clone(),
             client: host.client.clone(),

@@ -59,11 +59,37 @@ pub struct SandboxSpec {
 }
 
 /// A mount of a path of the host into a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
     pub host_path: PathBuf,
     pub container_path: String,
     pub read_only: bool,
+    /// Whether what is mounted below the path is read-only, too.
+    pub recursive: Recursive,
+    pub propagation: Propagation,
+}
+
+/// Whether a read-only mount makes read-only what is mounted below it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recursive {
+    #[default]
+    No,
+    /// Where the runtime can.
+    IfPossible,
+    /// Or the container does not start.
+    Yes,
+}
+
+/// Who sees what is mounted below a mount's path later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// Who mounts it.
+    #[default]
+    None,
+    /// The container sees what the host mounts.
+    HostToContainer,
+    /// Each sees what the other mounts.
+    Bidirectional,
 }
 
 /// Limits in the kernel's units; zero or none means no limit.

@@ -18,14 +18,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 use nix::mount::{MntFlags, MsFlags};
 
 use crate::environment::{Place, expand};
 use crate::machine::world::spec;
 use crate::references::Snapshot;
 use crate::resources;
-use crate::runtime::Mount;
+use crate::runtime::{Mount, Propagation, Recursive};
 use claims::Disks;
 use disk::Disk;
 use folders::Folders;
@@ -190,6 +190,12 @@ impl Volumes {
                 host_path,
                 container_path: it.mount_path.clone(),
                 read_only: it.read_only.unwrap_or(false) || filled || disk.is_some_and(|it| it.read_only),
+                recursive: recursive(it),
+                propagation: match it.mount_propagation.as_deref() {
+                    Some("HostToContainer") => Propagation::HostToContainer,
+                    Some("Bidirectional") => Propagation::Bidirectional,
+                    _ => Propagation::None,
+                },
             });
         }
         Ok(mounts)
@@ -216,6 +222,15 @@ impl Volumes {
     fn folder(&self, pod: &Pod, volume: &str) -> Result<PathBuf, String> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         Ok(self.root.join(plain(uid)?).join("volumes").join(plain(volume)?))
+    }
+}
+
+/// Whether what is mounted below a read-only mount is to be read-only, too.
+fn recursive(mount: &VolumeMount) -> Recursive {
+    match mount.recursive_read_only.as_deref().filter(|_| mount.read_only == Some(true)) {
+        Some("Enabled") => Recursive::Yes,
+        Some("IfPossible") => Recursive::IfPossible,
+        _ => Recursive::No,
     }
 }
 

@@ -47,7 +47,7 @@ async fn a_pod_lives_and_dies() {
         std::fs::write(data.path().join("file"), "from the host\n").unwrap();
         web.env = vec![("GREETING".into(), "hello".into())];
         web.working_dir = Some("/made/here".into());
-        web.mounts = vec![Mount { host_path: data.path().into(), container_path: "/data".into(), read_only: true }];
+        web.mounts = vec![Mount { host_path: data.path().into(), container_path: "/data".into(), read_only: true, ..Mount::default() }];
         let id = runtime.create_container(&state.id, &web).await.unwrap();
         assert_eq!(container(&runtime, &spec.pod, &id).await.phase, Phase::Created);
         runtime.start_container(&id).await.unwrap();

@@ -59,7 +59,7 @@ impl Prebinder {
         }
         let waiting = async {
             loop {
-                if self.are_bound(pod, node, choices, written)? {
+                if are_bound(&self.storage, &self.pods, (pod, node, choices), written)? {
                     return Ok(());
                 }
                 // An end of the time here is a look at the pod, too.
@@ -99,46 +99,110 @@ impl Prebinder {
             }
         }
     }
-
-    /// Whether all claims have what was chosen for them (`checkBindings`); `written` is the last version that our own writes made.
-    fn are_bound(&self, pod: &Pod, node: &Node, choices: &[(Key, Choice)], written: u64) -> Result<bool, String> {
-        let here = self.pods.get(&Key::new(&pod.namespace, &pod.name));
-        if here.is_none_or(|it| it.uid() != &*pod.uid || it.metadata.deletion_timestamp.is_some()) {
-            return Err(format!("pod {:?} does not exist any more", pod.full_name()));
-        }
-        for (key, choice) in choices {
-            let claim = self.storage.claims.get(key);
-            let claim = claim.ok_or_else(|| format!("persistentvolumeclaim {:?} not found", key.name()))?;
-            if !claim.is_bound() || claim.spec.volume_name.is_empty() {
-                let chosen = claim.selected_node();
-                if *choice == Choice::Made && chosen.is_some_and(|it| *it != *node.name) {
-                    return Err(format!(
-                        "selectedNode annotation value {chosen:?} not set to scheduled node {:?}",
-                        node.name
-                    ));
-                }
-                // Who cannot make it there takes the node off again; until our own write is shown there is none, either.
-                if *choice == Choice::Made && chosen.is_none() && self.storage.claims.revision() >= written {
-                    return Err(format!("provisioning failed for PVC {:?}", key.name()));
-                }
-                return Ok(false);
-            }
-            let bound = &claim.spec.volume_name;
-            if let Choice::Volume(name) = choice
-                && **name != **bound
-            {
-                return Err(format!("PVC {:?} is bound to volume {bound:?}, not to {name:?}", key.name()));
-            }
-            let Some(volume) = self.storage.volumes.get(&Key::new("", bound)) else { return Ok(false) };
-            if !reaches(&volume, node) {
-                return Err(format!("pv {bound:?} node affinity doesn't match node {:?}", node.name));
-            }
-        }
-        Ok(true)
-    }
 }
 
 fn at(resource: Resource, key: Key, meta: &kube::core::ObjectMeta, patch: Value) -> Action {
     let (uid, revision) = (meta.uid.clone().unwrap_or_default(), meta.resource_version.clone());
     Action::Patch { resource, key, sub: None, uid, revision, patch }
+}
+
+/// Whether all claims have what was chosen for them (`checkBindings`); `written` is the last version that our own writes made.
+fn are_bound(
+    storage: &Storage,
+    pods: &Store<PodView>,
+    (pod, node, choices): (&Pod, &Node, &[(Key, Choice)]),
+    written: u64,
+) -> Result<bool, String> {
+    let here = pods.get(&Key::new(&pod.namespace, &pod.name));
+    if here.is_none_or(|it| it.uid() != &*pod.uid || it.metadata.deletion_timestamp.is_some()) {
+        return Err(format!("pod {:?} does not exist any more", pod.full_name()));
+    }
+    for (key, choice) in choices {
+        let claim = storage.claims.get(key);
+        let claim = claim.ok_or_else(|| format!("persistentvolumeclaim {:?} not found", key.name()))?;
+        if !claim.is_bound() || claim.spec.volume_name.is_empty() {
+            let chosen = claim.selected_node();
+            if *choice == Choice::Made && chosen.is_some_and(|it| *it != *node.name) {
+                return Err(format!(
+                    "selectedNode annotation value {chosen:?} not set to scheduled node {:?}",
+                    node.name
+                ));
+            }
+            // Who cannot make it there takes the node off again; until our own write is shown there is none, either.
+            if *choice == Choice::Made && chosen.is_none() && storage.claims.revision() >= written {
+                return Err(format!("provisioning failed for PVC {:?}", key.name()));
+            }
+            return Ok(false);
+        }
+        let bound = &claim.spec.volume_name;
+        if let Choice::Volume(name) = choice
+            && **name != **bound
+        {
+            return Err(format!("PVC {:?} is bound to volume {bound:?}, not to {name:?}", key.name()));
+        }
+        let Some(volume) = storage.volumes.get(&Key::new("", bound)) else { return Ok(false) };
+        if !reaches(&volume, node) {
+            return Err(format!("pv {bound:?} node affinity doesn't match node {:?}", node.name));
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pod that was given the node `n1`, with one claim and one volume as they stand.
+    fn check(choice: Choice, claim: Value, volume: Value, written: u64, expected: Result<bool, &str>) {
+        let (storage, pods) = (Storage::default(), Store::<PodView>::new());
+        let view = json!({ "metadata": { "namespace": "d", "name": "p", "uid": "p" } });
+        pods.apply(serde_json::from_value(view.clone()).unwrap());
+        let mut it = json!({ "metadata": { "namespace": "d", "name": "c", "uid": "c", "resourceVersion": "5" } });
+        it["metadata"]["annotations"] = claim["annotations"].clone();
+        it["spec"]["volumeName"] = claim["volume"].as_str().unwrap_or_default().into();
+        storage.claims.apply(serde_json::from_value(it).unwrap());
+        if let Some(host) = volume.as_str() {
+            let it = json!({ "metadata": { "name": "v" }, "spec": { "nodeAffinity": { "required": { "nodeSelectorTerms": [{
+                "matchExpressions": [{ "key": "host", "operator": "In", "values": [host] }] }] } } } });
+            storage.volumes.apply(serde_json::from_value(it).unwrap());
+        }
+        let node = Node { name: "n1".into(), labels: [("host".to_owned(), "n1".to_owned())].into(), ..Node::default() };
+        let pod = Pod::new(&serde_json::from_value(view).unwrap());
+        let told = are_bound(&storage, &pods, (&pod, &node, &[(Key::new("d", "c"), choice)]), written);
+        assert_eq!(told, expected.map_err(str::to_owned), "{claim}");
+    }
+
+    #[test]
+    fn a_pod_waits_until_its_claims_have_what_was_chosen() {
+        let chosen = |node: &str| json!({ "annotations": { SELECTED_NODE: node } });
+        let bound =
+            |volume: &str| json!({ "annotations": { "pv.kubernetes.io/bind-completed": "yes" }, "volume": volume });
+        check(Choice::Made, chosen("n1"), Value::Null, 5, Ok(false));
+        check(Choice::Made, bound("v"), "n1".into(), 5, Ok(true));
+        check(Choice::Volume("v".into()), json!({}), "n1".into(), 5, Ok(false));
+        check(Choice::Volume("v".into()), bound("v"), "n1".into(), 5, Ok(true));
+        // The volume's event is yet to come.
+        check(Choice::Made, bound("v"), Value::Null, 5, Ok(false));
+        // Our own write is not shown yet; or it was, and somebody took the node off again.
+        check(Choice::Made, json!({}), Value::Null, 6, Ok(false));
+        check(Choice::Made, json!({}), Value::Null, 5, Err("provisioning failed for PVC \"c\""));
+        let other = "selectedNode annotation value Some(\"n2\") not set to scheduled node \"n1\"";
+        check(Choice::Made, chosen("n2"), Value::Null, 5, Err(other));
+        check(
+            Choice::Volume("w".into()),
+            bound("v"),
+            "n1".into(),
+            5,
+            Err("PVC \"c\" is bound to volume \"v\", not to \"w\""),
+        );
+        check(Choice::Made, bound("v"), "n2".into(), 5, Err("pv \"v\" node affinity doesn't match node \"n1\""));
+    }
+
+    #[test]
+    fn the_wait_ends_with_its_pod() {
+        let (storage, pods) = (Storage::default(), Store::<PodView>::new());
+        let pod = Pod { namespace: "d".into(), name: "p".into(), uid: "p".into(), ..Pod::default() };
+        let told = are_bound(&storage, &pods, (&pod, &Node::default(), &[]), 0);
+        assert_eq!(told, Err("pod \"d/p\" does not exist any more".to_owned()));
+    }
 }

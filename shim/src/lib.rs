@@ -22,5 +22,6 @@ mod tap;
 
 mod complaints;
 pub mod enter;
+mod handing_on;
 pub mod run;
 pub mod server;

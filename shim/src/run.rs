@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::complaints::Complaints;
+use crate::handing_on;
 use crate::record::{self, CONTAINERS, OCI, SHIM};
 
 /// The console's socket in a container's folder, over which libcontainer hands out the terminal.
@@ -45,12 +49,18 @@ fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -
         builder = builder.with_stdin(File::open(stdin)?);
     }
     let mut container = builder.as_init(folder).with_systemd(false).with_detach(true).build()?;
+    let pid = container.pid().ok_or("libcontainer started no process")?.as_raw();
+    if let Err(why) = handing_on::set(folder, pid) {
+        // Perhaps from within the container's namespace, where nothing else can be done any more: the agent finds what is left by its cgroup.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        return Err(why.into());
+    }
     if let Err(error) = container.start() {
         // The caller hears of the first mistake.
         let _ = container.delete(true);
         return Err(error.into());
     }
-    Ok(container.pid().ok_or("libcontainer started no process")?.as_raw())
+    Ok(pid)
 }
 
 /// An error and what caused it, each said once.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState as ReportedState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodIP, PodStatus,
+    ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -144,6 +144,25 @@ fn phase(pod: &Pod, status: &PodStatus, initialized: bool, seen: &PodWorld<'_>, 
     }
 }
 
+/// What a container has mounted, and whether all below a read-only mount is so. The Docker Engine does not do that where it may be left.
+fn mounts(it: &Container, runtime: &str) -> Option<Vec<VolumeMountStatus>> {
+    let told = |it: &VolumeMount| {
+        let whole = match it.recursive_read_only.as_deref() {
+            Some("Enabled") => true,
+            Some("IfPossible") => runtime != "docker",
+            _ => false,
+        };
+        let read_only = it.read_only.unwrap_or(false);
+        VolumeMountStatus {
+            name: it.name.clone(),
+            mount_path: it.mount_path.clone(),
+            read_only: it.read_only,
+            recursive_read_only: read_only.then(|| if whole { "Enabled" } else { "Disabled" }.to_owned()),
+        }
+    };
+    it.volume_mounts.as_ref().filter(|it| !it.is_empty()).map(|all| all.iter().map(told).collect())
+}
+
 /// One container's status.
 fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &View<'_>) -> ContainerStatus {
     let life = view.life(&it.name);
@@ -165,6 +184,7 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
             .map_or(0, |it| i32::try_from(it.attempt).unwrap_or(i32::MAX))
             .max(life.reported.map_or(0, |it| it.restart_count)),
         started: Some(false),
+        volume_mounts: mounts(it, &seen.node.runtime),
         ..ContainerStatus::default()
     };
     let before = life

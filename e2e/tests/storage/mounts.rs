@@ -1,11 +1,75 @@
 //! How a volume looks from inside: hostPath and local, read-only, subPath, the pod's group, and what is no volume here.
 
 use anyhow::{Result, ensure};
+use nix::mount::{MntFlags, MsFlags, mount};
 use orlop_e2e::image::TOOLS;
 use orlop_e2e::scene::{POD_LIMIT, Scene, expect_words};
 use serde_json::json;
 
 use super::texts::{claim, pod, volume};
+
+/// What is mounted below a volume later: seen by who asked for it, and read-only where that is asked for all of it.
+fn handed_on(scene: &Scene<'_>) -> Result<()> {
+    let shared = scene.cluster.folder().join("handed-on");
+    std::fs::create_dir_all(shared.join("before"))?;
+    let none = None::<&str>;
+    // Mounts are handed on from a shared mount; the machine's root may be none.
+    mount(Some(&shared), &shared, none, MsFlags::MS_BIND, none)?;
+    mount(none, &shared, none, MsFlags::MS_SHARED, none)?;
+    mount(Some("tmpfs"), &shared.join("before"), Some("tmpfs"), MsFlags::empty(), none)?;
+    let outcome = handed_on_in(scene, &shared);
+    let umount = |path: &std::path::Path| nix::mount::umount2(path, MntFlags::MNT_DETACH);
+    for it in ["later", "inside", "before"] {
+        let _ = umount(&shared.join(it));
+    }
+    umount(&shared)?;
+    outcome
+}
+
+fn handed_on_in(scene: &Scene<'_>, shared: &std::path::Path) -> Result<()> {
+    for it in ["later", "inside"] {
+        std::fs::create_dir_all(shared.join(it))?;
+    }
+    scene.apply(&format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{ name: handed }}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{{ name: shared, hostPath: {{ path: {} }} }}]
+  containers:
+    - name: main
+      image: {TOOLS}
+      command: [sleep, "3600"]
+      securityContext: {{ privileged: true }}
+      volumeMounts:
+        - {{ name: shared, mountPath: /none }}
+        - {{ name: shared, mountPath: /from-host, mountPropagation: HostToContainer }}
+        - {{ name: shared, mountPath: /both, mountPropagation: Bidirectional }}
+        - {{ name: shared, mountPath: /read-only, readOnly: true }}
+        - {{ name: shared, mountPath: /all-read-only, readOnly: true, recursiveReadOnly: Enabled }}
+"#,
+        shared.display()
+    ))?;
+    let status = scene.ready("handed")?["status"]["containerStatuses"][0]["volumeMounts"].clone();
+    let told = |path: &str| {
+        let all = status.as_array().cloned().unwrap_or_default();
+        all.iter().find(|it| it["mountPath"] == path).map(|it| it["recursiveReadOnly"].clone()).unwrap_or_default()
+    };
+    ensure!(told("/all-read-only") == "Enabled" && told("/read-only") == "Disabled", "{status}");
+    let inside = |command: &str| scene.inside("handed", "main", &["sh", "-c", command]);
+    let none = None::<&str>;
+    mount(Some("tmpfs"), &shared.join("later"), Some("tmpfs"), MsFlags::empty(), none)?;
+    std::fs::write(shared.join("later/file"), "x")?;
+    let seen = inside("ls /none/later /from-host/later /both/later")?;
+    ensure!(seen == "/both/later:\nfile\n\n/from-host/later:\nfile\n\n/none/later:\n", "they see {seen:?}");
+    inside("mount -t tmpfs tmpfs /both/inside && touch /both/inside/file")?;
+    ensure!(shared.join("inside/file").exists(), "the host does not see what the container mounted");
+    ensure!(inside("touch /read-only/before/file").is_ok(), "below a read-only mount is another mount, as it was");
+    ensure!(inside("touch /all-read-only/before/file").is_err(), "all of it was to be read-only");
+    scene.run(&["delete", "pod", "handed", "--grace-period=1"]).map(drop)
+}
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
     let host = scene.cluster.folder().join("by-hand");
@@ -91,6 +155,8 @@ spec:
     scene.apply(&pod("early", "absent", ""))?;
     scene.event("early", "FailedMount", "path \"/nowhere-at-all\" does not exist")?;
     expect_words(&scene.run(&["describe", "pod", "early"])?, &["FailedMount", "does not exist"])?;
+
+    handed_on(scene)?;
 
     // Made by hand and to be deleted with its claim: nobody here can, and it says so.
     scene.run(&["patch", "pv", "mounts-host", "-p", r#"{"spec": {"persistentVolumeReclaimPolicy": "Delete"}}"#])?;

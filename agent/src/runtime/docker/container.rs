@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
+    MountType,
+};
 use bollard::query_parameters::StopContainerOptions;
 
 use super::engine::{Engine, SLOW};
 use super::labels::Labelled;
 use super::sandbox::{self, Made};
-use crate::runtime::{ContainerSpec, Id, Resources, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, Id, Propagation, Recursive, Resources, RuntimeError, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;
@@ -28,6 +31,11 @@ struct Shared {
 
 /// Makes a container in a sandbox; one left by an interrupted attempt is made again.
 pub async fn create(engine: &Engine, sandbox: &str, spec: &ContainerSpec) -> Result<Id, RuntimeError> {
+    // Engines before 25 pass over what would ask for it, and the mounts below would be open.
+    if let Some(it) = spec.mounts.iter().find(|it| it.recursive == Recursive::Yes) {
+        let why = format!("a recursive read-only mount at {:?} is not supported by this runtime", it.container_path);
+        return Err(RuntimeError::CreateContainer(why));
+    }
     let holder = engine.owned(sandbox).await?.ok_or_else(|| RuntimeError::NotFound(sandbox.to_owned()))?;
     let id = holder.id.clone().unwrap_or_default();
     let shared = shared(&id, holder.host_config.unwrap_or_default());
@@ -152,6 +160,14 @@ fn mount(mount: &crate::runtime::Mount) -> Mount {
         source: Some(mount.host_path.display().to_string()),
         target: Some(mount.container_path.clone()),
         read_only: Some(mount.read_only),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(match mount.propagation {
+                Propagation::None => MountBindOptionsPropagationEnum::RPRIVATE,
+                Propagation::HostToContainer => MountBindOptionsPropagationEnum::RSLAVE,
+                Propagation::Bidirectional => MountBindOptionsPropagationEnum::RSHARED,
+            }),
+            ..MountBindOptions::default()
+        }),
         ..Mount::default()
     }
 }

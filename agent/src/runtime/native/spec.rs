@@ -101,8 +101,7 @@ pub fn build(spec: &ContainerSpec, program: &Program, who: &Identity, place: &Pl
         "cgroupsPath": place.cgroups_path,
         "namespaces": namespaces,
         "resources": resources::resources(spec, place),
-        // Of the image's file system nothing is to be seen outside, and nothing of the machine's that is mounted later inside.
-        "rootfsPropagation": "slave",
+        "rootfsPropagation": mounts::of_root(spec),
     });
     if spec.privileged {
         let devices = place.devices.iter().map(|it| {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Place;
-use crate::runtime::ContainerSpec;
+use crate::runtime::{ContainerSpec, Propagation, Recursive};
 
 /// Where a container sees its own cgroups.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
@@ -52,11 +52,29 @@ pub fn mounts(spec: &ContainerSpec, place: &Place) -> Vec<Value> {
     // One below another comes after it.
     volumes.sort_by_key(|it| plain(&it.container_path).matches('/').count());
     for it in volumes {
-        let write = if it.read_only { "ro" } else { "rw" };
+        let mut options = vec!["rbind", propagation(it.propagation), if it.read_only { "ro" } else { "rw" }];
+        if it.recursive != Recursive::No {
+            options.push("rro");
+        }
         let source = it.host_path.display().to_string();
-        all.push(mount(&plain(&it.container_path), "bind", &source, &["rbind", "rprivate", write]));
+        all.push(mount(&plain(&it.container_path), "bind", &source, &options));
     }
     all
+}
+
+fn propagation(it: Propagation) -> &'static str {
+    match it {
+        Propagation::None => "rprivate",
+        Propagation::HostToContainer => "rslave",
+        Propagation::Bidirectional => "rshared",
+    }
+}
+
+/// How the container's root hands mounts on. Of the image's file system nothing is to be seen outside, and nothing of the machine's that is
+/// mounted later inside, unless a volume asks for it: what is bound from a root that only follows cannot be shared.
+pub fn of_root(spec: &ContainerSpec) -> &'static str {
+    let shared = spec.mounts.iter().any(|it| it.propagation == Propagation::Bidirectional);
+    if shared { "shared" } else { "slave" }
 }
 
 #[cfg(test)]
@@ -102,9 +120,32 @@ mod tests {
     }
 
     #[test]
+    fn mounts_are_handed_on_as_asked_for() {
+        let mount = |at: &str, propagation, read_only| Mount {
+            host_path: "/d".into(),
+            container_path: at.into(),
+            read_only,
+            recursive: if read_only { Recursive::IfPossible } else { Recursive::No },
+            propagation,
+        };
+        let mut spec = ContainerSpec { mounts: vec![mount("/a", Propagation::None, true)], ..plain() };
+        check(&spec, &[("/a", "/d", "rprivate"), ("/a", "/d", "ro"), ("/a", "/d", "rro")]);
+        spec.mounts.push(mount("/b", Propagation::HostToContainer, false));
+        check(&spec, &[("/b", "/d", "rslave")]);
+        assert_eq!(of_root(&spec), "slave");
+        spec.mounts.push(mount("/c", Propagation::Bidirectional, false));
+        check(&spec, &[("/c", "/d", "rshared")]);
+        assert_eq!(of_root(&spec), "shared");
+    }
+
+    #[test]
     fn a_pods_mounts_take_the_place_of_ours_and_stand_in_order() {
-        let mount =
-            |host: &str, at: &str, read_only| Mount { host_path: host.into(), container_path: at.into(), read_only };
+        let mount = |host: &str, at: &str, read_only| Mount {
+            host_path: host.into(),
+            container_path: at.into(),
+            read_only,
+            ..Mount::default()
+        };
         let all = vec![mount("/b", "/a/b", false), mount("/a", "a/", true), mount("/m", "/dev/shm", false)];
         let spec = ContainerSpec { mounts: all, ..plain() };
         check(&spec, &[("/a/b", "/b", "rw"), ("/a", "/a", "ro"), ("/dev/shm", "/m", "rw")]);
