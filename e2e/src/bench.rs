@@ -16,6 +16,7 @@ pub mod subject;
 pub mod target;
 
 pub mod agent;
+pub mod cluster;
 pub mod crowd;
 pub mod extensions;
 pub mod fanout;
@@ -62,6 +63,8 @@ pub enum Part {
     Scheduler,
     /// Bind to running, on Docker.
     Agent,
+    /// A local cluster of three nodes, from nothing.
+    Cluster,
 }
 
 /// The stores under our API server.
@@ -159,6 +162,10 @@ pub fn run(args: &Args) -> Result<()> {
         if wanted(Part::Agent) {
             progress("the agent");
             attempt("the agent", agent::run(&scale).map(|it| show(&it)));
+        }
+        if wanted(Part::Cluster) {
+            progress("a local cluster");
+            attempt("the local cluster", cluster::run(&scale).map(|it| show(&it)));
         }
     }
     if failed.is_empty() { Ok(()) } else { bail!("not everything could be measured: {}", failed.join(", ")) }

@@ -21,14 +21,14 @@ use crate::session::Globals;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    place: Place,
+    place: ClustersDir,
     #[command(subcommand)]
     what: What,
 }
 
 /// Where clusters are.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Place {
+pub struct ClustersDir {
     /// The folder of all local clusters; ~/.orlop/clusters if not given.
     #[arg(long, global = true, env = "ORLOP_CLUSTERS_DIR", value_name = "DIR")]
     pub clusters_dir: Option<PathBuf>,
@@ -173,6 +173,8 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
             let cluster = Cluster::open(&clusters, &name)?;
             let _alone = cluster.folder.lock()?;
             let to = std::path::absolute(&file)?;
+            // A first Ctrl-C does not end this command: what stands still has to go on.
+            let _waits = process::until_stopped()?;
             tokio::task::spawn_blocking(move || archive::write(&cluster, &to)).await??;
             say!("cluster \"{name}\" written to {}", file.display());
             Ok(())
