@@ -7,6 +7,8 @@ mod beside;
 mod failures;
 #[path = "clusters/life.rs"]
 mod life;
+#[path = "clusters/names.rs"]
+mod names;
 #[path = "clusters/reach.rs"]
 mod reach;
 #[path = "clusters/snapshots.rs"]
@@ -24,6 +26,11 @@ fn nodes_of_one_link_reach_each_other_by_routes() -> Result<()> {
 #[test]
 fn nodes_reach_each_other_through_a_tunnel() -> Result<()> {
     reach::play("vxlan", 1450)
+}
+
+#[test]
+fn nodes_ask_the_hosts_own_dns() -> Result<()> {
+    names::play()
 }
 
 #[test]

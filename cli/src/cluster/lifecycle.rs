@@ -119,7 +119,7 @@ impl Cluster {
         // What has died is started anew below.
         processes.retain(|_, it| it.lives());
         self.let_go(&processes)?;
-        let forwarder = (!self.record.ports.is_empty()).then_some(FORWARDER);
+        let forwarder = parts::has_forwarder(&self.record).then_some(FORWARDER);
         for part in [API_SERVER].into_iter().chain(forwarder) {
             self.start(part, images, &mut processes)?;
         }

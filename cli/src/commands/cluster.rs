@@ -108,6 +108,8 @@ pub enum What {
     Forward {
         #[arg(long = "port", required = true)]
         ports: Vec<Forward>,
+        #[arg(long)]
+        datagrams: Vec<Forward>,
     },
 }
 
@@ -119,9 +121,9 @@ const NODES_LIMIT: u16 = 250;
 /// # Errors
 /// What could not be done; a cluster that could not be made has left nothing.
 pub async fn run(args: Args, globals: &Globals) -> Result<()> {
-    if let What::Forward { ports } = args.what {
+    if let What::Forward { ports, datagrams } = args.what {
         process::log_to_standard_error();
-        return forwarder::run(ports, process::until_stopped()?).await;
+        return forwarder::run(ports, datagrams, process::until_stopped()?).await;
     }
     let clusters = folder::clusters_dir(args.place.clusters_dir.as_deref())?;
     if let What::List = args.what {
