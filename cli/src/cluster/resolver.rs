@@ -20,8 +20,9 @@ pub fn of_host() -> Option<Ipv4Addr> {
 }
 
 fn parse(text: &str) -> Option<Ipv4Addr> {
-    let servers = text.lines().filter_map(|it| it.trim().strip_prefix("nameserver")?.trim().parse::<Ipv4Addr>().ok());
-    servers.filter(Ipv4Addr::is_loopback).next()
+    let mut servers =
+        text.lines().filter_map(|it| it.trim().strip_prefix("nameserver")?.trim().parse::<Ipv4Addr>().ok());
+    servers.find(Ipv4Addr::is_loopback)
 }
 
 /// Leads questions to the loopback's servers to the host, in the namespace of the calling thread.
