@@ -5,9 +5,10 @@
 use std::path::Path;
 
 use crate::network::{NetworkError, bridge};
+use crate::policy;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{Runtime, RuntimeError};
-use crate::services::keeper;
+use crate::services;
 use crate::volumes::Volumes;
 
 /// Why something was left.
@@ -40,7 +41,8 @@ pub async fn clean(node_name: &str, data_dir: &Path) -> Result<(), CleanError> {
         Err(error) if crate::chosen::is_native(data_dir) => tracing::debug!(%error, "no engine to ask for containers"),
         Err(error) => tracing::warn!(%error, "no engine to ask for containers"),
     }
-    keeper::remove(node_name).await?;
+    services::keeper::remove(node_name).await?;
+    policy::keeper::remove(node_name).await?;
     bridge::remove(node_name, data_dir).await?;
     let volumes = Volumes::new(data_dir);
     for pod in volumes.pods() {

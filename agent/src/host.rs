@@ -10,6 +10,7 @@ use crate::environment::Place;
 use crate::images::Images;
 use crate::machine::NodeFacts;
 use crate::network::PodNetwork;
+use crate::policy::keeper::Policies;
 use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::runtime::Runtime;
@@ -32,6 +33,8 @@ pub struct Host {
     pub allocatable: BTreeMap<String, Quantity>,
     /// The cluster's services; none on a node that runs nothing.
     pub services: Option<Known>,
+    /// Pods wait for their rules; none on a node that runs nothing.
+    pub policies: Option<Policies>,
     /// None leaves pods the host's DNS.
     pub cluster_dns: Option<ClusterDns>,
 }

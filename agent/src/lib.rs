@@ -36,8 +36,11 @@ pub mod volumes;
 
 pub mod dns;
 pub mod network;
+pub mod rules;
 pub mod runtime;
 pub mod services;
+
+pub mod policy;
 
 pub use clean::{CleanError, clean};
 pub use config::Config;

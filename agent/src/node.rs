@@ -70,8 +70,9 @@ impl NodeKeeper {
             Err(Refused::Api(it)) if it.code == 409 => {}
             Err(error) => return Err(error.to_string()),
         }
-        let labels = json!({ "metadata": { "labels": node.metadata.labels.take() } });
-        let there = within(self.api.patch(&self.about.name, &PatchParams::default(), &Patch::Merge(&labels))).await;
+        let (labels, annotations) = (node.metadata.labels.take(), node.metadata.annotations.take());
+        let own = json!({ "metadata": { "labels": labels, "annotations": annotations } });
+        let there = within(self.api.patch(&self.about.name, &PatchParams::default(), &Patch::Merge(&own))).await;
         let there = there.map_err(|it| it.to_string())?;
         let status = self.about.status(&there, &self.runtime, now).await;
         let patch = json!({ "status": status });

@@ -29,15 +29,18 @@ use crate::network::{PodNetwork, tend};
 use crate::node::capacity::own_address;
 use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
+use crate::policy;
+use crate::policy::keeper::Policies;
 use crate::references::References;
 use crate::resolver::ClusterDns;
+use crate::rules::kernel::COMPARE_EVERY;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::server::{Logs, Server};
 use crate::services::keeper::{self, Keeper};
 use crate::services::table::Dns;
 use crate::services::view::Known;
 use crate::telling::Teller;
-use crate::volumes::Volumes;
+use crate::volumes::{self, Volumes};
 
 /// How long between two attempts to open the network or reach the runtime.
 const RETRY: Duration = Duration::from_secs(2);
@@ -161,11 +164,26 @@ pub async fn run_with_lease_client(
     if shutdown.run_until_cancelled(crate::stock::load(&loader, &config.load_images)).await.is_none() {
         return Ok(());
     }
-    let services = if hollow { None } else { Some(serve_services(&config, &client, pod_cidr, &shutdown).await) };
+    let (mut services, mut policies) = (None, None);
+    if !hollow {
+        let (known, dns) = serve_services(&config, &client, pod_cidr, &shutdown).await;
+        services = Some(known);
+        policies = Some(keep_policies(&config, &client, &network, dns, &shutdown));
+    }
     let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
-    let host = host(&config, client, runtime, network, services, Teller(recorder), &capacity, address, runtime_name);
+    let host =
+        host(&config, client, runtime, network, services, policies, Teller(recorder), &capacity, address, runtime_name);
     let (host, bells) = host;
     logs.serve(Arc::clone(&host));
+    if !hollow {
+        let keeper = volumes::keeper::Keeper {
+            node: config.node_name.clone(),
+            client: host.client.clone(),
+            volumes: host.volumes.clone(),
+            recorder: host.teller.0.clone(),
+        };
+        tokio::spawn(keeper.run(shutdown.clone()));
+    }
     tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
     let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone());
     agent.run(renewed, config.fence_after).await;
@@ -207,7 +225,7 @@ async fn serve_services(
     client: &kube::Client,
     pod_cidr: ipnet::Ipv4Net,
     shutdown: &CancellationToken,
-) -> Known {
+) -> (Known, Option<Dns>) {
     let known = Known::follow(client, &config.node_name, shutdown);
     let server = gateway(pod_cidr);
     let mut dns = None;
@@ -225,11 +243,34 @@ async fn serve_services(
     let settings = keeper::Config {
         node_name: config.node_name.clone(),
         cluster_cidrs: vec![config.cluster_cidr.into()],
-        dns,
-        compare_every: keeper::COMPARE_EVERY,
+        dns: dns.clone(),
+        compare_every: COMPARE_EVERY,
     };
     tokio::spawn(Keeper::new(settings, known.clone()).run(shutdown.clone()));
-    known
+    (known, dns)
+}
+
+/// Starts what isolates this node's pods as the network policies say.
+fn keep_policies(
+    config: &Config,
+    client: &kube::Client,
+    network: &Arc<dyn PodNetwork>,
+    dns: Option<Dns>,
+    shutdown: &CancellationToken,
+) -> Policies {
+    let known = policy::view::Known::new();
+    known.follow_policies(client, shutdown);
+    let network = Arc::clone(network);
+    let settings = policy::keeper::Config {
+        node_name: config.node_name.clone(),
+        dns,
+        ledger: Some(Arc::new(move |uid| network.address_of(uid))),
+        compare_every: COMPARE_EVERY,
+    };
+    let keeper = policy::keeper::Keeper::new(settings, known, Some(client.clone()));
+    let policies = keeper.policies();
+    tokio::spawn(keeper.run(shutdown.clone()));
+    policies
 }
 
 #[allow(clippy::too_many_arguments)] // The parts of one struct, put together once.
@@ -239,6 +280,7 @@ fn host(
     runtime: Arc<dyn Runtime>,
     network: Arc<dyn PodNetwork>,
     services: Option<Known>,
+    policies: Option<Policies>,
     teller: Teller,
     capacity: &Capacity,
     address: IpAddr,
@@ -276,6 +318,7 @@ fn host(
             .filter(|_| services.is_some())
             .map(|address| ClusterDns { address, domain: config.cluster_domain.clone() }),
         services,
+        policies,
     };
     (Arc::new(host), bells)
 }

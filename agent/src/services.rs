@@ -1,8 +1,8 @@
 //! Services in the data path of one node: nftables instead of a proxy process.
 //!
 //! Services and EndpointSlices flow from two informers ([`view`]) into what each service adds ([`backends`], [`fragment`]), which together are
-//! the tables as they should be ([`wanted`], [`table`]); what differs from the kernel ([`listing`]) goes there as one transaction
-//! ([`changes`]). [`keeper`] is the only part that waits or runs anything; all before it are functions of values.
+//! the tables as they should be ([`table`]); what differs from the kernel goes there as one transaction ([`crate::rules`]). [`keeper`] is the
+//! only part that waits or runs anything; all before it are functions of values.
 //!
 //! A packet costs one lookup, whether there is one service or ten thousand, and so does a change: an endpoint is an element of a map that
 //! all services share, and the chains that draw among endpoints are named by how many there are. Measured with `nft` 1.0.6 on two busy
@@ -19,13 +19,10 @@ pub mod view;
 pub mod backends;
 pub mod fragment;
 pub mod protocol;
+pub mod stale;
 pub mod table;
-pub mod wanted;
 
-pub mod changes;
-pub mod listing;
-
-mod bridged;
+pub(crate) mod bridged;
 mod flows;
 pub mod keeper;
 

@@ -1,10 +1,16 @@
 //! A pod's volumes: folders on this machine, made, filled and taken away.
 //!
 //! Layout: `<data-dir>/pods/<pod uid>/volumes/<volume>`. What ConfigMaps and Secrets hold comes in as a [`Snapshot`]; filling a volume
-//! again with other content changes it in one step under the eyes of its readers. It does not know containers beyond their mounts.
+//! again with other content changes it in one step under the eyes of its readers. Claims come in as [`Disks`]. It does not know containers
+//! beyond their mounts.
 
 pub mod atomic;
+pub mod claims;
+pub mod disk;
+pub mod folders;
 pub mod host_path;
+pub mod keeper;
+pub mod ownership;
 pub mod payload;
 
 use std::collections::BTreeMap;
@@ -20,6 +26,9 @@ use crate::machine::world::spec;
 use crate::references::Snapshot;
 use crate::resources;
 use crate::runtime::Mount;
+use claims::Disks;
+use disk::Disk;
+use folders::Folders;
 use payload::Tokens;
 
 /// Why a volume could not be made; the message names it as the kubelet's does.
@@ -34,12 +43,29 @@ pub struct VolumeError {
 #[derive(Clone, Debug)]
 pub struct Volumes {
     root: PathBuf,
+    folders: Folders,
 }
 
 impl Volumes {
     /// Volumes under `<data-dir>/pods`.
     pub fn new(data_dir: &Path) -> Self {
-        Volumes { root: data_dir.join("pods") }
+        Volumes { root: data_dir.join("pods"), folders: Folders::new(data_dir) }
+    }
+
+    /// The folders that are volumes themselves.
+    pub fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// The folder of a pod, by its uid.
+    pub fn of_pod(&self, uid: &str) -> PathBuf {
+        self.root.join(uid)
+    }
+
+    /// The disk that a volume of a pod is, once that was noted.
+    pub fn disk(&self, pod: &Pod, volume: &str) -> Option<Disk> {
+        let uid = plain(pod.metadata.uid.as_deref().unwrap_or_default()).ok()?;
+        Disk::kept(&self.of_pod(uid), volume)
     }
 
     /// The pods that have a folder here.
@@ -52,12 +78,37 @@ impl Volumes {
     ///
     /// # Errors
     /// The first volume that cannot be made.
-    pub fn mount(&self, pod: &Pod, found: &Snapshot, place: &Place, tokens: &Tokens) -> Result<(), VolumeError> {
+    pub fn mount(
+        &self,
+        pod: &Pod,
+        found: &Snapshot,
+        disks: &Disks,
+        place: &Place,
+        tokens: &Tokens,
+    ) -> Result<(), VolumeError> {
         for volume in spec(pod).and_then(|it| it.volumes.as_ref()).into_iter().flatten() {
-            self.mount_one(pod, volume, found, place, tokens)
-                .map_err(|message| VolumeError { volume: volume.name.clone(), message })?;
+            let made = match disks.get(&volume.name) {
+                Some(disk) => self.take(pod, volume, disk),
+                None => self.mount_one(pod, volume, found, place, tokens),
+            };
+            made.map_err(|message| VolumeError { volume: volume.name.clone(), message })?;
         }
         Ok(())
+    }
+
+    /// Notes what a claim is here, and gives its files to the pod's group where the pod asks for that.
+    fn take(&self, pod: &Pod, volume: &Volume, disk: &Disk) -> Result<(), String> {
+        let uid = plain(pod.metadata.uid.as_deref().unwrap_or_default())?;
+        // Once, when the pod comes: later what its containers made of it stays.
+        let taken = self.disk(pod, &volume.name).is_some_and(|it| it.volume == disk.volume);
+        let context = spec(pod).and_then(|it| it.security_context.as_ref());
+        let group = context.and_then(|it| it.fs_group).and_then(|it| u32::try_from(it).ok());
+        if let Some(group) = group.filter(|_| disk.is_ownable && !disk.read_only && !taken) {
+            let policy = context.and_then(|it| it.fs_group_change_policy.as_deref());
+            ownership::give(&disk.path, group, policy == Some("OnRootMismatch"))
+                .map_err(|it| format!("applyFSGroup failed for vol {}: {it}", disk.volume))?;
+        }
+        disk.keep(&self.of_pod(uid), &volume.name).map_err(|it| format!("noting the volume: {it}"))
     }
 
     fn mount_one(
@@ -115,9 +166,11 @@ impl Volumes {
             let volumes = spec(pod).and_then(|it| it.volumes.as_ref());
             let volume = volumes.into_iter().flatten().find(|volume| volume.name == it.name);
             let volume = volume.ok_or_else(|| format!("volumeMounts: Not found: {:?}", it.name))?;
-            let root = match &volume.host_path {
-                Some(it) => PathBuf::from(&it.path),
-                None => self.folder(pod, &it.name)?,
+            let disk = self.disk(pod, &it.name).filter(|_| claims::is_claim(volume));
+            let root = match (&volume.host_path, &disk) {
+                (Some(it), _) => PathBuf::from(&it.path),
+                (None, Some(disk)) => disk.path.clone(),
+                (None, None) => self.folder(pod, &it.name)?,
             };
             let lookup = |name: &str| environment.iter().find(|it| it.0 == name).map(|it| it.1.clone());
             let sub_path = match (&it.sub_path, &it.sub_path_expr) {
@@ -136,7 +189,7 @@ impl Volumes {
             mounts.push(Mount {
                 host_path,
                 container_path: it.mount_path.clone(),
-                read_only: it.read_only.unwrap_or(false) || filled,
+                read_only: it.read_only.unwrap_or(false) || filled || disk.is_some_and(|it| it.read_only),
             });
         }
         Ok(mounts)

@@ -8,8 +8,8 @@ mod pod;
 use std::time::{Duration, Instant};
 
 use orlop_agent::runtime::native::NativeRuntime;
-use orlop_agent::runtime::session::{ExecSpec, Session, TerminalSize};
-use orlop_agent::runtime::{Runtime, RuntimeError};
+use orlop_agent::runtime::session::{AttachSpec, ExecSpec, Session, TerminalSize};
+use orlop_agent::runtime::{ContainerSpec, Runtime, RuntimeError};
 use pod::{WITHIN, sandbox, script, with_node};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -39,6 +39,93 @@ async fn heard(session: Session) -> (String, String, i32) {
         tokio::time::timeout(WITHIN, async { tokio::join!(all(stdout), all(stderr), exit) }).await.unwrap();
     drop((stdin, resize));
     (out, err, code.unwrap())
+}
+
+/// All streams of a container's own process.
+const WHOLE: AttachSpec = AttachSpec { stdin: true, stdout: true, stderr: true };
+
+/// Runs a test with a container that runs a script and is made as `with` says.
+async fn running(text: &str, with: impl FnOnce(&mut ContainerSpec), test: impl AsyncFnOnce(&NativeRuntime, &str)) {
+    with_node(async |node| {
+        let runtime = node.open().await;
+        let spec = sandbox("joined");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let mut target = script(&spec.pod, "main", text);
+        with(&mut target);
+        let id = runtime.create_container(&state.id, &target).await.unwrap();
+        let early = runtime.attach_session(&id, &WHOLE).await;
+        assert!(matches!(early, Err(RuntimeError::NotFound(_))), "{early:?}");
+        runtime.start_container(&id).await.unwrap();
+        test(&runtime, &id).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_attached_hears_and_speaks() {
+    let text = "while read it; do echo got $it; echo and $it >&2; done; echo ended";
+    let once = |it: &mut ContainerSpec| (it.stdin, it.stdin_once) = (true, true);
+    running(text, once, async |runtime, id| {
+        let listener = runtime.attach_session(id, &AttachSpec { stdout: true, ..AttachSpec::default() }).await.unwrap();
+        assert!(listener.stdin.is_none() && listener.stderr.is_none() && listener.resize.is_none());
+        let mut first = runtime.attach_session(id, &WHOLE).await.unwrap();
+        // The input is given once.
+        let second = runtime.attach_session(id, &WHOLE).await.unwrap();
+        assert!(second.stdin.is_none());
+        drop(second);
+        let mut stdin = first.stdin.take().unwrap();
+        stdin.write_all(b"one\n").await.unwrap();
+        stdin.shutdown().await.unwrap();
+        let (out, err, code) = heard(first).await;
+        assert_eq!((out.as_str(), err.as_str(), code), ("got one\nended\n", "and one\n", 0));
+        assert_eq!(heard(listener).await.0, "got one\nended\n");
+    })
+    .await;
+    // Without that, the input outlives its clients.
+    let kept = |it: &mut ContainerSpec| it.stdin = true;
+    running(text, kept, async |runtime, id| {
+        for word in ["one", "two"] {
+            let mut session = runtime.attach_session(id, &WHOLE).await.unwrap();
+            session.stdin.take().unwrap().write_all(format!("{word}\n").as_bytes()).await.unwrap();
+            let mut answer = vec![0; "got one\n".len()];
+            let output = session.stdout.as_mut().unwrap();
+            tokio::time::timeout(WITHIN, output.read_exact(&mut answer)).await.unwrap().unwrap();
+            assert_eq!(answer, format!("got {word}\n").as_bytes());
+        }
+    })
+    .await;
+    // What is not open cannot be written into.
+    running(
+        "sleep 2; echo heard",
+        |_| (),
+        async |runtime, id| {
+            let session = runtime.attach_session(id, &WHOLE).await.unwrap();
+            assert!(session.stdin.is_none());
+            assert_eq!(heard(session).await.0, "heard\n");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_terminal_can_be_joined() {
+    let with = |it: &mut ContainerSpec| (it.stdin, it.tty) = (true, true);
+    running("read it; busybox stty size; echo got $it", with, async |runtime, id| {
+        let mut session = runtime.attach_session(id, &WHOLE).await.unwrap();
+        assert!(session.stderr.is_none());
+        let sizes = session.resize.take().unwrap();
+        sizes.send(TerminalSize { width: 77, height: 11 }).await.unwrap();
+        tokio::time::timeout(WITHIN, async {
+            while sizes.capacity() != sizes.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        session.stdin.as_mut().unwrap().write_all(b"typed\n").await.unwrap();
+        assert_eq!(heard(session).await.0, "typed\r\n11 77\r\ngot typed\r\n");
+    })
+    .await;
 }
 
 /// Runs a test with a container that sleeps, as a user that is not root where one is named.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::empty;
 use crate::field::Errors;
 use crate::json::Strictness;
-use crate::kind::{Admitted, Body, Decoded, Kind, Part, Strategy, Write};
+use crate::kind::{Admitted, Body, Decoded, Edit, Kind, Part, Strategy, Write, edits_nothing};
 use crate::managed::update::{Sent, Standing};
 use crate::managed::{self, Subject, Writer};
 use crate::meta::{self, MetaContext};
@@ -23,6 +23,8 @@ use crate::status::{self, Status};
 /// An object whose type is not known: what [`Strategy`] says of a kind, said of one object. A custom resource implements it over a
 /// [`Value`] and its schema. Where a method takes another object, that is one of the same kind.
 pub trait Object: Any + Send + Sync {
+    /// Another one like it.
+    fn copy(&self) -> Box<dyn Object>;
     fn metadata(&self) -> &ObjectMeta;
     fn metadata_mut(&mut self) -> &mut ObjectMeta;
     /// See [`Strategy::default`].
@@ -49,6 +51,10 @@ pub trait Object: Any + Send + Sync {
 }
 
 impl<T: Strategy + Send + Sync> Object for T {
+    fn copy(&self) -> Box<dyn Object> {
+        Box::new(self.clone())
+    }
+
     fn metadata(&self) -> &ObjectMeta {
         k8s_openapi::Metadata::metadata(self)
     }
@@ -135,13 +141,19 @@ impl<'a> Draft<'a> {
         let Write { part, new, old: old_json, meta: context, strictness } = write;
         let replaces = matches!(new, Body::Bytes(_));
         let applied = matches!(new, Body::Applied(_));
-        let (bare, mut sent) = take_managed(new);
-        let (mut object, warnings) = bare.decode(kind, strictness)?;
-        if let Some(left) = object.metadata_mut().managed_fields.take() {
-            sent = sent.or_else(|| serde_json::to_string(&left).ok());
-        }
         let (old_bare, old_managed) = old_json.map_or((Cow::Borrowed(""), None), split);
-        let old = old_json.map(|_| kind.read(old_bare.as_bytes())).transpose()?;
+        let read_old = || old_json.map(|_| kind.read(old_bare.as_bytes())).transpose();
+        let (mut object, old, sent, warnings) = if let Body::Edit(it) = new {
+            let old = read_old()?;
+            (edited(it, old.as_deref())?, old, None, Vec::new())
+        } else {
+            let (bare, mut sent) = take_managed(new);
+            let (mut object, warnings) = bare.decode(kind, strictness)?;
+            if let Some(left) = object.metadata_mut().managed_fields.take() {
+                sent = sent.or_else(|| serde_json::to_string(&left).ok());
+            }
+            (object, read_old()?, sent, warnings)
+        };
         object.fill_in();
         meta::settle(object.metadata_mut(), kind, &context, old.is_none())?;
         let managed = match Sent::of(sent.as_deref()) {
@@ -370,6 +382,14 @@ fn text(json: Vec<u8>) -> status::Result<String> {
     String::from_utf8(json).map_err(Status::internal)
 }
 
+/// A copy of the object as it stands, with the edit made on it. It means no state: who edits looks at the one that stands.
+fn edited(edit: &dyn Edit, old: Option<&dyn Object>) -> status::Result<Box<dyn Object>> {
+    let mut object = old.ok_or_else(edits_nothing)?.copy();
+    object.metadata_mut().resource_version = None;
+    edit.edit(&mut *object)?;
+    Ok(object)
+}
+
 /// What the server has encoded, without its managed fields, and those.
 fn split(json: &[u8]) -> (Cow<'_, str>, Option<&str>) {
     let Ok(text) = std::str::from_utf8(json) else { return (String::from_utf8_lossy(json), None) };
@@ -413,6 +433,7 @@ fn take_managed(body: Body<'_>) -> (Bare<'_>, Option<String>) {
             let managed = it.managed.take();
             (Bare::Given(Body::Applied(it)), managed)
         }
+        Body::Edit(it) => (Bare::Given(Body::Edit(it)), None),
     }
 }
 
@@ -447,6 +468,34 @@ mod tests {
         let stored: Value = serde_json::from_slice(&admitted.json).unwrap();
         assert_eq!((&stored["spec"]["nodeName"], &stored["metadata"]["uid"]), (&json!("n"), &json!("u")));
         assert_eq!(draft.name(), "a-bcdfg");
+    }
+
+    #[derive(Debug)]
+    struct Named(&'static str);
+
+    impl Edit for Named {
+        fn edit(&self, object: &mut dyn Object) -> status::Result<()> {
+            let pod = object.as_any_mut().downcast_mut::<Pod>().ok_or_else(|| Status::bad_request("no pod"))?;
+            pod.spec.get_or_insert_default().node_name = Some(self.0.to_owned());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_edit_is_made_on_a_copy_of_what_stands() {
+        let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let stored = kind("Pod").draft(write(pod, None)).unwrap().finish().unwrap().json;
+        let edit = |of: &'static str, old| {
+            let new = Body::Edit(&Named("n"));
+            kind(of).draft(Write { part: Part::Binding, new, ..write(Value::Null, old) })
+        };
+        let draft = edit("Pod", Some(&stored)).unwrap();
+        let node = |pod: &Pod| pod.spec.as_ref().unwrap().node_name.clone();
+        assert_eq!(node(draft.get::<Pod>().unwrap()).as_deref(), Some("n"));
+        assert_eq!(node(draft.old::<Pod>().unwrap()), None);
+        assert_eq!(edit("Pod", None).unwrap_err().code(), 500);
+        let map = kind("ConfigMap").draft(write(json!({"metadata": {"name": "a"}}), None)).unwrap().finish().unwrap();
+        assert_eq!(edit("ConfigMap", Some(&map.json)).unwrap_err().code(), 400);
     }
 
     #[test]

@@ -173,11 +173,22 @@ pub trait Strategy: Resource + Metadata<Ty = ObjectMeta> + Serialize + Deseriali
     }
 }
 
+/// A change of an object as it stands, by who knows its type.
+pub trait Edit: std::fmt::Debug + Send + Sync {
+    /// Makes the change, on a copy.
+    ///
+    /// # Errors
+    /// When it cannot be made of this state.
+    fn edit(&self, object: &mut dyn Object) -> status::Result<()>;
+}
+
 /// What a write brings: the bytes of a request, or a value that a patch has made.
 #[derive(Clone, Debug)]
 pub enum Body<'a> {
     Bytes(&'a [u8]),
     Value(Value),
+    /// What becomes of the object as it stands, which need not be read a second time for that.
+    Edit(&'a dyn Edit),
     /// What a server-side apply has made, with its managed fields.
     Applied(Applied),
 }
@@ -193,6 +204,7 @@ impl<'a> Body<'a> {
             Body::Bytes(bytes) => read(bytes),
             Body::Value(value) => Ok(value.clone()),
             Body::Applied(it) => read(it.bare.as_bytes()),
+            Body::Edit(_) => Err(edits_nothing()),
         }
     }
 
@@ -516,6 +528,11 @@ impl Kind {
     }
 }
 
+/// An edit has no object before there is one that it is made on, which [`Draft`](crate::draft::Draft) sees to.
+pub(crate) fn edits_nothing() -> Status {
+    Status::internal("an edit is of an object that stands")
+}
+
 fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
     schemars::schema_for!(T)
 }
@@ -525,6 +542,7 @@ fn decode<T: Strategy + Send + Sync>(kind: &Kind, new: Body<'_>, strictness: Str
         Body::Bytes(bytes) => json::decode(kind, bytes, strictness)?,
         Body::Value(value) => json::decode_value(kind, value, strictness)?,
         Body::Applied(it) => json::decode(kind, it.bare.as_bytes(), strictness)?,
+        Body::Edit(_) => return Err(edits_nothing()),
     };
     Ok((Box::new(object), warnings))
 }

@@ -1,6 +1,6 @@
 //! Who may do what: the node authorizer, then RBAC; `system:masters` may do everything.
 //!
-//! In: [`Attributes`] of a request, and through [`Policy::put`] and [`Policy::remove`] every Role, ClusterRole, binding and Pod as the
+//! In: [`Attributes`] of a request, and through [`Policy::put`] and [`Policy::remove`] every Role, ClusterRole, binding, Pod and volume as the
 //! cache learns of them. Out: a [`Decision`]. Both authorizers answer from indexes that are kept with every change, so that a decision costs
 //! a few hash look-ups and never a scan; nothing here waits, reads the store, or can be switched off.
 
@@ -46,6 +46,7 @@ impl Policy {
     pub fn put(&self, kind: &Kind, head: &Head, object: &[u8]) {
         match (kind.group, kind.kind) {
             ("", "Pod") => self.nodes.write().put(head, object),
+            ("", "PersistentVolume") => self.nodes.write().put_volume(head, object),
             (rbac::GROUP, name) => {
                 if let Some(part) = rbac::Part::of(name) {
                     self.roles.write().put(part, &head.namespace, &head.name, object);
@@ -59,6 +60,7 @@ impl Policy {
     pub fn remove(&self, kind: &Kind, head: &Head) {
         match (kind.group, kind.kind) {
             ("", "Pod") => self.nodes.write().remove(&head.namespace, &head.name),
+            ("", "PersistentVolume") => self.nodes.write().remove_volume(&head.name),
             (rbac::GROUP, name) => {
                 if let Some(part) = rbac::Part::of(name) {
                     self.roles.write().remove(part, &head.namespace, &head.name);
@@ -141,6 +143,7 @@ mod tests {
             name: "s",
             path: "/api/v1/namespaces/d/secrets/s",
             field_selector: "",
+            label_selector: "",
         };
         assert_eq!(policy.authorize(&ask(&admin)), Decision::Allow);
         assert_eq!(

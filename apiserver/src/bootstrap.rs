@@ -164,6 +164,7 @@ fn collection(object: &Value) -> String {
     let base = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
     let plural = match object["kind"].as_str().unwrap_or_default() {
         "Endpoints" => "endpoints".to_owned(),
+        "StorageClass" => "storageclasses".to_owned(),
         kind => format!("{}s", kind.to_lowercase()),
     };
     match object["metadata"]["namespace"].as_str() {

@@ -497,8 +497,8 @@ fn names_itself(body: &Body<'_>) -> bool {
     }
     match body {
         Body::Value(value) => value["metadata"]["name"].as_str().is_some_and(|it| !it.is_empty()),
-        // An apply is to a name.
-        Body::Applied(_) => true,
+        // An apply and an edit are to a name.
+        Body::Applied(_) | Body::Edit(_) => true,
         // What cannot be read is refused by its kind.
         Body::Bytes(bytes) => serde_json::from_slice::<Shell<'_>>(bytes)
             .map_or(true, |it| it.metadata.name.is_some_and(|it| !it.is_empty())),

@@ -75,6 +75,7 @@ fn may(sender: &Identity, by: &dyn Authorizer, part: &Part<'_>) -> status::Resul
         name: part.name,
         path: "",
         field_selector: "",
+        label_selector: "",
     };
     match by.authorize(&attributes) {
         Decision::Allow => Ok(()),

@@ -104,6 +104,8 @@ pub struct Attributes<'a> {
     pub path: &'a str,
     /// The text of `fieldSelector`, which may narrow what is listed or watched to what the user may see.
     pub field_selector: &'a str,
+    /// The text of `labelSelector`, likewise.
+    pub label_selector: &'a str,
 }
 
 /// What an authorizer says.
@@ -453,6 +455,7 @@ pub fn attributes<'a>(identity: &'a Identity, request: &'a Request) -> Attribute
         name: &request.name,
         path: &request.path,
         field_selector: &request.options.field_selector,
+        label_selector: &request.options.label_selector,
     }
 }
 

@@ -25,8 +25,8 @@ impl Controller for AttributesClassProtection {
     fn wires(&self, world: &World, wires: &Wires) {
         wires.on_itself(&world.attributes_classes);
         let keys = |names: Vec<String>| names.iter().map(|it| Key::new("", it)).collect();
-        wires.on_either(&world.claims, move |it| keys(it.attributes_classes()));
-        wires.on_either(&world.volumes, move |it| keys(it.attributes_classes()));
+        wires.on_either(&world.claims, move |it| keys(attributes_classes_of_claim(it)));
+        wires.on_either(&world.volumes, move |it| keys(attributes_classes_of_volume(it)));
     }
 
     fn decide(&self, key: &Key, world: &World, _now: Timestamp, _failed: Option<&str>) -> Plan {

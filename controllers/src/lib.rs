@@ -32,6 +32,11 @@ pub mod graph;
 pub mod namespace;
 pub mod pod_gc;
 
+pub mod ephemeral_volumes;
+pub mod local_provisioner;
+pub mod volume_binder;
+pub mod volume_expansion;
+
 pub mod attributes_class_protection;
 pub mod claim_protection;
 pub mod volume_protection;
@@ -78,6 +83,10 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(csr_cleaner::CsrCleaner),
         Arc::new(cluster_role_aggregation::ClusterRoleAggregation),
         Arc::new(disruption::Disruption),
+        Arc::new(ephemeral_volumes::EphemeralVolumes),
+        Arc::new(volume_binder::VolumeBinder),
+        Arc::new(local_provisioner::LocalProvisioner),
+        Arc::new(volume_expansion::VolumeExpansion),
         Arc::new(claim_protection::ClaimProtection),
         Arc::new(volume_protection::VolumeProtection),
         Arc::new(attributes_class_protection::AttributesClassProtection),

@@ -16,7 +16,10 @@ pub use definition::DefinitionView;
 pub use policy::{BudgetView, ClusterRoleView};
 pub use replication_controller::ReplicationControllerView;
 pub use service_cidr::ServiceCidrView;
-pub use storage::{AttributesClassView, ClaimUse, ClaimView, VolumeView};
+pub use storage::{
+    AttributesClassView, ClaimUse, ClaimView, StorageClassView, VolumeView, attributes_classes_of_claim,
+    attributes_classes_of_volume, made_for,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -441,6 +444,8 @@ pub const VOLUMES: Resource = of_cluster("", "PersistentVolume", "persistentvolu
 /// VolumeAttributesClass, of storage.k8s.io.
 pub const ATTRIBUTES_CLASSES: Resource =
     of_cluster("storage.k8s.io", "VolumeAttributesClass", "volumeattributesclasses");
+/// StorageClass, of storage.k8s.io.
+pub const STORAGE_CLASSES: Resource = of_cluster("storage.k8s.io", "StorageClass", "storageclasses");
 /// ServiceCIDR, of networking.k8s.io.
 pub const SERVICE_CIDRS: Resource = of_cluster("networking.k8s.io", "ServiceCIDR", "servicecidrs");
 /// Deployment, of apps.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use kube::Resource as _;
 use orlop_client::informer::Source;
+use orlop_client::storage::matching;
 use orlop_client::write::{Done, Resource};
 use orlop_client::{Informer, Key, Store, View, clock};
 use parking_lot::Mutex;
@@ -26,6 +27,12 @@ pub const BY_OWNER: &str = "owner";
 pub const BY_UID: &str = "uid";
 /// Pods by `namespace/claim` of the claims among their volumes.
 pub const BY_CLAIM: &str = "claim";
+/// Volumes by `namespace/claim` of the claim that has them.
+pub const BY_CLAIM_OF_VOLUME: &str = "claim of volume";
+/// Claims by the name of the volume that they have or want.
+pub const BY_VOLUME: &str = "volume";
+/// Claims that are not bound yet by their class, which is empty for none.
+pub const UNBOUND_BY_CLASS: &str = "class of unbound";
 /// Claims and volumes by the classes of attributes that they name.
 pub const BY_ATTRIBUTES_CLASS: &str = "attributes class";
 /// Pods by the name of their node.
@@ -71,6 +78,7 @@ pub struct World {
     pub claims: Store<ClaimView>,
     pub volumes: Store<VolumeView>,
     pub attributes_classes: Store<AttributesClassView>,
+    pub storage_classes: Store<StorageClassView>,
     pub service_cidrs: Store<ServiceCidrView>,
     pub events: Store<EventView>,
     pub requests: Store<RequestView>,
@@ -105,6 +113,7 @@ impl Default for World {
             claims: Store::new(),
             volumes: Store::new(),
             attributes_classes: Store::new(),
+            storage_classes: Store::new(),
             service_cidrs: Store::new(),
             events: Store::new(),
             requests: Store::new(),
@@ -119,8 +128,19 @@ impl Default for World {
         world.pods.add_index(BY_CLAIM, |it: &PodView| {
             it.claims().into_iter().map(|name| Key::new(namespace_of(&it.metadata), &name).to_string()).collect()
         });
-        world.claims.add_index(BY_ATTRIBUTES_CLASS, ClaimView::attributes_classes);
-        world.volumes.add_index(BY_ATTRIBUTES_CLASS, VolumeView::attributes_classes);
+        world.claims.add_index(BY_ATTRIBUTES_CLASS, attributes_classes_of_claim);
+        world.volumes.add_index(BY_ATTRIBUTES_CLASS, attributes_classes_of_volume);
+        world
+            .volumes
+            .add_index(BY_CLAIM_OF_VOLUME, |it: &VolumeView| it.claim().map(|it| it.to_string()).into_iter().collect());
+        matching::index(&world.volumes);
+        world.claims.add_index(BY_VOLUME, |it: &ClaimView| vec![it.spec.volume_name.clone()]);
+        world.claims.add_index(
+            UNBOUND_BY_CLASS,
+            |it: &ClaimView| {
+                if it.is_bound() { Vec::new() } else { vec![it.class().to_owned()] }
+            },
+        );
         world.pods.add_index(BY_NODE, |it: &PodView| vec![it.spec.node_name.clone()]);
         world.slices.add_index(BY_SERVICE, |it: &EndpointSliceView| {
             let service = it.metadata.labels.as_ref().and_then(|it| it.get(SERVICE_NAME));
@@ -178,6 +198,7 @@ impl World {
         all(client, &self.claims, shutdown);
         all(client, &self.volumes, shutdown);
         all(client, &self.attributes_classes, shutdown);
+        all(client, &self.storage_classes, shutdown);
         all(client, &self.service_cidrs, shutdown);
         start(client, Source::path("/api/v1/events"), &self.events, shutdown);
         for (resource, store) in self.graph.all().iter() {
@@ -278,6 +299,7 @@ impl World {
         self.claims.synced().await;
         self.volumes.synced().await;
         self.attributes_classes.synced().await;
+        self.storage_classes.synced().await;
         self.service_cidrs.synced().await;
         self.events.synced().await;
         self.requests.synced().await;
@@ -320,6 +342,7 @@ impl World {
             CLAIMS => &self.claims,
             VOLUMES => &self.volumes,
             ATTRIBUTES_CLASSES => &self.attributes_classes,
+            STORAGE_CLASSES => &self.storage_classes,
             SERVICE_CIDRS => &self.service_cidrs,
             DEFINITIONS => &self.definitions,
             _ => return None,

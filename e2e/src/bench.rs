@@ -23,6 +23,7 @@ pub mod fanout;
 pub mod labels;
 pub mod list;
 pub mod memory;
+pub mod node;
 pub mod raw;
 pub mod scheduler;
 pub mod start;
@@ -61,8 +62,12 @@ pub enum Part {
     Memory,
     /// Pods bound per second.
     Scheduler,
-    /// Bind to running, on Docker.
+    /// Bind to running on Docker.
     Agent,
+    /// Bind to running on native, and what a full node takes.
+    Native,
+    /// Services and DNS.
+    Node,
     /// A local cluster of three nodes, from nothing.
     Cluster,
 }
@@ -160,8 +165,16 @@ pub fn run(args: &Args) -> Result<()> {
             attempt("the scheduler", scheduler::run(&scale).map(|it| show(&it)));
         }
         if wanted(Part::Agent) {
-            progress("the agent");
-            attempt("the agent", agent::run(&scale).map(|it| show(&it)));
+            progress("the agent on Docker");
+            attempt("the agent", agent::docker::run(&scale).map(|it| show(&it)));
+        }
+        if wanted(Part::Native) {
+            progress("the agent on native");
+            attempt("the agent on native", agent::native::run(&scale).map(|it| it.iter().for_each(show)));
+        }
+        if wanted(Part::Node) {
+            progress("Services and DNS");
+            attempt("Services and DNS", node::run(&scale).map(|it| it.iter().for_each(show)));
         }
         if wanted(Part::Cluster) {
             progress("a local cluster");

@@ -49,6 +49,6 @@ pub fn of(nodes: &[String], folder: &Path) -> Result<Vec<String>> {
 }
 
 /// What stands in the names of a node's links, tables and rules.
-fn mark(node: &str) -> String {
+pub fn mark(node: &str) -> String {
     Sha256::digest(node.as_bytes())[..4].iter().map(|it| format!("{it:02x}")).collect()
 }

@@ -43,10 +43,8 @@ const BESIDE: usize = 3;
 fn containers_are_reached_by_every_kubectl_on_native() -> Result<()> {
     image::ready()?;
     let images = image::archives()?.to_vec();
-    // A container of `native` cannot be attached to as yet.
-    let scenarios: Vec<Scenario> = SCENARIOS.iter().copied().filter(|it| it.0 != "attach").collect();
     Cluster::with(Options { runtime: "native", images, ..Options::default() }, |cluster| {
-        play(cluster, &scenarios, BESIDE)
+        play(cluster, SCENARIOS, BESIDE)
     })
 }
 

@@ -1,5 +1,5 @@
-//! The objects every cluster begins with: namespaces, the roles and bindings of Kubernetes' bootstrap policy, and its flow control's levels
-//! and schemas.
+//! The objects every cluster begins with: namespaces, the roles and bindings of Kubernetes' bootstrap policy, its flow control's levels
+//! and schemas, and the storage class of the nodes.
 //!
 //! They are YAML files under `builtin/`, compiled in. What depends on the cluster (the `kubernetes` Service and its endpoints) is made
 //! by the API server. Source of the roles: `plugin/pkg/auth/authorizer/rbac/bootstrappolicy` of Kubernetes 1.35.
@@ -123,6 +123,7 @@ mod tests {
             "ClusterRole system:controller:deployment-controller",
             "Role system:controller:token-cleaner",
             "ClusterRoleBinding orlop:node-bootstrappers",
+            "StorageClass local",
         ] {
             assert!(names.iter().any(|it| it == expected), "{expected} is missing");
         }

@@ -1,33 +1,11 @@
-//! Whether a node selector term matches a node (`k8s.io/component-helpers/scheduling/corev1/nodeaffinity`).
+//! Whether a node selector term matches a node.
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
+use k8s_openapi::api::core::v1::NodeSelectorTerm;
+use orlop_client::storage::affinity;
 
 use crate::snapshot::Node;
 
 /// Whether every requirement of the term holds. A term without any matches no node.
 pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let labels = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if labels.is_empty() && fields.is_empty() {
-        return false;
-    }
-    labels.iter().all(|it| holds(it, node.labels.get(&it.key).map(String::as_str)))
-        && fields.iter().all(|it| it.key == "metadata.name" && holds(it, Some(&node.name)))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = |value: &str| values.iter().any(|it| it == value);
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        operator @ ("Gt" | "Lt") => {
-            let bound = values.first().and_then(|it| it.parse::<i64>().ok());
-            let (Some(value), Some(bound)) = (value.and_then(|it| it.parse::<i64>().ok()), bound) else { return false };
-            if operator == "Gt" { value > bound } else { value < bound }
-        }
-        _ => false,
-    }
+    affinity::term_matches(term, |key| node.labels.get(key).map(String::as_str), &node.name)
 }

@@ -18,6 +18,8 @@ pub enum Outcome {
     Bound,
     /// The pod is gone, or not the same any more.
     Gone,
+    /// Its volumes could not be bound; the pod is tried again.
+    Unbound(String),
     /// It failed, or nobody knows; the pod is tried again.
     Failed(String),
 }

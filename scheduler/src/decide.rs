@@ -5,11 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::filters::{FILTERS, Filter, Happening};
+use orlop_client::Key;
+
+use crate::filters::{FILTERS, Filter, Happening, volume_binding};
 use crate::pod::Pod;
 use crate::scores::{SCORES, Score};
 use crate::snapshot::{Cluster, Node};
+use crate::storage::Choice;
 
 /// With no more nodes than this, all are looked at.
 const ALWAYS_LOOK_AT_NODES: usize = 100;
@@ -28,6 +32,8 @@ pub enum Decision {
         /// Nodes looked at, and how many of them would have done.
         looked_at: usize,
         feasible: usize,
+        /// How those of its claims that have no volume get one there.
+        claims: Vec<(Key, Choice)>,
     },
     /// It fits nowhere.
     Unschedulable(Diagnosis),
@@ -37,6 +43,8 @@ pub enum Decision {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnosis {
     pub nodes: usize,
+    /// What stands in its way whatever the node.
+    pub hindrance: Option<String>,
     /// How many nodes failed for each reason.
     pub reasons: BTreeMap<String, usize>,
     /// Indexes into [`FILTERS`] of those that rejected a node: what may wake the pod.
@@ -58,6 +66,9 @@ impl fmt::Display for Diagnosis {
             return f.write_str("no nodes available to schedule pods");
         }
         write!(f, "0/{} nodes are available: ", self.nodes)?;
+        if let Some(it) = &self.hindrance {
+            return write!(f, "{it}.");
+        }
         let mut texts: Vec<String> = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         texts.sort();
         write!(f, "{}.", texts.join(", "))
@@ -76,6 +87,11 @@ pub fn enough(nodes: usize) -> usize {
 /// Decides where a pod goes. Nodes are looked at from `start` on, round the ring; `turn` chooses among the best.
 pub fn decide(pod: &Pod, cluster: &Cluster, start: usize, turn: u64) -> Decision {
     let nodes = cluster.nodes();
+    let prepared = match prepare(pod, cluster) {
+        Ok(it) => it,
+        Err(hindrance) => return Decision::Unschedulable(hindered(nodes.len(), hindrance)),
+    };
+    let pod = prepared.as_ref().unwrap_or(pod);
     let filters: Vec<(usize, &dyn Filter)> =
         FILTERS.iter().enumerate().filter(|(_, it)| it.concerns(pod)).map(|(at, it)| (at, *it)).collect();
     let wanted = enough(nodes.len());
@@ -94,9 +110,26 @@ pub fn decide(pod: &Pod, cluster: &Cluster, start: usize, turn: u64) -> Decision
         }
     }
     match best(pod, cluster, &feasible, turn) {
-        Some(node) => Decision::Bind { node: node.name.clone(), looked_at, feasible: feasible.len() },
+        Some(node) => {
+            let claims = pod.storage.as_ref().and_then(|it| it.choose(node)).unwrap_or_default();
+            Decision::Bind { node: node.name.clone(), looked_at, feasible: feasible.len(), claims }
+        }
         None => Decision::Unschedulable(diagnose(pod, nodes.len(), &rejected)),
     }
+}
+
+/// The pod with what its claims ask of a node; none where it has no claims, so that such pods cost nothing here.
+fn prepare(pod: &Pod, cluster: &Cluster) -> Result<Option<Pod>, String> {
+    if pod.claims.is_empty() {
+        return Ok(None);
+    }
+    let demand = cluster.storage.demand(pod)?;
+    Ok(Some(Pod { storage: Some(Arc::new(demand)), ..pod.clone() }))
+}
+
+fn hindered(nodes: usize, hindrance: String) -> Diagnosis {
+    let filter = FILTERS.iter().position(|it| it.name() == volume_binding::NAME);
+    Diagnosis { nodes, hindrance: Some(hindrance), rejected_by: filter.into_iter().collect(), ..Diagnosis::default() }
 }
 
 /// Reasons are worded only once a pod fits nowhere: the usual case pays nothing for them.
@@ -163,6 +196,14 @@ pub enum Verdict {
 pub fn explain(pod: &Pod, cluster: &Cluster) -> Vec<(Box<str>, Verdict)> {
     let mut out = Vec::with_capacity(cluster.nodes().len());
     let mut feasible = Vec::new();
+    let prepared = match prepare(pod, cluster) {
+        Ok(it) => it,
+        Err(why) => {
+            let rejected = Verdict::Rejected { filter: volume_binding::NAME, reasons: vec![why] };
+            return cluster.nodes().iter().map(|it| (it.name.clone(), rejected.clone())).collect();
+        }
+    };
+    let pod = prepared.as_ref().unwrap_or(pod);
     for node in cluster.nodes() {
         match FILTERS.iter().filter(|it| it.concerns(pod)).find(|it| !it.check(pod, node)) {
             Some(filter) => {
@@ -216,7 +257,7 @@ mod tests {
     fn chooses_the_best_and_says_why_the_others_failed() {
         let all = cluster(&[SMALL, LARGE, CORDONED]);
         let it = decide(&pod(r#"{"cpu":"500m","memory":"100Mi"}"#), &all, 0, 0);
-        assert_eq!(it, Decision::Bind { node: "large".into(), looked_at: 3, feasible: 2 });
+        assert_eq!(it, Decision::Bind { node: "large".into(), looked_at: 3, feasible: 2, claims: vec![] });
         let Decision::Unschedulable(why) = decide(&pod(r#"{"cpu":"9"}"#), &all, 1, 0) else {
             panic!("it fits nowhere")
         };

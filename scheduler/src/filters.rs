@@ -9,6 +9,8 @@ mod node_name;
 mod resources;
 mod taints;
 mod unschedulable;
+pub mod volume_binding;
+mod volume_restrictions;
 
 use crate::pod::Pod;
 use crate::snapshot::Node;
@@ -24,6 +26,8 @@ pub enum Happening {
     NodeTaints,
     /// A pod left its node.
     PodLeft,
+    /// A claim, a volume or a storage class came, changed or went.
+    Storage,
 }
 
 /// One reason why a pod may not run on a node.
@@ -52,6 +56,8 @@ pub static FILTERS: &[&dyn Filter] = &[
     &node_affinity::Affinity,
     &host_ports::HostPorts,
     &resources::Fit,
+    &volume_restrictions::VolumeRestrictions,
+    &volume_binding::VolumeBinding,
 ];
 
 #[cfg(test)]

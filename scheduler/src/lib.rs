@@ -10,6 +10,7 @@ pub mod view;
 pub mod pod;
 pub mod resources;
 pub mod snapshot;
+pub mod storage;
 
 mod affinity;
 mod taint;
@@ -22,6 +23,7 @@ pub mod queue;
 
 mod bind;
 pub mod config;
+mod prebind;
 mod schedule;
 
 pub use config::Config;

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{NodeSelector, PreferredSchedulingTerm, Toleration};
 
+use orlop_client::Key;
+
 use crate::resources::{self, Amounts};
-use crate::view::{ContainerView, PodView};
+use crate::storage::Demand;
+use crate::view::{ClaimUse, ContainerView, PodView};
 
 /// A port of the host that a pod wants for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,18 @@ pub struct Pod {
     pub spread: Option<SpreadKey>,
     /// Names of the gates that hold it back.
     pub gates: Vec<String>,
+    /// The claims among its volumes.
+    pub claims: Vec<Claim>,
+    /// What these ask of a node; known only while a decision is made.
+    pub storage: Option<Arc<Demand>>,
+}
+
+/// A claim that a pod uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub key: Key,
+    /// Whether it is made for this pod.
+    pub made: bool,
 }
 
 /// Labels that differ between the revisions of one workload, or between the pods of one revision.
@@ -83,9 +99,21 @@ impl Pod {
             host_ports: host_ports(&spec.containers, spec.host_network),
             images: spec.containers.iter().chain(&spec.init_containers).map(|it| normalized_image(&it.image)).collect(),
             spread: spread_key(view),
+            claims: claims(view),
+            storage: None,
             gates: spec.scheduling_gates.iter().map(|it| it.name.clone()).collect(),
         }
     }
+}
+
+fn claims(view: &PodView) -> Vec<Claim> {
+    let namespace = view.metadata.namespace.as_deref().unwrap_or_default();
+    let pod = view.metadata.name.as_deref().unwrap_or_default();
+    let claim = |it: &ClaimUse| match it {
+        ClaimUse::Named(name) => Claim { key: Key::new(namespace, name), made: false },
+        ClaimUse::Made(volume) => Claim { key: Key::new(namespace, &format!("{pod}-{volume}")), made: true },
+    };
+    view.spec.volumes.iter().map(claim).collect()
 }
 
 fn host_ports(containers: &[ContainerView], host_network: bool) -> Vec<HostPort> {

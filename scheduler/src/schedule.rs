@@ -12,7 +12,8 @@ use orlop_client::clock;
 use orlop_client::events::{Recorder, Severity};
 use orlop_client::informer::{Change, Informer, Subscription};
 use orlop_client::lease;
-use tokio::sync::{Semaphore, mpsc};
+use orlop_client::{Key, Store, View};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::bind::{self, Outcome};
@@ -20,14 +21,18 @@ use crate::config::{COMPONENT, Config};
 use crate::decide::{Decision, Diagnosis, decide};
 use crate::filters::Happening;
 use crate::pod::Pod;
+use crate::prebind::Prebinder;
 use crate::queue::Queue;
-use crate::snapshot::Cluster;
+use crate::snapshot::{Cluster, Node};
+use crate::storage::{Choice, Storage};
 use crate::view::{NodeView, PodView};
 
 /// Bindings under way at once. At 2 ms each this allows 64,000 a second; more would only queue in the API server.
 const BINDINGS_LIMIT: usize = 128;
 /// Explanations being written at once: they must not crowd out bindings.
 const EXPLANATIONS_LIMIT: usize = 16;
+/// Pods that wait for their volumes at once: some kilobytes each. More are tried again later.
+const WAITING_LIMIT: usize = 512;
 /// Decisions between two looks at the changes: at 50 µs each, under a millisecond.
 const DECISIONS_PER_TURN: usize = 16;
 /// The lease that the acting copy holds: the one that the role system:kube-scheduler allows.
@@ -46,7 +51,7 @@ pub async fn run(config: Config, client: kube::Client, shutdown: CancellationTok
         let client = fence.client(&plain);
         async move {
             match client {
-                Ok(client) => Scheduler::start(config, client, &term).run(term).await,
+                Ok(client) => Box::pin(Scheduler::start(config, client, &term).run(term)).await,
                 Err(error) => tracing::error!(%error, "the identity cannot stand in a header"),
             }
         }
@@ -69,6 +74,12 @@ struct Scheduler {
     queue: Queue,
     pods: Subscription<PodView>,
     nodes: Subscription<NodeView>,
+    prebinder: Prebinder,
+    /// Changes whenever something of storage does.
+    storage: watch::Receiver<u64>,
+    /// Pods whose volumes are being bound.
+    waiting: Arc<Semaphore>,
+    term: CancellationToken,
     synced: futures::future::BoxFuture<'static, ()>,
     bindings: Arc<Semaphore>,
     explanations: Arc<Semaphore>,
@@ -84,15 +95,31 @@ impl Scheduler {
         let nodes = Informer::<NodeView>::new(client.clone());
         let ((_, pod_changes), (_, node_changes)) = (pods.store().subscribe(), nodes.store().subscribe());
         let (pods, nodes) = (pods.start(term.clone()), nodes.start(term.clone()));
+        let cluster = Cluster::default();
+        let storage = cluster.storage.clone();
+        let changed = follow_storage(&storage, &client, term);
+        let prebinder = Prebinder {
+            client: client.clone(),
+            storage: storage.clone(),
+            pods: pods.clone(),
+            changed: changed.clone(),
+        };
         let synced = Box::pin(async move {
             pods.synced().await;
             nodes.synced().await;
+            storage.claims.synced().await;
+            storage.volumes.synced().await;
+            storage.classes.synced().await;
         });
         Scheduler {
             recorder: Recorder::start(client.clone(), &config.scheduler_name, "", term.clone()),
             config,
             client,
-            cluster: Cluster::default(),
+            cluster,
+            prebinder,
+            storage: changed,
+            waiting: Arc::new(Semaphore::new(WAITING_LIMIT)),
+            term: term.clone(),
             queue: Queue::default(),
             pods: pod_changes,
             nodes: node_changes,
@@ -141,6 +168,7 @@ impl Scheduler {
                     self.take_node(change, &mut happened);
                     self.wake(happened);
                 }
+                Ok(()) = self.storage.changed() => self.wake(HashSet::from([Happening::Storage])),
                 Some(ended) = self.ended.1.recv() => self.take_ended(ended),
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() && !full => {}
             }
@@ -158,6 +186,10 @@ impl Scheduler {
         }
         while let Ok(ended) = self.ended.1.try_recv() {
             self.take_ended(ended);
+        }
+        if self.storage.has_changed().unwrap_or(false) {
+            self.storage.mark_unchanged();
+            happened.insert(Happening::Storage);
         }
         self.wake(happened);
     }
@@ -232,6 +264,7 @@ impl Scheduler {
         let nodes = self.cluster.nodes().len().max(1);
         let start = (self.turn as usize).wrapping_mul(crate::decide::enough(nodes)) % nodes;
         match decide(&pod, &self.cluster, start, self.turn) {
+            Decision::Bind { node, claims, .. } if !claims.is_empty() => self.bind_claims(pod, node, claims),
             Decision::Bind { node, .. } => {
                 self.cluster.place(&pod, &node, false);
                 let (client, ended) = (self.client.clone(), self.ended.0.clone());
@@ -245,6 +278,34 @@ impl Scheduler {
             Decision::Unschedulable(why) => self.tell(&pod, why, now),
         }
         true
+    }
+
+    /// Binds the pod's claims, then the pod. The wait for volumes holds up no other pod's binding.
+    fn bind_claims(&mut self, pod: Arc<Pod>, node: Box<str>, claims: Vec<(Key, Choice)>) {
+        let Ok(waits) = self.waiting.clone().try_acquire_owned() else {
+            return self.queue.back_off(&pod.uid, clock::now());
+        };
+        let labels = self.cluster.node(&node).map(|it| it.labels.clone()).unwrap_or_default();
+        let place = Node { name: node.clone(), labels, ..Node::default() };
+        self.cluster.place(&pod, &node, false);
+        self.cluster.storage.promise(&pod.uid, &node, &claims);
+        let (prebinder, client, bindings) = (self.prebinder.clone(), self.client.clone(), self.bindings.clone());
+        let (ended, term) = (self.ended.0.clone(), self.term.clone());
+        tokio::spawn(async move {
+            let outcome = async {
+                if let Err(why) = prebinder.bind(&pod, &place, &claims).await {
+                    return Outcome::Unbound(why);
+                }
+                match bindings.acquire_owned().await {
+                    Ok(_permit) => bind::bind(&client, &pod, &node).await,
+                    Err(_) => Outcome::Failed("the scheduler ends".to_owned()),
+                }
+            };
+            if let Some(outcome) = term.run_until_cancelled(outcome).await {
+                let _ = ended.send(Ended { pod, node, outcome }).await;
+            }
+            drop(waits);
+        });
     }
 
     fn tell(&mut self, pod: &Arc<Pod>, why: Diagnosis, now: jiff::Timestamp) {
@@ -266,7 +327,16 @@ impl Scheduler {
 
     fn take_ended(&mut self, ended: Ended) {
         let Ended { pod, node, outcome } = ended;
+        if !pod.claims.is_empty() {
+            self.cluster.storage.settle(&pod.uid);
+        }
         match outcome {
+            Outcome::Unbound(why) => {
+                let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
+                self.recorder.note(pod.reference(), Severity::Warning, "FailedScheduling", message);
+                self.cluster.remove_unconfirmed(&pod.uid);
+                self.queue.back_off(&pod.uid, clock::now());
+            }
             Outcome::Bound => {
                 let message = format!("Successfully assigned {} to {node}", pod.full_name());
                 self.recorder.note(pod.reference(), Severity::Normal, "Scheduled", message);
@@ -283,6 +353,29 @@ impl Scheduler {
             }
         }
     }
+}
+
+/// Has the stores show what the API has, and says whenever they change.
+fn follow_storage(storage: &Storage, client: &kube::Client, term: &CancellationToken) -> watch::Receiver<u64> {
+    fn follow<V: View + kube::Resource<DynamicType = ()>>(
+        store: &Store<V>,
+        sender: &Arc<watch::Sender<u64>>,
+        client: &kube::Client,
+        term: &CancellationToken,
+    ) {
+        let sender = Arc::clone(sender);
+        store.listen(move |_| {
+            sender.send_modify(|it| *it = it.wrapping_add(1));
+            true
+        });
+        Informer::<V>::new(client.clone()).into_store(store.clone()).start(term.clone());
+    }
+    let (sender, receiver) = watch::channel(0);
+    let sender = Arc::new(sender);
+    follow(&storage.claims, &sender, client, term);
+    follow(&storage.volumes, &sender, client, term);
+    follow(&storage.classes, &sender, client, term);
+    receiver
 }
 
 impl Pod {

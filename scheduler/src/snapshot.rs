@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use k8s_openapi::api::core::v1::Taint;
+use orlop_client::Key;
 
 use crate::pod::{HostPort, Pod, SpreadKey, normalized_image};
 use crate::resources::Amounts;
+use crate::storage::Storage;
 use crate::view::NodeView;
 
 /// What a node that takes no new pods is tainted with.
@@ -73,6 +75,7 @@ struct Placed {
     assumed_memory_bytes: i64,
     host_ports: Vec<HostPort>,
     spread: Option<SpreadKey>,
+    claims: Vec<Key>,
     /// Whether the API has confirmed it.
     confirmed: bool,
 }
@@ -89,6 +92,8 @@ pub struct Cluster {
     image_nodes: HashMap<Box<str>, usize>,
     zone_spread: HashMap<(Box<str>, SpreadKey), u32>,
     zones: HashMap<Box<str>, usize>,
+    /// Claims, volumes and what is promised of them.
+    pub storage: Storage,
 }
 
 impl Cluster {
@@ -205,8 +210,10 @@ impl Cluster {
             assumed_memory_bytes: pod.assumed_requests.memory_bytes,
             host_ports: pod.host_ports.clone(),
             spread: pod.spread,
+            claims: pod.claims.iter().map(|it| it.key.clone()).collect(),
             confirmed,
         };
+        self.storage.use_claims(&placed.claims);
         match self.by_name.get(node) {
             Some(at) => self.count(*at, &placed, 1),
             None => self.homeless.entry(node.into()).or_default().push(pod.uid.clone()),
@@ -217,6 +224,7 @@ impl Cluster {
     /// A pod takes no room any more. Returns whether it took any.
     pub fn remove_pod(&mut self, uid: &str) -> bool {
         let Some(placed) = self.pods.remove(uid) else { return false };
+        self.storage.leave_claims(&placed.claims);
         match self.by_name.get(&placed.node) {
             Some(at) => self.count(*at, &placed, -1),
             None => {

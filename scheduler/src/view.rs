@@ -40,7 +40,42 @@ pub struct PodSpecView {
     pub affinity: Option<Box<AffinityView>>,
     pub tolerations: Vec<Toleration>,
     pub scheduling_gates: Vec<GateView>,
+    /// Of its volumes those that are claims.
+    #[serde(deserialize_with = "claim_uses")]
+    pub volumes: Vec<ClaimUse>,
     pub host_network: bool,
+}
+
+/// A volume that is a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimUse {
+    /// The claim of this name.
+    Named(Box<str>),
+    /// The claim that is made for the pod's volume of this name.
+    Made(Box<str>),
+}
+
+/// The claims among a pod's volumes; the others are dropped.
+fn claim_uses<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<ClaimUse>, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Volume {
+        name: Box<str>,
+        persistent_volume_claim: Option<Claim>,
+        ephemeral: Option<serde::de::IgnoredAny>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Claim {
+        claim_name: Box<str>,
+    }
+    let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
+    let uses = volumes.into_iter().filter_map(|it| match (it.persistent_volume_claim, it.ephemeral) {
+        (Some(claim), _) => Some(ClaimUse::Named(claim.claim_name)),
+        (None, Some(_)) => Some(ClaimUse::Made(it.name)),
+        (None, None) => None,
+    });
+    Ok(uses.collect())
 }
 
 /// A gate that holds a pod back from scheduling.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -15,10 +15,12 @@ use nix::unistd::{Pid, pipe2};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::cgroup::Cgroup;
+use crate::clock;
 use crate::errand::Helper;
 use crate::log::{Lines, Log, Stream};
 use crate::record;
 use crate::run::CONSOLE;
+use crate::tap::Tap;
 
 /// One read of a container's output, in bytes.
 const READ_BYTES: usize = 16 << 10;
@@ -61,7 +63,23 @@ pub struct Stopping {
 #[derive(Debug)]
 pub struct Pipe {
     pub file: File,
+    stream: Stream,
     lines: Lines,
+}
+
+impl Pipe {
+    fn new(file: File, stream: Stream) -> Self {
+        Self { file, stream, lines: Lines::new(stream) }
+    }
+}
+
+/// A standard input that stays open.
+#[derive(Debug)]
+struct Input {
+    /// Kept, since the helper opens it anew, and an input that nobody could read would kill who writes.
+    _reading: OwnedFd,
+    /// None once the one client that it was given for has it: its end then is the end of the input.
+    writing: Option<OwnedFd>,
 }
 
 /// A container.
@@ -74,8 +92,11 @@ pub struct Container {
     log: Log,
     /// Where its terminal will come from, until it has come.
     console: Option<UnixListener>,
-    /// Both ends of its standard input, if that is to stay open: the helper opens it anew, and one that nobody could read would kill who writes.
-    _stdin: Option<(OwnedFd, OwnedFd)>,
+    stdin: Option<Input>,
+    /// Copies of its outputs for those who are attached.
+    pub taps: Vec<Tap>,
+    /// Sessions that are attached, and told of its end.
+    pub attached: Vec<u64>,
     /// Sessions that wait for its start, and for its end.
     pub starters: Vec<u64>,
     pub stoppers: Vec<u64>,
@@ -109,11 +130,11 @@ impl Container {
             if config.stdin {
                 let (reading, writing) = pipe2(OFlag::O_CLOEXEC)?;
                 input = format!("/proc/{}/fd/{}", std::process::id(), reading.as_raw_fd());
-                stdin = Some((reading, writing));
+                stdin = Some(Input { _reading: reading, writing: Some(writing) });
             }
             let mut open = |stream| -> io::Result<OwnedFd> {
                 let (reading, writing) = pipe2(OFlag::O_CLOEXEC)?;
-                pipes.push(Pipe { file: nonblocking(reading)?, lines: Lines::new(stream) });
+                pipes.push(Pipe::new(nonblocking(reading)?, stream));
                 Ok(writing)
             };
             (open(Stream::Stdout)?, open(Stream::Stderr)?)
@@ -126,7 +147,9 @@ impl Container {
             pipes,
             log,
             console,
-            _stdin: stdin,
+            stdin,
+            taps: Vec::new(),
+            attached: Vec::new(),
             starters: Vec::new(),
             stoppers: Vec::new(),
             stopping: None,
@@ -150,7 +173,7 @@ impl Container {
             if let RecvAncillaryMessage::ScmRights(mut terminals) = it
                 && let Some(terminal) = terminals.next()
             {
-                self.pipes.push(Pipe { file: nonblocking(terminal)?, lines: Lines::new(Stream::Stdout) });
+                self.pipes.push(Pipe::new(nonblocking(terminal)?, Stream::Stdout));
                 return Ok(());
             }
         }
@@ -160,12 +183,15 @@ impl Container {
     /// Reads one output into the log; closes it at its end.
     pub fn read(&mut self, at: usize, limit_bytes: usize) {
         let Some(pipe) = self.pipes.get_mut(at) else { return };
+        let stream = pipe.stream;
         let mut buffer = [0; READ_BYTES];
         let mut total = 0;
         while total < limit_bytes {
             match pipe.file.read(&mut buffer) {
                 Ok(count @ 1..) => {
                     pipe.lines.take(&buffer[..count], &mut self.log);
+                    let hearing = self.taps.iter_mut().filter(|it| it.stream == stream);
+                    hearing.for_each(|it| it.take(&buffer[..count], clock::monotonic()));
                     total += count;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -178,6 +204,45 @@ impl Container {
                 }
             }
         }
+    }
+
+    /// Whether an output is not to be read for now, because a client that hears it is slow.
+    pub fn is_held(&self, pipe: &Pipe) -> bool {
+        self.taps.iter().any(|it| it.stream == pipe.stream && it.is_full())
+    }
+
+    /// What an attached client writes into: the terminal, or the standard input if there is one and it was not given away.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn input(&mut self, wanted: bool) -> io::Result<Option<OwnedFd>> {
+        if self.config.tty {
+            // Its size is wanted, too.
+            return self.pipes.first().map(|it| it.file.as_fd().try_clone_to_owned()).transpose();
+        }
+        match &mut self.stdin {
+            Some(it) if wanted && self.config.stdin_once => Ok(it.writing.take()),
+            Some(Input { writing: Some(it), .. }) if wanted => it.try_clone().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A session is over: it hears nothing more.
+    pub fn detach(&mut self, session: u64) {
+        self.taps.retain(|it| it.session != session);
+        self.attached.retain(|it| *it != session);
+    }
+
+    /// Sends one copy on; one whose client is gone is dropped.
+    pub fn send(&mut self, at: usize, now: Instant) {
+        if self.taps.get_mut(at).is_some_and(|it| it.send(now).is_err()) {
+            self.taps.remove(at);
+        }
+    }
+
+    /// The copies have heard everything: those for whom nothing waits end.
+    pub fn end_taps(&mut self, now: Instant) {
+        self.taps.retain_mut(|it| it.send(now).is_ok() && it.is_waiting());
     }
 
     /// Reads one output as far as one turn goes.
@@ -216,6 +281,11 @@ impl Container {
         }
     }
 
+    /// When a client is left that takes nothing.
+    pub fn next_left(&self) -> Option<Instant> {
+        self.taps.iter().filter_map(Tap::deadline).min()
+    }
+
     /// Kills what the first process has left in the container's cgroup, and tells whether the kernel has killed there for want of memory.
     pub fn clear_cgroup(&self) -> bool {
         let Ok(cgroup) = Cgroup::find(&self.config.cgroups_path) else { return false };
@@ -226,7 +296,11 @@ impl Container {
     }
 }
 
-fn nonblocking(file: OwnedFd) -> io::Result<File> {
+/// Makes a descriptor one that does not block.
+///
+/// # Errors
+/// The kernel's.
+pub fn nonblocking(file: OwnedFd) -> io::Result<File> {
     let flags = OFlag::from_bits_retain(nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_GETFL)?);
     nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(File::from(file))

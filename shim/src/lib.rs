@@ -18,6 +18,7 @@ pub mod errand;
 mod exec;
 mod log;
 mod session;
+mod tap;
 
 mod complaints;
 pub mod enter;

@@ -32,6 +32,11 @@ pub enum Request {
     /// (`SCM_RIGHTS`) are its input, output and errors; with a terminal, the one is a socket on which the terminal's master is sent back. The answer
     /// is [`Response::Done`] when it has started, and [`Response::Executed`] with an empty output when it has ended.
     Session { container: String, command: Vec<String>, tty: bool },
+    /// Joins a container's own process for as long as the connection stays or the container runs. With this request's first bytes come a socket, then
+    /// the writing end of a pipe for each of the wanted outputs. On the socket, what is written into is sent back, if there is anything: the terminal's
+    /// master, wanted or not, else the standard input. The answer is [`Response::Done`], and [`Response::Executed`] with an empty output when the
+    /// container has ended.
+    Attach { container: String, stdin: bool, stdout: bool, stderr: bool },
     /// Kills every container; the shim ends after its answer, and the sandbox's namespaces with it.
     Shutdown,
     /// From now on, tell of changes.
@@ -48,7 +53,7 @@ pub enum Response {
         addresses: Vec<IpAddr>,
     },
     Done,
-    /// To [`Request::Exec`] and [`Request::Session`]; a frame with the output follows, which is bytes and no JSON.
+    /// To [`Request::Exec`], [`Request::Session`] and [`Request::Attach`]; a frame with the output follows, which is bytes and no JSON.
     Executed {
         exit_code: i32,
     },

@@ -67,6 +67,9 @@ pub struct Container {
     pub tty: bool,
     /// Whether standard input stays open.
     pub stdin: bool,
+    /// Whether the first client that writes there is the only one, and its end is the end of the input.
+    #[serde(default)]
+    pub stdin_once: bool,
     /// A log is moved aside when it is that long, in bytes.
     pub log_max_bytes: u64,
     /// How many files of log are kept, the current one among them.

@@ -50,6 +50,8 @@ enum Source {
     /// A container, by its place among them, and one of its outputs.
     Output(usize, usize),
     Exec(u64),
+    /// A container, by its place among them, and one of the copies of its outputs.
+    Tap(usize, usize),
 }
 
 /// What a helper is at work for.
@@ -139,8 +141,13 @@ impl Shim {
         };
         let input = PollFlags::POLLIN;
         for (at, container) in self.containers.values().enumerate() {
-            for (n, it) in container.pipes.iter().enumerate().rev() {
+            for (n, it) in container.pipes.iter().enumerate().rev().filter(|(_, it)| !container.is_held(it)) {
                 add(it.file.as_fd(), input, Source::Output(at, n));
+            }
+            // A client that is gone is told of without being asked for.
+            for (n, it) in container.taps.iter().enumerate().rev() {
+                let flags = if it.is_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
+                add(it.file.as_fd(), flags, Source::Tap(at, n));
             }
         }
         for (id, exec) in &self.execs {
@@ -177,7 +184,8 @@ impl Shim {
     fn next_deadline(&self) -> Option<Instant> {
         let execs = self.execs.values().filter_map(|it| it.deadline);
         let containers = self.containers.values().filter_map(Container::next_signal);
-        execs.chain(containers).chain(self.shutdown.as_ref().map(|it| it.1)).min()
+        let left = self.containers.values().filter_map(Container::next_left);
+        execs.chain(containers).chain(left).chain(self.shutdown.as_ref().map(|it| it.1)).min()
     }
 
     fn attend(&mut self, source: Source) {
@@ -190,6 +198,11 @@ impl Shim {
             Source::Exec(id) => {
                 if let Some(it) = self.execs.get_mut(&id) {
                     it.read();
+                }
+            }
+            Source::Tap(at, n) => {
+                if let Some(it) = self.containers.values_mut().nth(at) {
+                    it.send(n, clock::monotonic());
                 }
             }
             Source::Session(id) => self.hear(id),
@@ -237,6 +250,7 @@ impl Shim {
     /// A session is over; what it asked for and nobody else wants ends with it.
     fn leave(&mut self, id: u64) {
         self.sessions.remove(&id);
+        self.containers.values_mut().for_each(|it| it.detach(id));
         self.execs.retain(|_, exec| {
             let stays = exec.session != id;
             if !stays {
@@ -304,8 +318,17 @@ impl Shim {
             }
         }
         unrecorded.iter().for_each(|it| self.record(it));
+        for container in self.containers.values_mut() {
+            container.taps.retain(|it| it.deadline().is_none_or(|it| now < it));
+            if container.state == State::Ended {
+                container.end_taps(now);
+            }
+        }
         // What has ended and says nothing more is on the disk; a folder that is gone needs nobody.
-        self.containers.retain(|_, it| it.state != State::Ended || !it.pipes.is_empty() && it.folder.exists());
+        self.containers.retain(|_, it| {
+            let speaks = !it.pipes.is_empty() || !it.taps.is_empty();
+            it.state != State::Ended || speaks && it.folder.exists()
+        });
         let idle: Vec<u64> = self.sessions.keys().copied().collect();
         idle.into_iter().for_each(|it| self.take_requests(it));
     }

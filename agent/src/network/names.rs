@@ -23,6 +23,8 @@ pub struct Names {
     pub table: String,
     /// The tables of services, of both families.
     pub services: String,
+    /// Those of network policies.
+    pub policies: String,
     /// The comment on our rules in chains that are not ours.
     pub tag: String,
     veth: String,
@@ -38,6 +40,7 @@ impl Names {
             tunnel: format!("ox{hash}"),
             table: format!("orlop_{hash}"),
             services: format!("orlop_services_{hash}"),
+            policies: format!("orlop_policy_{hash}"),
             tag: format!("orlop:{hash}"),
             veth: format!("ov{hash}"),
         }

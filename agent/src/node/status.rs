@@ -11,11 +11,13 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orlop_client::storage::LOCAL_FOLDER;
 use serde_json::Value;
 
 use super::capacity::{Capacity, Pressure, text};
 use crate::machine::status::time;
 use crate::runtime::Runtime;
+use crate::volumes::folders::Folders;
 
 /// Images that a Node lists, as the kubelet's `nodeStatusMaxImages`.
 const IMAGES: usize = 50;
@@ -56,9 +58,20 @@ impl About {
         labels
     }
 
+    /// Where the node keeps volumes that are folders, for who makes such.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let folder = Folders::new(&self.data_dir).root().display().to_string();
+        BTreeMap::from([(LOCAL_FOLDER.to_owned(), folder)])
+    }
+
     /// The Node's metadata at its creation.
     pub fn metadata(&self) -> ObjectMeta {
-        ObjectMeta { name: Some(self.name.clone()), labels: Some(self.labels()), ..ObjectMeta::default() }
+        ObjectMeta {
+            name: Some(self.name.clone()),
+            labels: Some(self.labels()),
+            annotations: Some(self.annotations()),
+            ..ObjectMeta::default()
+        }
     }
 
     /// The status now. Conditions of `old` that have not changed keep their times.

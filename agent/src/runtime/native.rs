@@ -236,9 +236,8 @@ impl Runtime for NativeRuntime {
         session::exec(&self.node, id, spec).await
     }
 
-    /// None can be had as yet: a container's outputs are read by its shim alone, for its log.
-    async fn attach_session(&self, _id: &str, _spec: &AttachSpec) -> Result<Session, RuntimeError> {
-        Err(RuntimeError::Other("the runtime native cannot hold a session with a container as yet".to_owned()))
+    async fn attach_session(&self, id: &str, spec: &AttachSpec) -> Result<Session, RuntimeError> {
+        session::attach(&self.node, id, spec).await
     }
 
     async fn logs(&self, id: &str, options: &LogOptions) -> Result<LogStream, RuntimeError> {

@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-use super::changes::Flow;
+use super::stale::Flow;
 
 /// How long the kernel may be silent, in seconds.
 const SILENCE_SECONDS: i64 = 2;

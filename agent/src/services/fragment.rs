@@ -10,7 +10,7 @@
 //! finds no endpoint on the node, but pods and the node itself are led anywhere; nothing is headless here, for a headless
 //! service has no entry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -18,8 +18,10 @@ use ipnet::IpNet;
 
 use super::backends::{self, Backend, Backends, Here};
 use super::protocol::Protocol;
-use super::table::{Chain, Family, MARK, Place, Rule, Set, digest};
+use super::table::{MARK, Place};
 use super::view::{ServicePort, ServiceView, SliceView};
+use crate::rules::fragment::{self, Place as _};
+use crate::rules::table::{Chain, Family, Rule, Set, digest};
 
 /// How long a client keeps its endpoint where the service does not say, in seconds (`DefaultClientIPServiceAffinitySeconds`).
 const AFFINITY_SECONDS: u32 = 10_800;
@@ -39,12 +41,7 @@ pub struct Setting {
 }
 
 /// What one service adds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fragment {
-    pub elements: BTreeMap<(Family, Place, String), String>,
-    pub chains: BTreeMap<(Family, String), Chain>,
-    pub sets: BTreeMap<(Family, String), Set>,
-}
+pub type Fragment = fragment::Fragment<Place>;
 
 /// The fragment of a service.
 pub fn of(service: &ServiceView, slices: &[Arc<SliceView>], setting: &Setting) -> Fragment {
@@ -251,7 +248,9 @@ impl Maker<'_> {
             let declaration = format!(
                 "set {{}} {clients} {{ type {kind}; flags dynamic, timeout; timeout {seconds}s; size {CLIENTS_MOST}; }}"
             );
-            self.fragment.sets.insert((self.family, clients.clone()), Set { declaration, elements: BTreeMap::new() });
+            self.fragment
+                .sets
+                .insert((self.family, clients.clone()), Set { declaration, by_packets: true, ..Set::default() });
             let to = std::net::SocketAddr::new(*address, *port);
             let remember = format!("update @{clients} {{ {ip} saddr }}");
             self.shared(&chain, vec![remember, format!("meta l4proto {protocol} dnat to {to}")]);

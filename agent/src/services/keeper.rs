@@ -1,49 +1,28 @@
 //! Keeps the kernel's tables as the services want them.
 //!
 //! A change of a service or a slice marks its service; a few milliseconds later the fragments of all marked services are made anew and
-//! what that changed goes to the kernel as one transaction. At the start, after an error and from time to time the kernel is asked what
-//! it has, and the difference to what it should have is put right: a rule or an element that somebody removed comes back. No API
-//! server is needed for that. Tables outlive the agent on purpose, as pods do; [`remove`] takes them away.
+//! what that changed goes to the kernel ([`crate::rules::kernel`]). Tables outlive the agent on purpose, as pods do; [`remove`] takes them away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use orlop_client::{Key, queue, random};
+use orlop_client::Key;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::changes::Changes;
+use super::backends::Here;
 use super::fragment::{self, Setting};
-use super::listing;
-use super::table::{Dns, Family, Pods, Table};
+use super::table::{self, Dns, Place, Pods};
 use super::view::Known;
-use super::wanted::Wanted;
-use super::{backends::Here, bridged, flows};
+use super::{bridged, flows, stale};
 use crate::network::NetworkError;
-use crate::network::command;
 use crate::network::names::Names;
-
-/// How long changes are gathered after the first: the budget from a change to its effect is 50 ms, and a rollout's changes come in
-/// groups.
-const GATHER: Duration = Duration::from_millis(3);
-/// How long between two comparisons with the kernel, without jitter: half a minute without a rule that somebody removed is the price of not
-/// following all changes of all tables.
-pub const COMPARE_EVERY: Duration = Duration::from_secs(20);
-/// A comparison takes no more than one part of so many of the time: with ten thousand services it takes most of a second.
-const COMPARE_SHARE: u32 = 100;
-/// The longest time between two, without jitter.
-const COMPARE_MOST: Duration = Duration::from_secs(120);
-/// After this many failures the delay has reached its limit.
-const FAILURES_MOST: u32 = 32;
-/// The longest delay after a failure.
-const RETRY_MOST: Duration = Duration::from_secs(10);
-/// Failures are tried again no earlier than queue::backoff's fifth delay.
-const RETRY_HEAD_START: u32 = 4;
+use crate::rules::kernel::{self, Kernel};
+use crate::rules::wanted::Wanted;
 
 /// What a node's services need to know of the node.
 #[derive(Clone, Debug)]
@@ -54,7 +33,7 @@ pub struct Config {
     pub cluster_cidrs: Vec<IpNet>,
     /// How the node's DNS is reached; none if it has none.
     pub dns: Option<Dns>,
-    /// How long between two comparisons with the kernel: [`COMPARE_EVERY`].
+    /// How long between two comparisons with the kernel: [`kernel::COMPARE_EVERY`].
     pub compare_every: Duration,
 }
 
@@ -74,29 +53,14 @@ impl Marked {
     }
 }
 
-/// How sure we are of what the kernel has.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Trust {
-    /// What was applied is there.
-    Sure,
-    /// To be asked.
-    Compare,
-    /// A difference could not be put right: the tables are made anew.
-    Replace,
-}
-
 /// The keeper of one node's tables.
 pub struct Keeper {
     config: Config,
     known: Known,
-    table: String,
     setting: Setting,
     pods: Pods,
-    wanted: Wanted,
-    trust: Trust,
-    /// Whether there is a table of the family.
-    has_v6: bool,
-    last_failure: String,
+    wanted: Wanted<Place>,
+    kernel: Kernel,
 }
 
 impl Keeper {
@@ -106,13 +70,10 @@ impl Keeper {
         let here = Here { node: config.node_name.clone(), zone: None };
         let dns = config.dns.as_ref().map(|it| it.address);
         Keeper {
-            table: names.services,
             setting: Setting { here, cluster_cidrs: config.cluster_cidrs.clone(), dns },
-            wanted: Wanted::default(),
+            wanted: Wanted::new(BTreeMap::new()),
             pods: Pods { bridge: names.bridge, bridged_pass: true },
-            trust: Trust::Compare,
-            has_v6: false,
-            last_failure: String::new(),
+            kernel: Kernel::new(names.services, "services", config.compare_every),
             config,
             known,
         }
@@ -132,44 +93,15 @@ impl Keeper {
                 "bridged packets do not pass the rules (br_netfilter): services see the node in place of its own pods"
             );
         }
-        self.wanted = Wanted::new(&self.pods, self.config.dns.as_ref());
+        self.wanted = Wanted::new(table::bases(&self.pods, self.config.dns.as_ref()));
         let marked = self.listen();
-        let mut failures: u32 = 0;
-        let mut compare_at = Instant::now();
         loop {
-            if Instant::now() >= compare_at {
-                self.trust = if self.trust == Trust::Replace { Trust::Replace } else { Trust::Compare };
+            self.take(&marked);
+            let Some(changes) = self.kernel.turn(&mut self.wanted).await else { continue };
+            if let Err(error) = flows::forget(stale::of(&changes)).await {
+                tracing::debug!(%error, "flows of old endpoints could not be forgotten; they end by themselves");
             }
-            let comparing = self.trust != Trust::Sure;
-            let begun = Instant::now();
-            let outcome = self.step(&marked).await;
-            if comparing {
-                let pause = self.config.compare_every.max(begun.elapsed() * COMPARE_SHARE).min(COMPARE_MOST);
-                compare_at = Instant::now() + random::jitter(pause, 0.5);
-            }
-            self.tell(outcome.as_ref().err().map(ToString::to_string).unwrap_or_default());
-            if outcome.is_err() {
-                failures = (failures + 1).min(FAILURES_MOST);
-                let delay = queue::backoff(failures + RETRY_HEAD_START).min(RETRY_MOST);
-                tokio::time::sleep(random::jitter(delay, 0.5)).await;
-                continue;
-            }
-            failures = 0;
-            tokio::select! {
-                () = marked.rung.notified() => tokio::time::sleep(GATHER).await,
-                () = tokio::time::sleep_until(compare_at) => {}
-            }
-        }
-    }
-
-    /// A failure is told once, and so is its end.
-    fn tell(&mut self, failure: String) {
-        if failure != self.last_failure {
-            match failure.as_str() {
-                "" => tracing::info!("the rules for services are as they should be again"),
-                reason => tracing::warn!(reason, "the rules for services could not be set; it is tried again"),
-            }
-            self.last_failure = failure;
+            self.kernel.rest(marked.rung.notified()).await;
         }
     }
 
@@ -197,15 +129,15 @@ impl Keeper {
         marked
     }
 
-    /// Brings the kernel up to the stores.
-    async fn step(&mut self, marked: &Marked) -> Result<(), NetworkError> {
+    /// Takes in what the stores have told.
+    fn take(&mut self, marked: &Marked) {
         let mut keys = std::mem::take(&mut *marked.services.lock());
         if marked.all.swap(false, Ordering::Relaxed) {
             let zone = self.known.zone(&self.config.node_name);
             if zone != self.setting.here.zone {
                 self.setting.here.zone = zone;
                 keys.extend(self.known.services.list().iter().map(|it| it.key()));
-                keys.extend(self.wanted.services().cloned());
+                keys.extend(self.wanted.owners().cloned());
             }
         }
         for key in keys {
@@ -214,71 +146,7 @@ impl Keeper {
             let fragment = service.map(of).unwrap_or_default();
             self.wanted.set(&key, fragment);
         }
-        let v6 = self.wanted.uses(Family::V6);
-        if v6 != self.has_v6 && self.trust == Trust::Sure {
-            self.trust = Trust::Compare;
-        }
-        let changes = match self.trust {
-            Trust::Sure => self.wanted.take(),
-            Trust::Compare => self.compare().await?,
-            Trust::Replace => self.anew(),
-        };
-        if !changes.is_empty() {
-            let replaced = self.trust == Trust::Replace;
-            // What follows a failure: first another look, and where that does not help, a new table.
-            self.trust = if self.trust == Trust::Sure { Trust::Compare } else { Trust::Replace };
-            let before = if replaced { removal_text(&self.table) } else { String::new() };
-            self.apply(&(before + &changes.text(&self.table))).await?;
-            tracing::debug!(changes = changes.len(), "the rules for services have changed");
-            if let Err(error) = flows::forget(changes.stale_flows()).await {
-                tracing::debug!(%error, "flows of old endpoints could not be forgotten; they end by themselves");
-            }
-        }
-        self.trust = Trust::Sure;
-        self.has_v6 = v6;
-        Ok(())
     }
-
-    /// The difference to what the kernel has.
-    async fn compare(&mut self) -> Result<Changes, NetworkError> {
-        self.wanted.forget_changes();
-        let mut changes = Changes::default();
-        for family in Family::ALL {
-            let has = self.list(family).await?;
-            changes.compare(family, has.as_ref(), &self.wanted.table(family));
-        }
-        Ok(changes)
-    }
-
-    /// Everything, for tables that are not there.
-    fn anew(&mut self) -> Changes {
-        self.wanted.forget_changes();
-        let mut changes = Changes::default();
-        Family::ALL.iter().for_each(|it| changes.compare(*it, None, &self.wanted.table(*it)));
-        changes
-    }
-
-    async fn list(&self, family: Family) -> Result<Option<Table>, NetworkError> {
-        let args = ["-j", "list", "table", family.name(), &self.table];
-        let failed = |reason: String| NetworkError::Command { program: "nft".to_owned(), reason };
-        let Some(output) = command::try_run("nft", &args, "").await? else {
-            return Err(failed("it is not installed (package nftables)".to_owned()));
-        };
-        let error = String::from_utf8_lossy(&output.stderr);
-        match output.status.success() {
-            true => listing::parse(&output.stdout).map_err(|it| failed(format!("its listing: {it}"))),
-            false if error.contains("No such file or directory") => Ok(None),
-            false => Err(failed(error.trim().to_owned())),
-        }
-    }
-
-    async fn apply(&self, text: &str) -> Result<(), NetworkError> {
-        command::run("nft", "nftables", &["-f", "-"], text).await
-    }
-}
-
-fn removal_text(table: &str) -> String {
-    Family::ALL.iter().map(|it| format!("add table {0} {table}\ndelete table {0} {table}\n", it.name())).collect()
 }
 
 /// Takes the tables of a node away that no agent serves any more.
@@ -286,6 +154,5 @@ fn removal_text(table: &str) -> String {
 /// # Errors
 /// When they cannot be removed.
 pub async fn remove(node_name: &str) -> Result<(), NetworkError> {
-    let table = Names::of(node_name).services;
-    command::run("nft", "nftables", &["-f", "-"], &removal_text(&table)).await
+    kernel::remove(&Names::of(node_name).services).await
 }

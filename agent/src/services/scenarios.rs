@@ -6,11 +6,13 @@ use orlop_client::Key;
 use serde_json::{Value, json};
 
 use super::backends::Here;
-use super::changes::{Changes, Flow};
 use super::fragment::{self, Fragment, Setting};
-use super::table::{Dns, Family, Pods};
+use super::stale::{self, Flow};
+use super::table::{Dns, Place, Pods, bases};
 use super::view::{ServiceView, SliceView};
-use super::wanted::Wanted;
+use crate::rules::changes::Changes;
+use crate::rules::table::Family;
+use crate::rules::wanted::Wanted;
 
 fn setting() -> Setting {
     Setting {
@@ -58,7 +60,7 @@ fn key(name: &str) -> Key {
 
 /// What one service adds, as text.
 fn added(spec: Value, endpoints: &[(&str, &str)]) -> String {
-    let mut wanted = Wanted::new(&pods(), None);
+    let mut wanted = Wanted::new(bases(&pods(), None));
     wanted.set(&key("web"), fragment(spec, endpoints));
     wanted.take().text("t")
 }
@@ -138,7 +140,7 @@ fn the_whole_table_of_a_node() {
         udp_port: 53,
         tcp_port: 5353,
     };
-    let mut wanted = Wanted::new(&pods(), Some(&dns));
+    let mut wanted = Wanted::new(bases(&pods(), Some(&dns)));
     let mut changes = Changes::default();
     changes.compare(Family::V4, None, &wanted.table(Family::V4));
     insta::assert_snapshot!(changes.text("t"));
@@ -154,7 +156,7 @@ fn the_whole_table_of_a_node() {
 
 #[test]
 fn an_endpoint_more_or_less_changes_elements() {
-    let mut wanted = Wanted::new(&pods(), None);
+    let mut wanted = Wanted::new(bases(&pods(), None));
     wanted.set(&key("web"), fragment(json!({}), TWO));
     wanted.take();
     wanted.set(&key("web"), fragment(json!({}), &TWO[..1]));
@@ -168,15 +170,16 @@ fn an_endpoint_more_or_less_changes_elements() {
 #[test]
 fn a_claim_falls_to_the_next_when_the_first_goes() {
     let spec = |ip: &str| json!({ "clusterIP": ip, "externalIPs": ["192.0.2.9"] });
-    let mut wanted = Wanted::new(&pods(), None);
-    let elements = |it: &Wanted| it.table(Family::V4).sets["endpoints_tcp"].elements["192.0.2.9 . 80 . 0"].clone();
+    let mut wanted = Wanted::new(bases(&pods(), None));
+    let elements =
+        |it: &Wanted<Place>| it.table(Family::V4).sets["endpoints_tcp"].elements["192.0.2.9 . 80 . 0"].clone();
     wanted.set(&key("b"), fragment(spec("10.96.0.2"), &[("10.244.0.2", "here")]));
     wanted.set(&key("a"), fragment(spec("10.96.0.1"), &[("10.244.0.1", "here")]));
     assert_eq!(elements(&wanted), "10.244.0.1 . 8080");
     wanted.set(&key("a"), Fragment::default());
     assert_eq!(elements(&wanted), "10.244.0.2 . 8080");
     wanted.set(&key("b"), Fragment::default());
-    assert_eq!(wanted.table(Family::V4), Wanted::new(&pods(), None).table(Family::V4));
+    assert_eq!(wanted.table(Family::V4), Wanted::<Place>::new(bases(&pods(), None)).table(Family::V4));
     assert!(wanted.take().is_empty());
 }
 
@@ -189,10 +192,10 @@ fn flows_of_udp_that_lost_their_endpoint_are_known() {
         endpoint: endpoint.map(|it| it.parse().unwrap()),
     };
     let (own, first) = (Some("10.96.0.7"), Some("10.244.0.2"));
-    let mut wanted = Wanted::new(&pods(), None);
+    let mut wanted = Wanted::new(bases(&pods(), None));
     let mut check = |endpoints: &[(&str, &str)], expected: &[Flow]| {
         wanted.set(&key("web"), fragment(spec.clone(), endpoints));
-        assert_eq!(wanted.take().stale_flows(), expected, "{endpoints:?}");
+        assert_eq!(stale::of(&wanted.take()), expected, "{endpoints:?}");
     };
     check(TWO, &[flow(own, 53, None), flow(None, 30053, None)]);
     // The second endpoint takes the slot of the first.

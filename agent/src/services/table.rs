@@ -1,40 +1,10 @@
-//! A table of packet rules as data: chains of rules, and maps and sets with their elements. Pure.
-//!
-//! A `Table` is one family's half of what a node has, whether as it should be ([`super::wanted`]) or as the kernel lists it
-//! ([`super::listing`]); what lies between two of them is a [`super::changes::Changes`]. Elements and rules are text in the form in
-//! which `nft` reads and lists them, so that both can be compared. A rule carries a digest of its text as its comment: the kernel's own form
-//! of a rule differs from what was written, the comment does not.
+//! The table of Services: the maps and sets that all services share, and the chains that lead packets through them. Pure.
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use super::protocol::Protocol;
-
-/// The family of addresses of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    /// Both, in order.
-    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
-
-    /// The family's name for `nft`, which is that of its header's fields, too.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::V4 => "ip",
-            Family::V6 => "ip6",
-        }
-    }
-
-    /// The family of an address.
-    pub fn of(address: std::net::IpAddr) -> Self {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
-    }
-}
+use crate::rules::fragment::{self, Place as _};
+use crate::rules::table::{Chain, Family, Rule, Set, Table};
 
 /// The maps and sets that all services share. A packet is looked up by where it goes; the maps of endpoints add the slot that chance drew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,22 +46,6 @@ impl Place {
             .chain(of_protocol)
     }
 
-    /// The name in the table.
-    pub fn name(self) -> String {
-        let of = |name: &str, protocol: Protocol| format!("{name}_{}", protocol.name());
-        match self {
-            Place::Services => "services".to_owned(),
-            Place::NodePorts => "node_ports".to_owned(),
-            Place::Endpoints(it) => of("endpoints", it),
-            Place::LocalEndpoints(it) => of("local_endpoints", it),
-            Place::NodePortEndpoints(it) => of("node_port_endpoints", it),
-            Place::LocalNodePortEndpoints(it) => of("local_node_port_endpoints", it),
-            Place::Refused => "refused".to_owned(),
-            Place::RefusedNodePorts => "refused_node_ports".to_owned(),
-            Place::Hairpins => "hairpins".to_owned(),
-        }
-    }
-
     /// What a packet is looked up by, without the slot.
     pub fn key(self, family: Family) -> String {
         let ip = family.name();
@@ -124,115 +78,83 @@ impl Place {
     }
 }
 
-/// A map or a set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Set {
-    /// How it is declared, with `{}` in place of family and table; empty where the kernel told.
-    pub declaration: String,
-    /// Key to value; a set has no values. Empty for a set that packets fill.
-    pub elements: BTreeMap<String, String>,
-}
-
-/// A chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Chain {
-    /// Where it hooks in; none for one that others jump to.
-    pub hook: Option<String>,
-    pub rules: Vec<Rule>,
-}
-
-/// A rule, equal to another of the same digest.
-#[derive(Clone, Debug, Eq)]
-pub struct Rule {
-    /// Empty where the kernel told.
-    pub text: String,
-    pub digest: String,
-}
-
-impl PartialEq for Rule {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-}
-
-impl From<String> for Rule {
-    fn from(text: String) -> Self {
-        Rule { digest: digest(&text), text }
-    }
-}
-
-/// Eight hexadecimal digits that tell texts apart.
-pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes())[..4].iter().map(|it| format!("{it:02x}")).collect()
-}
-
-/// One family's table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    pub sets: BTreeMap<String, Set>,
-    pub chains: BTreeMap<String, Chain>,
-}
-
-impl Table {
-    /// The table without services, of the node with these `pods`. `dns` leads the DNS's address to its server, for them and
-    /// for the node itself. Packets from another node's pods, which may share the namespace, are left to that node's table.
-    pub fn base(family: Family, pods: &Pods, dns: Option<&Dns>) -> Self {
-        let (ip, bridge) = (family.name(), &pods.bridge);
-        let sets =
-            Place::all().map(|it| (it.name(), Set { declaration: it.declaration(family), ..Set::default() })).collect();
-        let mut table = Table { sets, chains: BTreeMap::new() };
-        let nat =
-            |hook: &str, priority: &str| Some(format!("type nat hook {hook} priority {priority}; policy accept;"));
-        let filter = |hook: &str| Some(format!("type filter hook {hook} priority {REFUSE_AT}; policy accept;"));
-        let dispatch = [
-            format!("{} vmap @{}", Place::Services.key(family), Place::Services.name()),
-            format!("fib daddr type local {} vmap @{}", Place::NodePorts.key(family), Place::NodePorts.name()),
-        ];
-        let refuse = [
-            format!("{} @{} reject", Place::Refused.key(family), Place::Refused.name()),
-            format!(
-                "fib daddr type local {} @{} reject",
-                Place::RefusedNodePorts.key(family),
-                Place::RefusedNodePorts.name()
-            ),
-        ];
-        let postrouting = [
-            // The mark is given back: it is nobody else's business.
-            format!(
-                "ct status dnat meta mark & {MARK} == {MARK} meta mark set meta mark & {UNMARK} masquerade fully-random"
-            ),
-            // A pod that reached itself through a service must be answered through the node, or the answer bears a strange address.
-            format!("ct status dnat {ip} saddr . {ip} daddr @{} masquerade fully-random", Place::Hairpins.name()),
-        ];
-        let (from_pods, from_node, to_dns) = match dns.filter(|it| Family::of(it.address) == family) {
-            Some(it) => {
-                (vec![format!("iifname {bridge} jump {DNS}")], vec![format!("jump {DNS}")], Some(it.rules(family)))
-            }
-            None => (vec![], vec![], None),
-        };
-        let mut add = |name: &str, hook: Option<String>, rules: Vec<String>| {
-            table.chains.insert(name.to_owned(), Chain { hook, rules: rules.into_iter().map(Rule::from).collect() });
-        };
-        add("dispatch", None, dispatch.into());
-        add("refuse", None, refuse.into());
-        let others = || vec![format!("iifname {BRIDGES} iifname != {bridge} return")];
-        let dispatch = || vec!["jump dispatch".to_owned()];
-        add("prerouting", nat("prerouting", "dstnat"), [others(), from_pods, dispatch()].concat());
-        add("output", nat("output", "-100"), [from_node, dispatch()].concat());
-        add("postrouting", nat("postrouting", "srcnat"), postrouting.into());
-        let refusal = || vec!["ct state new jump refuse".to_owned()];
-        add("filter_prerouting", filter("prerouting"), [others(), refusal()].concat());
-        add("filter_output", filter("output"), refusal());
-        if !pods.bridged_pass {
-            let hook = Some("type filter hook forward priority mangle; policy accept;".to_owned());
-            let rule = format!("ct status dnat iifname {bridge} oifname {bridge} meta mark set meta mark | {MARK}");
-            add("same_bridge", hook, vec![rule]);
+impl fragment::Place for Place {
+    fn name(&self) -> String {
+        let of = |name: &str, protocol: Protocol| format!("{name}_{}", protocol.name());
+        match *self {
+            Place::Services => "services".to_owned(),
+            Place::NodePorts => "node_ports".to_owned(),
+            Place::Endpoints(it) => of("endpoints", it),
+            Place::LocalEndpoints(it) => of("local_endpoints", it),
+            Place::NodePortEndpoints(it) => of("node_port_endpoints", it),
+            Place::LocalNodePortEndpoints(it) => of("local_node_port_endpoints", it),
+            Place::Refused => "refused".to_owned(),
+            Place::RefusedNodePorts => "refused_node_ports".to_owned(),
+            Place::Hairpins => "hairpins".to_owned(),
         }
-        if let Some(rules) = to_dns {
-            add(DNS, None, rules);
-        }
-        table
     }
+}
+
+/// The tables of both families without services.
+pub fn bases(pods: &Pods, dns: Option<&Dns>) -> BTreeMap<Family, Table> {
+    Family::ALL.iter().map(|it| (*it, base(*it, pods, dns))).collect()
+}
+
+/// The table without services, of the node with these `pods`. `dns` leads the DNS's address to its server, for them and
+/// for the node itself. Packets from another node's pods, which may share the namespace, are left to that node's table.
+fn base(family: Family, pods: &Pods, dns: Option<&Dns>) -> Table {
+    let (ip, bridge) = (family.name(), &pods.bridge);
+    let sets =
+        Place::all().map(|it| (it.name(), Set { declaration: it.declaration(family), ..Set::default() })).collect();
+    let mut table = Table { sets, chains: BTreeMap::new() };
+    let nat = |hook: &str, priority: &str| Some(format!("type nat hook {hook} priority {priority}; policy accept;"));
+    let filter = |hook: &str| Some(format!("type filter hook {hook} priority {REFUSE_AT}; policy accept;"));
+    let dispatch = [
+        format!("{} vmap @{}", Place::Services.key(family), Place::Services.name()),
+        format!("fib daddr type local {} vmap @{}", Place::NodePorts.key(family), Place::NodePorts.name()),
+    ];
+    let refuse = [
+        format!("{} @{} reject", Place::Refused.key(family), Place::Refused.name()),
+        format!(
+            "fib daddr type local {} @{} reject",
+            Place::RefusedNodePorts.key(family),
+            Place::RefusedNodePorts.name()
+        ),
+    ];
+    let postrouting = [
+        // The mark is given back: it is nobody else's business.
+        format!(
+            "ct status dnat meta mark & {MARK} == {MARK} meta mark set meta mark & {UNMARK} masquerade fully-random"
+        ),
+        // A pod that reached itself through a service must be answered through the node, or the answer bears a strange address.
+        format!("ct status dnat {ip} saddr . {ip} daddr @{} masquerade fully-random", Place::Hairpins.name()),
+    ];
+    let (from_pods, from_node, to_dns) = match dns.filter(|it| Family::of(it.address) == family) {
+        Some(it) => (vec![format!("iifname {bridge} jump {DNS}")], vec![format!("jump {DNS}")], Some(it.rules(family))),
+        None => (vec![], vec![], None),
+    };
+    let mut add = |name: &str, hook: Option<String>, rules: Vec<String>| {
+        table.chains.insert(name.to_owned(), Chain { hook, rules: rules.into_iter().map(Rule::from).collect() });
+    };
+    add("dispatch", None, dispatch.into());
+    add("refuse", None, refuse.into());
+    let others = || vec![format!("iifname {BRIDGES} iifname != {bridge} return")];
+    let dispatch = || vec!["jump dispatch".to_owned()];
+    add("prerouting", nat("prerouting", "dstnat"), [others(), from_pods, dispatch()].concat());
+    add("output", nat("output", "-100"), [from_node, dispatch()].concat());
+    add("postrouting", nat("postrouting", "srcnat"), postrouting.into());
+    let refusal = || vec!["ct state new jump refuse".to_owned()];
+    add("filter_prerouting", filter("prerouting"), [others(), refusal()].concat());
+    add("filter_output", filter("output"), refusal());
+    if !pods.bridged_pass {
+        let hook = Some("type filter hook forward priority mangle; policy accept;".to_owned());
+        let rule = format!("ct status dnat iifname {bridge} oifname {bridge} meta mark set meta mark | {MARK}");
+        add("same_bridge", hook, vec![rule]);
+    }
+    if let Some(rules) = to_dns {
+        add(DNS, None, rules);
+    }
+    table
 }
 
 /// Marks packets that must be masqueraded: bit 14, as kube-proxy's default.

@@ -18,6 +18,7 @@ use crate::machine::world::{PostStart, host_network};
 use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::network::{HostPort, Protocol};
 use crate::runtime::{Id, RuntimeError};
+use crate::volumes::claims;
 
 /// How long a container waits for the services to be read, whose addresses are among its variables.
 const SERVICES_WITHIN: Duration = Duration::from_secs(10);
@@ -59,6 +60,9 @@ impl Worker {
             Action::DetachNetwork => {
                 self.memory.attached = None;
                 host.network.detach(&self.uid).await.map_err(|it| it.to_string())?;
+                if let Some(it) = &host.policies {
+                    it.gone(&self.uid);
+                }
             }
             Action::RemoveVolumes => {
                 let (volumes, uid) = (host.volumes.clone(), self.uid.clone());
@@ -158,9 +162,11 @@ impl Worker {
                     return Ok(None);
                 }
                 let found = host.references.snapshot(&pod).await.map_err(|it| it.to_string())?;
+                let disks = claims::find(&host.client, &host.node_name, &host.volumes, &pod).await?;
                 let (tokens, refresh) = tokens::issue(&host.client, &pod).await?;
                 let (volumes, place) = (host.volumes.clone(), host.place(address));
-                let mounted = tokio::task::spawn_blocking(move || volumes.mount(&pod, &found, &place, &tokens)).await;
+                let mounting = move || volumes.mount(&pod, &found, &disks, &place, &tokens);
+                let mounted = tokio::task::spawn_blocking(mounting).await;
                 mounted.map_err(|it| it.to_string())?.map_err(|it| it.to_string())?;
                 Ok(refresh)
             };
@@ -198,7 +204,15 @@ impl Worker {
 
     async fn attach(&mut self, sandbox: Id, pid: Option<u32>) {
         let Some(pod) = self.pod.clone() else { return };
-        match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
+        let attached = match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
+            Ok(address) => match &self.host.policies {
+                // No container runs before the rules that isolate it are there.
+                Some(it) => it.ready(&pod, address).await.map(|()| address).map_err(|it| it.to_string()),
+                None => Ok(address),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        match attached {
             Ok(address) => {
                 self.memory.last_address = Some(address);
                 self.memory.attached = Some(sandbox);

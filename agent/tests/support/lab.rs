@@ -1,5 +1,7 @@
-//! A node in a namespace of its own: a bridge with pods, a link to an outside machine, and the keeper of its services' rules, whose stores
-//! the test fills by hand.
+//! A node in a namespace of its own: a bridge with pods, a link to an outside machine, and the keepers of the rules of its services and network
+//! policies, whose stores the test fills by hand.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::{RData, Record};
 use orlop_agent::dns::listen::{Listener, Settings};
 use orlop_agent::dns::upstream::Upstream;
+use orlop_agent::policy;
+use orlop_agent::policy::keeper::Policies;
 use orlop_agent::services::keeper::{Config, Keeper};
 use orlop_agent::services::table::Dns;
 use orlop_agent::services::view::{Known, NodeView, ServiceView};
@@ -22,7 +26,10 @@ use crate::sandbox::{Sandbox, sh};
 
 /// The outside machine's address; the node's towards it ends in 1.
 pub const OUTSIDE: &str = "198.18.0.2";
-const NODE: &str = "lab";
+/// The node's name.
+pub const NODE: &str = "lab";
+/// Much more often than in earnest.
+const COMPARE_EVERY: Duration = Duration::from_millis(300);
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The port of the outside DNS: 53 is for root, which this is, but not for the port's sake.
@@ -47,6 +54,10 @@ pub fn slice(port: u16, addresses: &[&str]) -> Value {
 pub struct Lab {
     pub node: Sandbox,
     known: Known,
+    /// What the policies' keeper knows.
+    pub policies: policy::view::Known,
+    /// What a pod's start asks.
+    pub ready: Policies,
     end: CancellationToken,
     threads: Vec<std::thread::JoinHandle<()>>,
     /// Where the node's DNS finds its servers.
@@ -89,11 +100,14 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("resolv.conf");
         std::fs::write(&file, format!("nameserver {OUTSIDE}\nnameserver 10.96.0.10\n")).unwrap();
+        let policies = policy::view::Known::new();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let thread = node.run({
-            let (known, end) = (known.clone(), end.clone());
-            move || std::thread::spawn(move || serve(known, with_dns, file, end))
+            let (known, policies, end) = (known.clone(), policies.clone(), end.clone());
+            move || std::thread::spawn(move || serve(known, policies, with_dns, file, sender, end))
         });
-        Lab { node, known, end, threads: vec![thread], _folder: folder }
+        let ready = receiver.recv().unwrap();
+        Lab { node, known, policies, ready, end, threads: vec![thread], _folder: folder }
     }
 
     /// A pod that says its name to whoever connects to port 80.
@@ -150,7 +164,7 @@ impl Lab {
         self.known.slices.apply(serde_json::from_value(slice).unwrap());
     }
 
-    /// The name of the node's tables.
+    /// The name of the tables of services.
     pub fn table(&self) -> String {
         format!("orlop_services_{}", hash())
     }
@@ -195,12 +209,20 @@ fn listen_for_warnings() {
     let _ = builder.try_init();
 }
 
-fn hash() -> String {
+/// What names of the node's parts begin or end with.
+pub fn hash() -> String {
     Sha256::digest(NODE.as_bytes())[..4].iter().map(|it| format!("{it:02x}")).collect()
 }
 
 /// What runs on the node.
-fn serve(known: Known, with_dns: bool, file: PathBuf, end: CancellationToken) {
+fn serve(
+    known: Known,
+    policies: policy::view::Known,
+    with_dns: bool,
+    file: PathBuf,
+    ready: std::sync::mpsc::Sender<Policies>,
+    end: CancellationToken,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (address, server): (IpAddr, IpAddr) = ("10.96.0.10".parse().unwrap(), "10.230.0.1".parse().unwrap());
@@ -213,11 +235,20 @@ fn serve(known: Known, with_dns: bool, file: PathBuf, end: CancellationToken) {
             let upstream = Upstream::new(file, vec![address]).on_port(UPSTREAM_PORT);
             tokio::spawn(listener.run(settings, known.clone(), Some(upstream), end.clone()));
         }
+        let config = policy::keeper::Config {
+            node_name: NODE.into(),
+            dns: dns.clone(),
+            ledger: None,
+            compare_every: COMPARE_EVERY,
+        };
+        let keeper = policy::keeper::Keeper::new(config, policies, None);
+        ready.send(keeper.policies()).unwrap();
+        tokio::spawn(keeper.run(end.clone()));
         let config = Config {
             node_name: NODE.into(),
             cluster_cidrs: vec!["10.230.0.0/16".parse().unwrap()],
             dns,
-            compare_every: Duration::from_millis(300),
+            compare_every: COMPARE_EVERY,
         };
         Keeper::new(config, known).run(end).await;
     });

@@ -16,7 +16,7 @@ use super::json_path::JsonPath;
 use crate::draft::Object;
 use crate::field::Errors;
 use crate::json::{self, Strictness};
-use crate::kind::{Body, Decoded, Kind, Part};
+use crate::kind::{Body, Decoded, Kind, Part, edits_nothing};
 use crate::status::{self, Status};
 
 /// The most replicas of a scale: what fits into 32 bits.
@@ -45,6 +45,7 @@ pub(super) fn decode(kind: &Kind, new: Body<'_>, strictness: Strictness) -> Deco
             value
         }
         Body::Applied(it) => json::value(kind, it.bare.as_bytes())?,
+        Body::Edit(_) => return Err(edits_nothing()),
     };
     let served = served(kind)?;
     let mut object = value;
@@ -129,6 +130,10 @@ impl CustomObject {
 }
 
 impl Object for CustomObject {
+    fn copy(&self) -> Box<dyn Object> {
+        Box::new(self.clone())
+    }
+
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }

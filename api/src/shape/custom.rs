@@ -9,7 +9,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::table::Table;
 use super::{Elements, Field, Key, Scalar, Shape, Shapes, Type, Types, UNTYPED};
+
+/// The type of `metadata`, the same in every kind.
+const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// The shape of a version's objects; without a schema, any object with metadata.
 pub fn shapes(schema: Option<&Value>) -> Shapes {
@@ -23,13 +27,7 @@ pub fn shapes(schema: Option<&Value>) -> Shapes {
 fn resource(types: &mut Types, schema: &Value, open: bool) -> Field {
     let mut fields = declared(types, schema);
     fields.retain(|(name, _)| !matches!(&**name, "apiVersion" | "kind" | "metadata"));
-    let document = super::metadata();
-    let types_of = document.get("$defs").and_then(Value::as_object);
-    for (name, of) in types_of.into_iter().flatten() {
-        types.add(name, of, document);
-    }
-    let title = document.get("title").and_then(Value::as_str).unwrap_or("ObjectMeta");
-    let metadata = Field::merged(Shape::Object(types.add(title, document, document)));
+    let metadata = Field::merged(Shape::Object(types.add(&Table::read(), METADATA)));
     for name in ["apiVersion", "kind"] {
         fields.push((name.into(), Field::leaf(Shape::Scalar(Scalar::Text))));
     }

@@ -43,6 +43,7 @@ fn may(policy: &Policy, write: &Admission<'_>, verb: &str, signer: &str) -> bool
             name,
             path: "",
             field_selector: "",
+            label_selector: "",
         };
         policy.authorize(&attributes) == Decision::Allow
     };

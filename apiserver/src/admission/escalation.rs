@@ -44,6 +44,7 @@ impl Escalation {
             name,
             path: "",
             field_selector: "",
+            label_selector: "",
         };
         self.policy.authorize(&attributes) == Decision::Allow
     }

@@ -190,6 +190,7 @@ impl Asked for Asking<'_> {
             name: &asked.name,
             path: asked.path.as_deref().unwrap_or_default(),
             field_selector: &asked.field_selector,
+            label_selector: "",
         };
         match self.policy.authorize(&attributes) {
             Decision::Allow => Answer { allowed: true, ..Answer::default() },

@@ -1,4 +1,5 @@
-//! `NodeRestriction`: a node changes its own Node, its own lease and the pods bound to it, and nothing in them that others rely on.
+//! `NodeRestriction`: a node changes its own Node, its own lease, the pods bound to it and its hold on volumes whose folders it keeps, and
+//! nothing in them that others rely on.
 //!
 //! The node authorizer has decided by names and verbs; this plugin sees the objects. Source: `plugin/pkg/admission/noderestriction`.
 
@@ -7,6 +8,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use orlop_api::kind::Sub;
 use orlop_api::status;
+use orlop_client::storage::{LOCAL_FINALIZER, LOCAL_NODE, LOCAL_PROVISIONER, PROVISIONED_BY};
 use serde_json::Value;
 
 use super::service_account::MIRROR;
@@ -60,6 +62,8 @@ impl Plugin for NodeRestriction {
             judge_node(node, write, &read(object), &read(old))
         } else if is(write.kind, "coordination.k8s.io", "Lease") {
             judge_lease(node, write, &read(object))
+        } else if is(write.kind, "", "PersistentVolume") {
+            judge_volume(node, &read(object), &read(old))
         } else {
             Ok(())
         };
@@ -136,6 +140,30 @@ fn judge_lease(node: &str, write: &Admission<'_>, new: &Value) -> Result<(), Str
     }
 }
 
+/// Of a volume whose folder it keeps, a node puts on and takes off the one finalizer that says so.
+fn judge_volume(node: &str, new: &Value, old: &Value) -> Result<(), String> {
+    let meta = &old["metadata"];
+    if meta["labels"][LOCAL_NODE] != node || meta["annotations"][PROVISIONED_BY] != LOCAL_PROVISIONER {
+        return Err(format!("node {node:?} can only hold volumes whose folders it keeps"));
+    }
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(meta) = object["metadata"].as_object_mut() {
+            // What the server itself writes with every change.
+            meta.retain(|field, _| !matches!(field.as_str(), "finalizers" | "managedFields" | "resourceVersion"));
+        }
+        object
+    };
+    let others = |object: &Value| {
+        let all = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        all.into_iter().filter(|it| *it != LOCAL_FINALIZER).collect::<Vec<_>>()
+    };
+    if rest(new) == rest(old) && others(new) == others(old) {
+        return Ok(());
+    }
+    Err(format!("node {node:?} can change nothing of a volume but the finalizer {LOCAL_FINALIZER}"))
+}
+
 type Labels = BTreeSet<(String, String)>;
 
 fn labels(object: &Value) -> Labels {
@@ -163,4 +191,31 @@ fn may_set(label: &str) -> bool {
         return true;
     }
     OWN_LABELS.contains(&label) || OWN_DOMAINS.iter().any(|it| within(it))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_holds_its_volumes_and_changes_nothing_else() {
+        let volume = |node: &str, finalizers: &[&str], path: &str| {
+            json!({ "metadata": { "name": "v", "labels": { LOCAL_NODE: node }, "finalizers": finalizers, "resourceVersion": path,
+                "annotations": { PROVISIONED_BY: LOCAL_PROVISIONER } }, "spec": { "local": { "path": path } } })
+        };
+        let check = |new: &Value, old: &Value, allowed: bool| {
+            assert_eq!(judge_volume("n1", new, old).is_ok(), allowed, "{new}");
+        };
+        let bare = volume("n1", &["a/b"], "/d");
+        check(&volume("n1", &["a/b", LOCAL_FINALIZER], "/d"), &bare, true);
+        check(&bare, &volume("n1", &[LOCAL_FINALIZER, "a/b"], "/d"), true);
+        check(&volume("n1", &[], "/d"), &bare, false);
+        check(&volume("n1", &["a/b"], "/etc"), &bare, false);
+        check(&volume("n2", &["a/b"], "/d"), &bare, false);
+        check(&volume("n2", &["a/b", LOCAL_FINALIZER], "/d"), &volume("n2", &["a/b"], "/d"), false);
+        let by_hand = json!({ "metadata": { "labels": { LOCAL_NODE: "n1" } } });
+        check(&by_hand, &by_hand, false);
+    }
 }

@@ -1,6 +1,6 @@
 //! The node authorizer: a node may see and change its own affairs, and of everybody's only what its pods need.
 //!
-//! In: every Pod, of which is kept where it runs and what it refers to. Out: a [`Decision`] for requests of `system:node:<name>`. Objects
+//! In: every Pod, of which is kept where it runs and what it refers to, and every PersistentVolume, of which is kept whose it is. Out: a [`Decision`] for requests of `system:node:<name>`. Objects
 //! that pods refer to (secrets, config maps, claims, service accounts) may be read by the nodes those pods are bound to; the node
 //! itself, its pods and its lease by their names; all else as the fixed rules of the role `system:node` say. Pure. What a node may
 //! write into its own objects is for the admission plugin `NodeRestriction`. Source: `plugin/pkg/auth/authorizer/node`.
@@ -8,7 +8,8 @@
 use std::collections::HashMap;
 
 use orlop_api::head::Head;
-use orlop_api::selector::field;
+use orlop_api::selector::label;
+use orlop_client::storage::LOCAL_NODE;
 use serde::Deserialize;
 
 use super::rbac::Rule;
@@ -39,9 +40,19 @@ struct Pod {
     references: Box<[Reference]>,
 }
 
+/// Whose a volume is.
+#[derive(Debug, Default)]
+struct Volume {
+    /// Namespace and name of the claim that has it.
+    claim: Option<(Box<str>, Box<str>)>,
+    /// The node that keeps its folder.
+    node: Option<Box<str>>,
+}
+
 /// Which node's pods refer to what.
 #[derive(Debug, Default)]
 pub struct Graph {
+    volumes: HashMap<Box<str>, Volume>,
     pods: HashMap<(Box<str>, Box<str>), Pod>,
     /// Node → namespace → what the node's pods there refer to.
     nodes: HashMap<Box<str>, HashMap<Box<str>, Counts>>,
@@ -59,7 +70,7 @@ impl Graph {
         if slim.spec.node_name.is_empty() {
             return;
         }
-        let references: Box<[Reference]> = slim.spec.references().into();
+        let references: Box<[Reference]> = slim.spec.references(&head.name).into();
         let node: Box<str> = slim.spec.node_name.as_str().into();
         let counts = self.nodes.entry(node.clone()).or_default().entry(head.namespace.clone()).or_default();
         for reference in &references {
@@ -90,6 +101,30 @@ impl Graph {
         }
     }
 
+    /// Takes in a volume that was made or changed.
+    pub fn put_volume(&mut self, head: &Head, json: &[u8]) {
+        let Ok(slim) = serde_json::from_slice::<SlimVolume>(json) else { return };
+        let claim = slim.spec.claim_ref.map(|it| (it.namespace.into(), it.name.into()));
+        let node = slim.metadata.labels.get(LOCAL_NODE).map(|it| it.as_str().into());
+        self.volumes.insert(head.name.clone(), Volume { claim, node });
+    }
+
+    /// Forgets a volume.
+    pub fn remove_volume(&mut self, name: &str) {
+        self.volumes.remove(name);
+    }
+
+    /// Whether the volume's folder is the node's.
+    fn keeps(&self, node: &str, volume: &str) -> bool {
+        self.volumes.get(volume).and_then(|it| it.node.as_deref()) == Some(node)
+    }
+
+    /// Whether the volume is that of a claim to which a pod on the node refers.
+    fn mounts(&self, node: &str, volume: &str) -> bool {
+        let claim = self.volumes.get(volume).and_then(|it| it.claim.as_ref());
+        claim.is_some_and(|(namespace, name)| self.refers(node, Object::Claim, namespace, name))
+    }
+
     /// Whether a pod on the node refers to the object.
     pub fn refers(&self, node: &str, object: Object, namespace: &str, name: &str) -> bool {
         let counts = self.nodes.get(node).and_then(|it| it.get(namespace));
@@ -116,9 +151,10 @@ pub fn decide(graph: &Graph, rules: &[Rule], node: &str, it: &Attributes<'_>) ->
         ("", "persistentvolumeclaims") if it.subresource.is_empty() && it.verb == "get" => {
             referred(graph, node, Object::Claim, it)
         }
+        ("", "persistentvolumes") => volume(graph, node, it),
         ("", "serviceaccounts") => account(graph, node, it),
         ("", "nodes") => own_node(node, it),
-        ("", "pods") => own_pods(graph, node, it),
+        ("", "pods") => own_pods(graph, rules, node, it),
         ("coordination.k8s.io", "leases") => own_lease(node, it),
         _ => by_rules(rules, it),
     }
@@ -152,6 +188,29 @@ fn referred(graph: &Graph, node: &str, object: Object, it: &Attributes<'_>) -> D
     }
 }
 
+/// Volumes that its pods have mounted, and those whose folders it keeps; which field of the latter it may change is for admission.
+fn volume(graph: &Graph, node: &str, it: &Attributes<'_>) -> Decision {
+    match (it.verb, it.subresource) {
+        ("get", "") => {
+            if graph.mounts(node, it.name) || graph.keeps(node, it.name) {
+                Decision::Allow
+            } else {
+                no(format!("no relationship found between node '{node}' and this object"))
+            }
+        }
+        ("list" | "watch", "") => {
+            let chosen = label::Selector::parse(it.label_selector).ok();
+            if chosen.as_ref().and_then(|it| it.required(LOCAL_NODE)) == Some(node) {
+                Decision::Allow
+            } else {
+                no(format!("can only list/watch volumes with {LOCAL_NODE} label selector"))
+            }
+        }
+        ("patch", "") if graph.keeps(node, it.name) => Decision::Allow,
+        _ => no("can only read the volumes of its pods, and hold those whose folders it keeps"),
+    }
+}
+
 fn account(graph: &Graph, node: &str, it: &Attributes<'_>) -> Decision {
     match (it.verb, it.subresource) {
         ("create", "token") | ("get", "") if it.name.is_empty() || it.namespace.is_empty() => {
@@ -182,18 +241,12 @@ fn own_node(node: &str, it: &Attributes<'_>) -> Decision {
     }
 }
 
-fn own_pods(graph: &Graph, node: &str, it: &Attributes<'_>) -> Decision {
+fn own_pods(graph: &Graph, rules: &[Rule], node: &str, it: &Attributes<'_>) -> Decision {
     match (it.verb, it.subresource) {
         ("get", "" | "status") if graph.runs(node, it.namespace, it.name) => Decision::Allow,
         ("get", "" | "status") => no(format!("no relationship found between node '{node}' and this object")),
-        ("list" | "watch", "") => {
-            let chosen = field::Selector::parse(it.field_selector).ok();
-            if chosen.as_ref().and_then(|it| it.required("spec.nodeName")) == Some(node) {
-                Decision::Allow
-            } else {
-                no("can only list/watch pods with spec.nodeName field selector")
-            }
-        }
+        // Not only its own: the agent enforces network policies, whose peers are all pods. Elsewhere a program beside the kubelet has that right.
+        ("list" | "watch", "") => by_rules(rules, it),
         ("create" | "delete", "") | ("update" | "patch", "status") | ("create", "eviction") => Decision::Allow,
         _ => no("can only read, delete and report the status of its own pods"),
     }
@@ -213,6 +266,32 @@ fn own_lease(node: &str, it: &Attributes<'_>) -> Decision {
     Decision::Allow
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SlimVolume {
+    metadata: VolumeMetadata,
+    spec: VolumeSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct VolumeMetadata {
+    labels: HashMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct VolumeSpec {
+    claim_ref: Option<ClaimRef>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ClaimRef {
+    namespace: String,
+    name: String,
+}
+
 #[derive(Deserialize)]
 struct Slim {
     spec: Spec,
@@ -224,7 +303,7 @@ struct Spec {
     node_name: String,
     service_account_name: String,
     image_pull_secrets: Vec<Named>,
-    volumes: Vec<Volume>,
+    volumes: Vec<PodVolume>,
     containers: Vec<Container>,
     init_containers: Vec<Container>,
     ephemeral_containers: Vec<Container>,
@@ -238,10 +317,12 @@ struct Named {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Volume {
+struct PodVolume {
+    name: String,
     secret: Option<VolumeSecret>,
     config_map: Option<Named>,
     persistent_volume_claim: Option<VolumeClaim>,
+    ephemeral: Option<serde::de::IgnoredAny>,
     projected: Option<Projected>,
 }
 
@@ -298,7 +379,8 @@ struct EnvFrom {
 }
 
 impl Spec {
-    fn references(&self) -> Vec<Reference> {
+    /// What the pod of this name refers to.
+    fn references(&self, pod: &str) -> Vec<Reference> {
         let mut out: Vec<Reference> = Vec::new();
         let mut add = |object: Object, name: &str| {
             if !name.is_empty() {
@@ -313,6 +395,7 @@ impl Spec {
             volume.secret.iter().for_each(|it| add(Object::Secret, &it.secret_name));
             volume.config_map.iter().for_each(|it| add(Object::ConfigMap, &it.name));
             volume.persistent_volume_claim.iter().for_each(|it| add(Object::Claim, &it.claim_name));
+            volume.ephemeral.iter().for_each(|_| add(Object::Claim, &format!("{pod}-{}", volume.name)));
             for source in volume.projected.iter().flat_map(|it| &it.sources) {
                 source.secret.iter().for_each(|it| add(Object::Secret, &it.name));
                 source.config_map.iter().for_each(|it| add(Object::ConfigMap, &it.name));
@@ -340,7 +423,7 @@ mod tests {
     use crate::stage::Identity;
 
     const POD: &str = r#"{"spec":{"nodeName":"n1","serviceAccountName":"sa","imagePullSecrets":[{"name":"pull"}],
-        "volumes":[{"secret":{"secretName":"vol"}},{"configMap":{"name":"cm"}},{"persistentVolumeClaim":{"claimName":"pvc"}},
+        "volumes":[{"secret":{"secretName":"vol"}},{"configMap":{"name":"cm"}},{"persistentVolumeClaim":{"claimName":"pvc"}},{"name":"scratch","ephemeral":{}},
           {"projected":{"sources":[{"secret":{"name":"proj"}},{"configMap":{"name":"projcm"}},{"serviceAccountToken":{}}]}},{"emptyDir":{}}],
         "initContainers":[{"envFrom":[{"secretRef":{"name":"initenv"}}]}],
         "containers":[{"env":[{"name":"A","value":"1"},{"valueFrom":{"secretKeyRef":{"name":"key","key":"k"}}},{"valueFrom":{"fieldRef":{}}}],
@@ -353,6 +436,13 @@ mod tests {
     fn graph() -> Graph {
         let mut it = Graph::default();
         it.put(&head("p", "1"), POD.as_bytes());
+        let volume = |name: &str| Head { name: name.into(), ..Head::default() };
+        it.put_volume(&volume("pv"), br#"{"spec":{"claimRef":{"namespace":"d","name":"pvc"}}}"#);
+        it.put_volume(&volume("kept"), br#"{"metadata":{"labels":{"orlop.dev/node":"n1"}},"spec":{}}"#);
+        it.put_volume(
+            &volume("far"),
+            br#"{"metadata":{"labels":{"orlop.dev/node":"n2"}},"spec":{"claimRef":{"namespace":"e","name":"pvc"}}}"#,
+        );
         it.put(&head("pending", "2"), br#"{"spec":{"volumes":[{"secret":{"secretName":"unbound"}}]}}"#);
         it
     }
@@ -362,6 +452,7 @@ mod tests {
         let identity = Identity::new("system:node:n1", &["system:nodes"]);
         let (group, rest) = words[1].split_once(':').unwrap_or(("", words[1]));
         let (resource, subresource) = rest.split_once('/').unwrap_or((rest, ""));
+        let labelled = words.get(4).is_some_and(|it| it.starts_with("orlop.dev/"));
         let blank = |at: usize| words.get(at).copied().filter(|it| *it != "-").unwrap_or_default();
         let rules = super::super::built_in_rules(&["system:node", "orlop:node"]);
         decide(
@@ -379,7 +470,8 @@ mod tests {
                 namespace: blank(2),
                 name: blank(3),
                 path: "",
-                field_selector: blank(4),
+                field_selector: if labelled { "" } else { blank(4) },
+                label_selector: if labelled { blank(4) } else { "" },
             },
         )
     }
@@ -398,6 +490,11 @@ mod tests {
             check(&format!("watch configmaps d {name}"), true);
         }
         check("get persistentvolumeclaims d pvc", true);
+        check("watch persistentvolumeclaims d pvc", false);
+        check("get persistentvolumeclaims d p-scratch", true);
+        check("get persistentvolumeclaims d q-scratch", false);
+        check("list persistentvolumeclaims d", false);
+        check("update persistentvolumeclaims d pvc", false);
         check("create serviceaccounts/token d sa", true);
         check("create serviceaccounts/token d other", false);
         check("get secrets d cm", false);
@@ -406,6 +503,28 @@ mod tests {
         check("list secrets d", false);
         check("list secrets -", false);
         check("update secrets d vol", false);
+    }
+
+    #[test]
+    fn sees_and_holds_the_volumes_that_are_its_own() {
+        check("get persistentvolumes - pv", true);
+        check("watch persistentvolumes - pv", false);
+        check("get persistentvolumes - kept", true);
+        check("get persistentvolumes - far", false);
+        check("get persistentvolumes - unknown", false);
+        check("list persistentvolumes - -", false);
+        check("watch persistentvolumes - - orlop.dev/node=n1", true);
+        check("list persistentvolumes - - orlop.dev/node=n2", false);
+        check("patch persistentvolumes - kept", true);
+        check("patch persistentvolumes - pv", false);
+        check("patch persistentvolumes - far", false);
+        check("patch persistentvolumes/status - kept", false);
+        check("update persistentvolumes - kept", false);
+        check("delete persistentvolumes - kept", false);
+        check("create persistentvolumes -", false);
+        let mut it = graph();
+        it.remove_volume("kept");
+        assert_ne!(ask(&it, "get persistentvolumes - kept"), Decision::Allow);
     }
 
     #[test]
@@ -418,9 +537,10 @@ mod tests {
         check("create nodes -", true);
         check("delete nodes - n1", false);
         check("list pods - - spec.nodeName=n1", true);
-        check("watch pods - - spec.nodeName=n2", false);
-        check("list pods -", false);
-        check("list pods d - metadata.name=p", false);
+        // Peers of network policies may be anywhere.
+        check("watch pods - - spec.nodeName=n2", true);
+        check("list pods -", true);
+        check("deletecollection pods d", false);
         check("get pods d p", true);
         check("get pods d pending", false);
         check("patch pods/status d p", true);
@@ -432,6 +552,8 @@ mod tests {
         check("create events d", true);
         check("watch services -", true);
         check("watch discovery.k8s.io:endpointslices -", true);
+        check("watch networking.k8s.io:networkpolicies -", true);
+        check("watch namespaces -", true);
         check("create apps:deployments d", false);
         check("bind rbac.authorization.k8s.io:clusterroles - cluster-admin", false);
     }

@@ -325,6 +325,7 @@ mod tests {
             name: blank(4),
             path: if path { words[2] } else { "" },
             field_selector: "",
+            label_selector: "",
         })
     }
 

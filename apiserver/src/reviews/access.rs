@@ -85,7 +85,7 @@ impl Narrowed {
         }
     }
 
-    /// The part of it that a field selector of a request can say; what it cannot narrows nothing.
+    /// The part of it that a selector of a request can say in its simplest form; what it cannot narrows nothing.
     fn text(&self) -> String {
         if !self.raw_selector.is_empty() {
             return self.raw_selector.clone();
@@ -131,9 +131,11 @@ pub fn answer(
         other = Identity { user, uid, groups: spec.groups.clone(), extra: spec.extra.clone() };
         &other
     };
-    let fields = spec.resource_attributes.as_ref().and_then(|it| it.field_selector.as_ref());
-    let fields = fields.map(Narrowed::text).unwrap_or_default();
-    let attributes = Attributes { field_selector: &fields, ..attributes(spec, identity) };
+    let of = spec.resource_attributes.as_ref();
+    let text = |it: Option<&Narrowed>| it.map(Narrowed::text).unwrap_or_default();
+    let fields = text(of.and_then(|it| it.field_selector.as_ref()));
+    let labels = text(of.and_then(|it| it.label_selector.as_ref()));
+    let attributes = Attributes { field_selector: &fields, label_selector: &labels, ..attributes(spec, identity) };
     answer["status"] = Value::Object(told(by.authorize(&attributes)));
     Ok(())
 }
@@ -207,6 +209,7 @@ fn attributes<'a>(spec: &'a Spec, identity: &'a Identity) -> Attributes<'a> {
         name: "",
         path: "",
         field_selector: "",
+        label_selector: "",
     };
     match (&spec.resource_attributes, &spec.non_resource_attributes) {
         (Some(of), _) => Attributes {

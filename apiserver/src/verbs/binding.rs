@@ -3,9 +3,14 @@
 //! `POST pods/<name>/binding`, and the same to `bindings` in the pod's namespace. The texts of conflicts are Kubernetes'
 //! (`pkg/registry/core/pod/storage`), because schedulers and people read them.
 
+use std::collections::BTreeMap;
+
 use http::StatusCode;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_api::draft;
 use orlop_api::field::Errors;
-use orlop_api::kind::{Body, Kind, Part, Sub};
+use orlop_api::kind::{Body, Edit, Kind, Part, Sub};
 use orlop_api::status::{self, Status};
 use orlop_client::clock;
 use serde_json::{Value, json};
@@ -20,62 +25,65 @@ use crate::registry;
 use crate::stage::{Authorized, Operation};
 
 /// A binding, read and checked.
+#[derive(Debug)]
 struct Bind {
+    pod: String,
     node: String,
-    annotations: Value,
+    annotations: Option<BTreeMap<String, String>>,
     uid: String,
     revision: String,
-    now: String,
+    now: Time,
+}
+
+impl Bind {
+    fn conflict<T>(&self, why: &str) -> status::Result<T> {
+        Err(Status::conflict("", "pods/binding", &self.pod, why))
+    }
 }
 
 impl Change for Bind {
     fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
-        let mut pod = old.value();
-        let name = &*old.head.name;
-        let conflict = |why: String| Err(Status::conflict("", "pods/binding", name, &why));
         if !self.uid.is_empty() && *self.uid != *old.head.uid {
             let (asked, stands) = (&self.uid, &old.head.uid);
-            return conflict(format!(
-                "Precondition failed: UID in precondition: {asked}, UID in object meta: {stands}"
-            ));
+            return self
+                .conflict(&format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stands}"));
         }
         if !self.revision.is_empty() && self.revision != old.revision.to_string() {
             let (asked, stands) = (&self.revision, old.revision);
-            return conflict(format!(
+            return self.conflict(&format!(
                 "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {stands}"
             ));
         }
         if old.head.deleting {
-            return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
+            return self.conflict(&format!("pod {} is being deleted, cannot be assigned to a host", self.pod));
         }
-        if let Some(node) = pod["spec"]["nodeName"].as_str().filter(|it| !it.is_empty()) {
-            return conflict(format!("pod {name} is already assigned to node {node:?}"));
+        Ok(Body::Edit(self))
+    }
+}
+
+impl Edit for Bind {
+    fn edit(&self, object: &mut dyn draft::Object) -> status::Result<()> {
+        let pod: &mut Pod = object.as_any_mut().downcast_mut().ok_or_else(|| Status::internal("not a pod"))?;
+        let spec = pod.spec.get_or_insert_default();
+        if let Some(node) = spec.node_name.as_deref().filter(|it| !it.is_empty()) {
+            return self.conflict(&format!("pod {} is already assigned to node {node:?}", self.pod));
         }
-        if pod["spec"]["schedulingGates"].as_array().is_some_and(|it| !it.is_empty()) {
-            return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
+        if spec.scheduling_gates.as_ref().is_some_and(|it| !it.is_empty()) {
+            return self.conflict(&format!("pod {} has non-empty .spec.schedulingGates", self.pod));
         }
-        if let Some(metadata) = pod["metadata"].as_object_mut() {
-            metadata.remove("resourceVersion");
-            if let Some(annotations) = self.annotations.as_object() {
-                let standing = metadata.entry("annotations").or_insert_with(|| json!({}));
-                for (key, value) in annotations {
-                    standing[key] = value.clone();
-                }
-            }
+        spec.node_name = Some(self.node.clone());
+        if let Some(annotations) = &self.annotations {
+            pod.metadata.annotations.get_or_insert_default().extend(annotations.clone());
         }
-        pod["spec"]["nodeName"] = self.node.as_str().into();
-        let scheduled = json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": self.now });
-        if !pod["status"].is_object() {
-            pod["status"] = json!({});
-        }
-        match pod["status"]["conditions"].as_array_mut() {
-            Some(conditions) => {
-                conditions.retain(|it| it["type"] != "PodScheduled");
-                conditions.push(scheduled);
-            }
-            None => pod["status"]["conditions"] = json!([scheduled]),
-        }
-        Ok(Body::Value(pod))
+        let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+        conditions.retain(|it| it.type_ != "PodScheduled");
+        conditions.push(PodCondition {
+            type_: "PodScheduled".to_owned(),
+            status: "True".to_owned(),
+            last_transition_time: Some(self.now.clone()),
+            ..PodCondition::default()
+        });
+        Ok(())
     }
 }
 
@@ -108,11 +116,13 @@ pub async fn create(core: &Core, it: &Authorized, body: &[u8]) -> status::Result
     let warnings = aside::admit(&core.plugins, it, pods, &name, Operation::Create, &aside).await?;
     let binding = aside.object.into_inner();
     let change = Bind {
+        pod: name.clone(),
         node: text(&binding["target"]["name"]),
-        annotations: binding["metadata"]["annotations"].clone(),
+        annotations: serde_json::from_value(binding["metadata"]["annotations"].clone())
+            .map_err(|error| Status::bad_request(error.to_string()))?,
         uid: text(&binding["metadata"]["uid"]),
         revision: text(&binding["metadata"]["resourceVersion"]),
-        now: orlop_api::meta::whole_seconds(clock::now()).to_string(),
+        now: Time(orlop_api::meta::whole_seconds(clock::now())),
     };
     let mut writer = Writer::new(core, it, pods, Some(Sub::Binding));
     writer.name = &name;

@@ -73,8 +73,8 @@ fn uid(object: &Body<'_>) -> String {
     let slim: Slim = match object {
         Body::Bytes(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
         Body::Value(value) => Slim::deserialize(value).unwrap_or_default(),
-        // Only a patch makes one.
-        Body::Applied(_) => Slim::default(),
+        // Only a patch makes one, only a binding the other.
+        Body::Applied(_) | Body::Edit(_) => Slim::default(),
     };
     slim.metadata.uid.unwrap_or_default()
 }

@@ -87,6 +87,9 @@ async fn priorities_come_from_classes() {
 async fn claims_and_ingresses_get_the_default_class() {
     let cluster = Cluster::start().await;
     let claim = |name: &str| json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    // The cluster's own, and none without it.
+    assert_eq!(made(cluster.post(CLAIMS, &claim("first")).await)["spec"]["storageClassName"], "local");
+    made(cluster.delete("/apis/storage.k8s.io/v1/storageclasses/local", None).await);
     assert!(made(cluster.post(CLAIMS, &claim("before")).await)["spec"]["storageClassName"].is_null());
     let class = json!({"metadata": {"name": "gold", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "a.b/c"});
     made(cluster.post("/apis/storage.k8s.io/v1/storageclasses", &class).await);

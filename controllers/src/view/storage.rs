@@ -1,29 +1,11 @@
-//! What is kept of claims, volumes and the classes of their attributes; and how a pod names the claims that it uses.
+//! What is kept of the classes of volumes' attributes, and how a pod names the claims that it uses.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::core::ObjectMeta;
+pub use orlop_client::storage::{ClaimView, StorageClassView, VolumeView};
 use serde::{Deserialize, Deserializer};
 
-use super::{PodView, controller_of, name_of, uid_of};
-
-/// A claim.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ClaimView {
-    pub metadata: ObjectMeta,
-    spec: ClassNamedView,
-    status: ClaimStatusView,
-}
-
-/// A volume.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct VolumeView {
-    pub metadata: ObjectMeta,
-    spec: ClassNamedView,
-    pub status: VolumeStatusView,
-}
+use super::{Json, PodView, controller_of, name_of, uid_of};
 
 /// A class of volumes' attributes.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -32,51 +14,19 @@ pub struct AttributesClassView {
     pub metadata: ObjectMeta,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ClassNamedView {
-    volume_attributes_class_name: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ClaimStatusView {
-    current_volume_attributes_class_name: Option<String>,
-    modify_volume_status: TargetView,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct TargetView {
-    target_volume_attributes_class_name: String,
-}
-
-/// Where a volume stands.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct VolumeStatusView {
-    pub phase: String,
-}
-
-orlop_client::view!(ClaimView: PersistentVolumeClaim);
-orlop_client::view!(VolumeView: PersistentVolume);
 orlop_client::view!(AttributesClassView: VolumeAttributesClass);
 
-impl ClaimView {
-    /// The classes of attributes that it has, asks for, or is on its way to.
-    pub fn attributes_classes(&self) -> Vec<String> {
-        let asked = self.spec.volume_attributes_class_name.iter();
-        let all = asked.chain(&self.status.current_volume_attributes_class_name);
-        let all = all.chain([&self.status.modify_volume_status.target_volume_attributes_class_name]);
-        all.filter(|it| !it.is_empty()).cloned().collect()
-    }
+/// The classes of attributes that a claim has, asks for, or is on its way to.
+pub fn attributes_classes_of_claim(it: &ClaimView) -> Vec<String> {
+    let asked = it.spec.volume_attributes_class_name.iter();
+    let all = asked.chain(&it.status.current_volume_attributes_class_name);
+    let all = all.chain([&it.status.modify_volume_status.target_volume_attributes_class_name]);
+    all.filter(|it| !it.is_empty()).cloned().collect()
 }
 
-impl VolumeView {
-    /// The class of its attributes.
-    pub fn attributes_classes(&self) -> Vec<String> {
-        self.spec.volume_attributes_class_name.iter().filter(|it| !it.is_empty()).cloned().collect()
-    }
+/// The class of a volume's attributes.
+pub fn attributes_classes_of_volume(it: &VolumeView) -> Vec<String> {
+    it.spec.volume_attributes_class_name.iter().filter(|it| !it.is_empty()).cloned().collect()
 }
 
 /// A volume of a pod that is a claim.
@@ -84,8 +34,8 @@ impl VolumeView {
 pub enum ClaimUse {
     /// The claim of this name.
     Named(Box<str>),
-    /// The claim that is made for the pod's volume of this name.
-    Made(Box<str>),
+    /// The claim that is made for the pod's volume of this name, out of this template.
+    Made { volume: Box<str>, template: Json },
 }
 
 /// The claims among a pod's volumes; the others are dropped.
@@ -95,7 +45,12 @@ pub(super) fn claim_uses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
     struct Volume {
         name: Box<str>,
         persistent_volume_claim: Option<Claim>,
-        ephemeral: Option<serde::de::IgnoredAny>,
+        ephemeral: Option<Ephemeral>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Ephemeral {
+        volume_claim_template: Json,
     }
     #[derive(Default, Deserialize)]
     #[serde(default, rename_all = "camelCase")]
@@ -105,7 +60,7 @@ pub(super) fn claim_uses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
     let volumes = Option::<Vec<Volume>>::deserialize(deserializer)?.unwrap_or_default();
     let uses = volumes.into_iter().filter_map(|it| match (it.persistent_volume_claim, it.ephemeral) {
         (Some(claim), _) => Some(ClaimUse::Named(claim.claim_name)),
-        (None, Some(_)) => Some(ClaimUse::Made(it.name)),
+        (None, Some(made)) => Some(ClaimUse::Made { volume: it.name, template: made.volume_claim_template }),
         (None, None) => None,
     });
     let mut uses: Vec<ClaimUse> = uses.collect();
@@ -118,7 +73,7 @@ impl PodView {
     pub fn claims(&self) -> Vec<String> {
         let name = |it: &ClaimUse| match it {
             ClaimUse::Named(name) => name.to_string(),
-            ClaimUse::Made(volume) => made_for(self, volume),
+            ClaimUse::Made { volume, .. } => made_for(self, volume),
         };
         self.spec.volumes.iter().map(name).collect()
     }
@@ -130,7 +85,7 @@ impl PodView {
             self.metadata.deletion_timestamp.is_some() && self.metadata.deletion_grace_period_seconds == Some(0);
         let used = |it: &ClaimUse| match it {
             ClaimUse::Named(name) => **name == *name_of(claim),
-            ClaimUse::Made(volume) => {
+            ClaimUse::Made { volume, .. } => {
                 !shut_down
                     && made_for(self, volume) == name_of(claim)
                     && controller_of(claim).is_some_and(|it| it.uid == uid_of(&self.metadata))
@@ -140,6 +95,7 @@ impl PodView {
     }
 }
 
-fn made_for(pod: &PodView, volume: &str) -> String {
+/// The name of the claim that is made for a volume of a pod.
+pub fn made_for(pod: &PodView, volume: &str) -> String {
     format!("{}-{volume}", name_of(&pod.metadata))
 }

@@ -31,6 +31,9 @@ pub struct Scale {
     /// Agent: pods one after the other, and at once.
     pub agent_pods: usize,
     pub agent_burst: usize,
+    /// Services on a node, and for how long names are asked for.
+    pub services: usize,
+    pub names_time: Duration,
 }
 
 impl Scale {
@@ -54,6 +57,8 @@ impl Scale {
             scheduled_pods: 10_000,
             agent_pods: 20,
             agent_burst: 30,
+            services: 10_000,
+            names_time: Duration::from_secs(5),
         }
     }
 
@@ -75,6 +80,8 @@ impl Scale {
             scheduled_pods: 1_000,
             agent_pods: 5,
             agent_burst: 10,
+            services: 500,
+            names_time: Duration::from_secs(1),
             ..Scale::full()
         }
     }

@@ -49,12 +49,14 @@ fn volumes(it: &Scene<'_>) -> Result<()> {
     let http = Http::of(it);
     let path = format!("/api/v1/persistentvolumes/{}", it.namespace);
     let volume = json!({ "metadata": { "name": it.namespace }, "spec": { "capacity": { "storage": "1Gi" },
-        "accessModes": ["ReadWriteOnce"], "storageClassName": "none", "hostPath": { "path": "/nowhere" } } });
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "held", "hostPath": { "path": "/nowhere" } } });
     let made = http.post("/api/v1/persistentvolumes", &volume)?.is(201)?;
     ensure!(made["metadata"]["finalizers"] == json!(["kubernetes.io/pv-protection"]), "{made}");
-    let phase =
-        |phase: &str| http.patch(&format!("{path}/status"), MERGE, &json!({ "status": { "phase": phase } }))?.is(200);
-    phase("Bound")?;
+    let claims = it.path("persistentvolumeclaims");
+    let mut holder = claim("holder", Value::Null);
+    holder["spec"]["storageClassName"] = "held".into();
+    http.post(&claims, &holder)?.is(201)?;
+    it.api.until(&path, "is bound", POD_LIMIT, |it| it["status"]["phase"] == "Bound")?;
     http.delete(&path, &Value::Null)?.is(200)?;
     let other = format!("{}-other", it.namespace);
     let mut free = volume;
@@ -64,7 +66,7 @@ fn volumes(it: &Scene<'_>) -> Result<()> {
     http.delete(&other, &Value::Null)?.is(200)?;
     it.api.gone(&other, POD_LIMIT)?;
     ensure!(http.get(&path)?.is(200)?["metadata"]["deletionTimestamp"].is_string(), "it is bound");
-    phase("Released")?;
+    http.delete(&format!("{claims}/holder"), &Value::Null)?.is(200)?;
     it.api.gone(&path, POD_LIMIT)
 }
 

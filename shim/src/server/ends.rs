@@ -129,10 +129,13 @@ impl Shim {
         container.state = State::Ended;
         let starters = std::mem::take(&mut container.starters);
         let stoppers = std::mem::take(&mut container.stoppers);
+        let attached = std::mem::take(&mut container.attached);
         self.changed(name);
         let message = failed.unwrap_or_default();
         starters.into_iter().for_each(|it| self.fail(it, Failure::Start, message.clone()));
         stoppers.into_iter().for_each(|it| self.answer(it, &Response::Done, None));
+        // What waits for them is in their pipes, and sent on.
+        attached.into_iter().for_each(|it| self.answer(it, &Response::Executed { exit_code: 0 }, Some(&[])));
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::socket::{AddressFamily, SockaddrLike};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockaddrLike, sendmsg};
 use nix::unistd::pipe2;
 
 use super::{APART_MAX, EXECS_MAX, Purpose, SHUTDOWN, Shim};
@@ -18,9 +18,11 @@ use crate::container::{Container, State, Stopping};
 use crate::enter::TERMINAL;
 use crate::errand::Helper;
 use crate::exec::Exec;
+use crate::log::Stream;
 use crate::protocol::{DESCRIPTORS_MAX, FRAME_MAX_BYTES, Failure, Request, Response};
 use crate::record::{self, CONTAINERS, EXIT, SHIM};
 use crate::session::Session;
+use crate::tap::Tap;
 
 impl Shim {
     pub(super) fn request(&mut self, id: u64, request: Request) {
@@ -37,6 +39,9 @@ impl Shim {
                 self.exec(id, &container, &command, Duration::from_millis(timeout_ms), limit_bytes);
             }
             Request::Session { container, command, tty } => self.converse(id, &container, &command, tty),
+            Request::Attach { container, stdin, stdout, stderr } => {
+                self.attach(id, &container, stdin, (stdout, stderr));
+            }
             Request::Shutdown => self.shut_down(Some(id)),
             Request::Subscribe => {
                 if let Some(it) = self.sessions.get_mut(&id) {
@@ -117,8 +122,8 @@ impl Shim {
     /// Starts a command whose streams the agent has brought along.
     fn converse(&mut self, id: u64, name: &str, command: &[String], tty: bool) {
         let handed = self.sessions.get_mut(&id).map(Session::take_handed).unwrap_or_default();
-        if self.execs.values().filter(|it| it.is_apart()).count() >= APART_MAX {
-            return self.fail(id, Failure::Other, "too many sessions are held in this pod at once");
+        if self.is_crowded(id) {
+            return;
         }
         let Some(init) = self.enterable(id, name) else { return };
         let streams = match <[OwnedFd; DESCRIPTORS_MAX]>::try_from(handed) {
@@ -143,6 +148,53 @@ impl Shim {
             Ok((exec, helper)) => self.run(exec, helper),
             Err(error) => self.fail(id, Failure::Other, error.to_string()),
         }
+    }
+
+    /// Lets the agent hear a container's outputs and write to it.
+    fn attach(&mut self, id: u64, name: &str, stdin: bool, outputs: (bool, bool)) {
+        let handed = self.sessions.get_mut(&id).map(Session::take_handed).unwrap_or_default();
+        if self.is_crowded(id) {
+            return;
+        }
+        let running = |it: &&mut Container| matches!(it.state, State::Running { .. });
+        let Some(container) = self.containers.get_mut(name).filter(running) else {
+            return self.fail(id, Failure::NotFound, format!("container {name:?} does not run"));
+        };
+        let mut handed = handed.into_iter();
+        let mut next =
+            || handed.next().ok_or_else(|| io::Error::other("a descriptor that an attachment needs is missing"));
+        let mut joined = || {
+            let socket = next()?;
+            let mut taps = Vec::new();
+            for (wanted, stream) in [(outputs.0, Stream::Stdout), (outputs.1, Stream::Stderr)] {
+                if wanted {
+                    taps.push(Tap::new(id, stream, next()?)?);
+                }
+            }
+            if let Some(it) = container.input(stdin)? {
+                let rights = [it.as_raw_fd()];
+                let message = [ControlMessage::ScmRights(&rights)];
+                let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+                sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"i")], &message, flags, None)?;
+            }
+            container.taps.extend(taps);
+            container.attached.push(id);
+            io::Result::Ok(())
+        };
+        match joined() {
+            Ok(()) => self.tell(id, &Response::Done),
+            Err(error) => self.fail(id, Failure::Other, error.to_string()),
+        }
+    }
+
+    /// Whether there is no place for a session that people hold; who asks is told.
+    fn is_crowded(&mut self, id: u64) -> bool {
+        let attached: usize = self.containers.values().map(|it| it.attached.len()).sum();
+        let crowded = attached + self.execs.values().filter(|it| it.is_apart()).count() >= APART_MAX;
+        if crowded {
+            self.fail(id, Failure::Other, "too many sessions are held in this pod at once");
+        }
+        crowded
     }
 
     /// The first process of a container that a command may be run in, as a word; otherwise who asks is told.

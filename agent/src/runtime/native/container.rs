@@ -94,6 +94,7 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         cgroups_path: cgroups_path.clone(),
         tty: spec.tty,
         stdin: spec.stdin,
+        stdin_once: spec.stdin_once,
         log_max_bytes: node.limits.log_max_bytes,
         log_max_files: node.limits.log_max_files,
     };

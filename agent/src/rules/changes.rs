@@ -3,11 +3,11 @@
 //! The order is what makes it one transaction that the kernel takes: sets and chains are made before what names them, rules go before
 //! what they named goes, and elements are removed before they are set anew, for an element's value cannot be changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::IpAddr;
 
-use super::table::{Chain, Family, Place, Rule, Set, Table};
+use super::fragment::Place;
+use super::table::{Chain, Family, Rule, Set, Table};
 use super::wanted::State;
 
 /// Elements in one command. One command of ten thousand is as good for the kernel; this keeps lines readable in an error.
@@ -15,8 +15,8 @@ const ELEMENTS_A_COMMAND: usize = 256;
 
 /// One thing in a table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Thing {
-    Element((Family, Place, String)),
+pub enum Thing<P> {
+    Element((Family, P, String)),
     Chain(Family, String),
     Set(Family, String),
 }
@@ -27,6 +27,9 @@ pub struct Changes {
     of: BTreeMap<Family, FamilyChanges>,
 }
 
+/// Elements of maps and sets, by the name of theirs: key and value.
+pub type Elements = BTreeMap<String, Vec<(String, String)>>;
+
 #[derive(Clone, Debug, Default, PartialEq)]
 struct FamilyChanges {
     /// The table itself is to be made.
@@ -35,8 +38,8 @@ struct FamilyChanges {
     chains_added: BTreeMap<String, Option<String>>,
     /// Emptied, and filled with these rules.
     chains_filled: BTreeMap<String, Vec<Rule>>,
-    elements_removed: BTreeMap<String, Vec<(String, String)>>,
-    elements_added: BTreeMap<String, Vec<(String, String)>>,
+    elements_removed: Elements,
+    elements_added: Elements,
     chains_removed: Vec<String>,
     sets_removed: Vec<String>,
 }
@@ -61,7 +64,7 @@ impl Changes {
     }
 
     /// Notes that a thing was and is.
-    pub fn note(&mut self, thing: &Thing, before: Option<&State>, now: Option<&State>) {
+    pub fn note<P: Place>(&mut self, thing: &Thing<P>, before: Option<&State>, now: Option<&State>) {
         if before == now {
             return;
         }
@@ -105,13 +108,11 @@ impl Changes {
             of.chain(name, has.chains.get(name), wanted.chains.get(name));
         }
         let empty = BTreeMap::new();
-        let shared: BTreeSet<String> = Place::all().map(Place::name).collect();
         for name in both(&has.sets, &wanted.sets) {
             let (old, new) = (has.sets.get(name), wanted.sets.get(name));
             of.set(name, old, new);
             let Some(new) = new else { continue };
-            // Packets fill the sets that are not shared.
-            if !shared.contains(name) {
+            if new.by_packets {
                 continue;
             }
             let old = old.map_or(&empty, |it| &it.elements);
@@ -130,73 +131,10 @@ impl Changes {
         out
     }
 
-    /// Flows of UDP that the kernel must forget, because they go on by the old rules: packets keep them alive, and they have no end.
-    pub fn stale_flows(&self) -> Vec<Flow> {
-        let mut stale = Vec::new();
-        for changes in self.of.values() {
-            let (services, node_ports) = (Place::Services.name(), Place::NodePorts.name());
-            for (set, removed) in &changes.elements_removed {
-                let added = changes.elements_added.get(set).map(Vec::as_slice).unwrap_or_default();
-                for (key, value) in removed {
-                    if *set == services || *set == node_ports {
-                        // Another number of endpoints is another chain, which makes no flow stale; a sticky one does not say its endpoints.
-                        let chosen_anew = added.iter().any(|it| it.0 == *key) && !value.contains("sticky");
-                        if let (Some((to, port)), false) = (entry(key), chosen_anew) {
-                            stale.push(Flow { to, port, endpoint: None });
-                        }
-                    } else if set.ends_with("endpoints_udp") {
-                        let slot = slot(key);
-                        // An endpoint that only has another slot stays.
-                        let stays = added.iter().any(|it| it.1 == *value && self::slot(&it.0) == slot);
-                        if let (Some((to, port)), false) = (slot, stays) {
-                            stale.push(Flow { to, port, endpoint: endpoint(value) });
-                        }
-                    }
-                }
-            }
-            // What was sent to a service before it was one went past the rules.
-            for name in [services, node_ports] {
-                let removed = changes.elements_removed.get(&name).map(Vec::as_slice).unwrap_or_default();
-                for (key, _) in changes.elements_added.get(&name).into_iter().flatten() {
-                    if let (Some((to, port)), false) = (entry(key), removed.iter().any(|it| it.0 == *key)) {
-                        stale.push(Flow { to, port, endpoint: None });
-                    }
-                }
-            }
-        }
-        stale
+    /// The elements that are removed and those that are added, a pair a family; a value that changes is in both.
+    pub fn elements(&self) -> impl Iterator<Item = (&Elements, &Elements)> {
+        self.of.values().map(|it| (&it.elements_removed, &it.elements_added))
     }
-}
-
-/// Flows to an address and a port: all, or those that an endpoint answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flow {
-    /// None for a node port: any address.
-    pub to: Option<IpAddr>,
-    pub port: u16,
-    pub endpoint: Option<IpAddr>,
-}
-
-/// The address, if any, and the port of an entry for UDP.
-fn entry(key: &str) -> Option<(Option<IpAddr>, u16)> {
-    match key.split(" . ").collect::<Vec<_>>().as_slice() {
-        [address, "udp", port] => Some((Some(address.parse().ok()?), port.parse().ok()?)),
-        ["udp", port] => Some((None, port.parse().ok()?)),
-        _ => None,
-    }
-}
-
-/// The address, if any, and the port of a slot.
-fn slot(key: &str) -> Option<(Option<IpAddr>, u16)> {
-    match key.split(" . ").collect::<Vec<_>>().as_slice() {
-        [address, port, _] => Some((Some(address.parse().ok()?), port.parse().ok()?)),
-        [port, _] => Some((None, port.parse().ok()?)),
-        _ => None,
-    }
-}
-
-fn endpoint(value: &str) -> Option<IpAddr> {
-    value.split_once(" . ")?.0.parse().ok()
 }
 
 /// The names in either.

@@ -35,7 +35,7 @@ pub fn parse(text: &[u8]) -> Result<Option<Table>, serde_json::Error> {
                     Some([key, value]) => (words(key), words(value)),
                     _ => (words(it), String::new()),
                 });
-            table.sets.insert(name(set), Set { declaration: String::new(), elements: elements.collect() });
+            table.sets.insert(name(set), Set { elements: elements.collect(), ..Set::default() });
         }
     }
     Ok(found.then_some(table))
@@ -49,8 +49,10 @@ fn words(value: &Value) -> String {
     if let Some(parts) = value.get("concat").and_then(Value::as_array) {
         return parts.iter().map(words).collect::<Vec<_>>().join(" . ");
     }
-    if let Some(chain) = value.get("goto").and_then(|it| it["target"].as_str()) {
-        return format!("goto {chain}");
+    for verdict in ["goto", "jump"] {
+        if let Some(chain) = value.get(verdict).and_then(|it| it["target"].as_str()) {
+            return format!("{verdict} {chain}");
+        }
     }
     match value {
         Value::String(it) => it.clone(),
@@ -68,7 +70,8 @@ mod tests {
         let text = br#"{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"table": {"family": "ip", "name": "v"}},
             {"map": {"name": "services", "elem": [
                 [{"concat": ["10.0.0.1", "tcp", 80]}, {"goto": {"target": "endpoints_2"}}],
-                [{"concat": ["10.0.0.2", "udp", 53]}, {"drop": null}]]}},
+                [{"concat": ["10.0.0.2", "udp", 53]}, {"drop": null}],
+                [{"concat": ["10.0.0.3", "udp", 53]}, {"jump": {"target": "x"}}]]}},
             {"map": {"name": "endpoints", "elem": [[{"concat": ["10.0.0.1", "tcp", 80, 1]}, {"concat": ["10.9.0.1", 8001]}]]}},
             {"set": {"name": "refused", "elem": [{"concat": ["10.0.0.3", "tcp", 80]}]}},
             {"set": {"name": "clients", "elem": [{"elem": {"val": "10.0.0.9", "expires": 9}}]}},
@@ -79,7 +82,11 @@ mod tests {
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(
             elements("services"),
-            [pair("10.0.0.1 . tcp . 80", "goto endpoints_2"), pair("10.0.0.2 . udp . 53", "drop")]
+            [
+                pair("10.0.0.1 . tcp . 80", "goto endpoints_2"),
+                pair("10.0.0.2 . udp . 53", "drop"),
+                pair("10.0.0.3 . udp . 53", "jump x")
+            ]
         );
         assert_eq!(elements("endpoints"), [pair("10.0.0.1 . tcp . 80 . 1", "10.9.0.1 . 8001")]);
         assert_eq!(elements("refused"), [pair("10.0.0.3 . tcp . 80", "")]);

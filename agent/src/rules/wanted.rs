@@ -1,29 +1,29 @@
-//! The tables as they should be, put together from the services' fragments, and what of them is not in the kernel yet. Pure.
+//! The tables as they should be, put together from fragments, and what of them is not in the kernel yet. Pure.
 //!
 //! Fragments are replaced one at a time, and what that changes is noted with its former state; [`Wanted::take`] makes one batch of it. Where
-//! two services claim the same element, as an external address, the first by name has it, as long as it is there.
+//! two owners claim the same element, as two services an external address, the first by name has it, as long as it is there.
 
 use std::collections::BTreeMap;
 
 use orlop_client::Key;
 
 use super::changes::{Changes, Thing};
-use super::fragment::Fragment;
-use super::table::{Chain, Dns, Family, Place, Pods, Set, Table};
+use super::fragment::{Fragment, Place};
+use super::table::{Chain, Family, Set, Table};
 
 /// Who wants what, the first of them first.
 type Claims<K, V> = BTreeMap<K, Vec<(Key, V)>>;
 
-/// The wanted state of both families.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
+/// The wanted state of both families, whose shared maps and sets are the places `P`.
+#[derive(Clone, Debug)]
+pub struct Wanted<P> {
     base: BTreeMap<Family, Table>,
-    fragments: BTreeMap<Key, Fragment>,
-    elements: Claims<(Family, Place, String), String>,
+    fragments: BTreeMap<Key, Fragment<P>>,
+    elements: Claims<(Family, P, String), String>,
     chains: Claims<(Family, String), Chain>,
     sets: Claims<(Family, String), Set>,
     /// What has changed since [`Self::take`], and what it was; none was not there.
-    before: BTreeMap<Thing, Option<State>>,
+    before: BTreeMap<Thing<P>, Option<State>>,
 }
 
 /// What a thing is.
@@ -34,30 +34,37 @@ pub enum State {
     Set(Set),
 }
 
-impl Wanted {
-    /// Without services.
-    pub fn new(pods: &Pods, dns: Option<&Dns>) -> Self {
-        Self { base: Family::ALL.iter().map(|it| (*it, Table::base(*it, pods, dns))).collect(), ..Self::default() }
+impl<P: Place> Wanted<P> {
+    /// Without fragments: `base` is what is there in any case.
+    pub fn new(base: BTreeMap<Family, Table>) -> Self {
+        Self {
+            base,
+            fragments: BTreeMap::new(),
+            elements: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            before: BTreeMap::new(),
+        }
     }
 
-    /// Makes `fragment` what the service adds, instead of what it was.
-    pub fn set(&mut self, service: &Key, fragment: Fragment) {
-        let old = self.fragments.get(service).cloned().unwrap_or_default();
+    /// Makes `fragment` what the owner adds, instead of what it was.
+    pub fn set(&mut self, owner: &Key, fragment: Fragment<P>) {
+        let old = self.fragments.get(owner).cloned().unwrap_or_default();
         if old == fragment {
             return;
         }
-        change(&mut self.elements, service, &old.elements, &fragment.elements, |key, was| {
+        change(&mut self.elements, owner, &old.elements, &fragment.elements, |key, was| {
             note(&mut self.before, Thing::Element(key.clone()), was.map(State::Element));
         });
-        change(&mut self.chains, service, &old.chains, &fragment.chains, |(family, name), was| {
+        change(&mut self.chains, owner, &old.chains, &fragment.chains, |(family, name), was| {
             note(&mut self.before, Thing::Chain(*family, name.clone()), was.map(State::Chain));
         });
-        change(&mut self.sets, service, &old.sets, &fragment.sets, |(family, name), was| {
+        change(&mut self.sets, owner, &old.sets, &fragment.sets, |(family, name), was| {
             note(&mut self.before, Thing::Set(*family, name.clone()), was.map(State::Set));
         });
         match fragment == Fragment::default() {
-            true => drop(self.fragments.remove(service)),
-            false => drop(self.fragments.insert(service.clone(), fragment)),
+            true => drop(self.fragments.remove(owner)),
+            false => drop(self.fragments.insert(owner.clone(), fragment)),
         }
     }
 
@@ -76,17 +83,20 @@ impl Wanted {
         self.before.clear();
     }
 
-    /// The services that have added something.
-    pub fn services(&self) -> impl Iterator<Item = &Key> {
+    /// Who has added something.
+    pub fn owners(&self) -> impl Iterator<Item = &Key> {
         self.fragments.keys()
     }
 
-    /// Whether a service has addresses of the family.
+    /// Whether there are addresses of the family.
     pub fn uses(&self, family: Family) -> bool {
-        self.elements.range((family, Place::Services, String::new())..).next().is_some_and(|it| it.0.0 == family)
+        match family {
+            Family::V4 => self.elements.keys().next().is_some_and(|it| it.0 == family),
+            Family::V6 => self.elements.keys().next_back().is_some_and(|it| it.0 == family),
+        }
     }
 
-    /// The whole table of a family. One that no service needs is empty but for IPv4, so that nothing of IPv6 is made in vain.
+    /// The whole table of a family. One that nobody needs is empty but for IPv4, so that nothing of IPv6 is made in vain.
     pub fn table(&self, family: Family) -> Table {
         if family == Family::V6 && !self.uses(family) {
             return Table::default();
@@ -112,7 +122,7 @@ impl Wanted {
         table
     }
 
-    fn state(&self, thing: &Thing) -> Option<State> {
+    fn state(&self, thing: &Thing<P>) -> Option<State> {
         match thing {
             Thing::Element(key) => now(&self.elements, key).map(State::Element),
             Thing::Chain(family, name) => now(&self.chains, &(*family, name.clone())).map(State::Chain),
@@ -126,7 +136,7 @@ fn now<K: Ord, V: Clone>(claims: &Claims<K, V>, key: &K) -> Option<V> {
 }
 
 /// The first note of a thing tells what the kernel has.
-fn note(before: &mut BTreeMap<Thing, Option<State>>, thing: Thing, was: Option<State>) {
+fn note<P: Ord>(before: &mut BTreeMap<Thing<P>, Option<State>>, thing: Thing<P>, was: Option<State>) {
     before.entry(thing).or_insert(was);
 }
 
