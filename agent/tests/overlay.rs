@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking, in its helpers too")]
 
+#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "support/sandbox.rs"]
 mod sandbox;
 
