@@ -63,10 +63,10 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
 /// # Errors
 /// Something cannot be removed, or the node's agent runs.
 pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
-    if !data_dir.join("native").exists() {
-        return Ok(());
+    match has_pods(data_dir) {
+        true => native(data_dir, find_shim(None), store(data_dir)?).await?.remove_all().await,
+        false => Ok(()),
     }
-    native(data_dir, find_shim(None), store(data_dir)?).await?.remove_all().await
 }
 
 /// Ends the pods that the runtime `native` has in a data directory, and leaves what they were for an agent to find.
@@ -74,10 +74,15 @@ pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
 /// # Errors
 /// Something does not end, or the node's agent runs.
 pub async fn stop_native(data_dir: &Path, grace: Duration) -> Result<(), RuntimeError> {
-    if !data_dir.join("native").exists() {
-        return Ok(());
+    match has_pods(data_dir) {
+        true => native(data_dir, find_shim(None), store(data_dir)?).await?.stop_all(grace).await,
+        false => Ok(()),
     }
-    native(data_dir, find_shim(None), store(data_dir)?).await?.stop_all(grace).await
+}
+
+/// Whether there are pods of the runtime `native`, alive or dead. Without any, no shim is needed to end them.
+fn has_pods(data_dir: &Path) -> bool {
+    std::fs::read_dir(data_dir.join("native/pods")).is_ok_and(|mut it| it.next().is_some())
 }
 
 /// Forgets which runtime the node's pods had: there are none any more.

@@ -16,6 +16,7 @@ pub mod subject;
 pub mod target;
 
 pub mod agent;
+pub mod cluster;
 pub mod crowd;
 pub mod extensions;
 pub mod fanout;
@@ -67,6 +68,8 @@ pub enum Part {
     Native,
     /// Services and DNS.
     Node,
+    /// A local cluster of three nodes, from nothing.
+    Cluster,
 }
 
 /// The stores under our API server.
@@ -172,6 +175,10 @@ pub fn run(args: &Args) -> Result<()> {
         if wanted(Part::Node) {
             progress("Services and DNS");
             attempt("Services and DNS", node::run(&scale).map(|it| it.iter().for_each(show)));
+        }
+        if wanted(Part::Cluster) {
+            progress("a local cluster");
+            attempt("the local cluster", cluster::run(&scale).map(|it| show(&it)));
         }
     }
     if failed.is_empty() { Ok(()) } else { bail!("not everything could be measured: {}", failed.join(", ")) }

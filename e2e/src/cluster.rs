@@ -1,4 +1,4 @@
-//! A whole cluster: `orlop up`, or every component as a process of its own.
+//! A whole cluster: `orlop up`, every component as a process of its own, or several nodes with networks of their own.
 //!
 //! [`Options`] says what it is made of. Parts are named, can be killed and started again, and log into the cluster's folder, which is kept
 //! (and named in the error) when a test panics. Dropping the cluster takes away everything that it made on the machine.
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::child::Child;
 use crate::kubectl::Kubectl;
+use crate::nodes::Nodes;
 use crate::{load, tool, wait};
 
 /// How the parts are run.
@@ -25,6 +26,9 @@ pub enum Form {
     Up,
     /// `orlop-apiserver`, `orlop-scheduler`, `orlop-controllers` and an `orlop-agent` a node.
     Apart,
+    /// `orlop cluster`: every node in a network namespace of its own; of the runtime `native`, with the embedded store. Its parts are
+    /// [`Cluster::local`]'s.
+    Nodes,
 }
 
 /// What a cluster is made of.
@@ -42,6 +46,8 @@ pub struct Options {
     pub images: Vec<PathBuf>,
     /// Further flags of the agents.
     pub agent_flags: &'static [&'static str],
+    /// Further flags of `orlop cluster create`, for [`Form::Nodes`].
+    pub cluster_flags: Vec<String>,
 }
 
 impl Default for Options {
@@ -54,6 +60,7 @@ impl Default for Options {
             hollow_nodes: 0,
             images: Vec::new(),
             agent_flags: &[],
+            cluster_flags: Vec::new(),
         }
     }
 }
@@ -128,9 +135,15 @@ impl Cluster {
 
     fn boot(&mut self) -> Result<()> {
         let started = Instant::now();
+        if self.options.form == Form::Nodes {
+            let flags: Vec<&str> = self.options.cluster_flags.iter().map(String::as_str).collect();
+            self.local().create(self.options.nodes, &self.options.images, &flags)?;
+            self.ready_in = started.elapsed();
+            return Ok(());
+        }
         match self.options.form {
             Form::Up => self.start_part("up")?,
-            Form::Apart => self.start_part("apiserver")?,
+            Form::Apart | Form::Nodes => self.start_part("apiserver")?,
         }
         self.wait_ready()?;
         self.ready_in = started.elapsed();
@@ -147,9 +160,17 @@ impl Cluster {
         self.folder.as_ref().map_or(Path::new("/"), TempDir::path)
     }
 
+    /// The cluster as `orlop cluster` knows it, for [`Form::Nodes`].
+    pub fn local(&self) -> Nodes {
+        Nodes::new(&self.folder().join("clusters"), &self.node_prefix())
+    }
+
     /// The control plane's data directory.
     pub fn data_dir(&self) -> PathBuf {
-        self.folder().join("data")
+        match self.options.form {
+            Form::Nodes => self.local().folder().join("control-plane"),
+            Form::Up | Form::Apart => self.folder().join("data"),
+        }
     }
 
     /// The data directory of a node's agent: of `agent-1` for `1`.
@@ -157,6 +178,7 @@ impl Cluster {
         match self.options.form {
             Form::Up => self.data_dir().join("nodes").join(self.node_name(node)),
             Form::Apart => self.folder().join(format!("agent-{node}")),
+            Form::Nodes => self.local().folder().join("nodes").join(self.node_name(node)),
         }
     }
 
@@ -170,8 +192,11 @@ impl Cluster {
         self.data_dir().join("kubeconfig")
     }
 
-    /// `https://127.0.0.1:…`.
+    /// `https://127.0.0.1:…`, or the first node's address.
     pub fn url(&self) -> String {
+        if self.options.form == Form::Nodes {
+            return format!("https://{}:6443", self.local().address(1).unwrap_or_default());
+        }
         format!("https://127.0.0.1:{}", self.port)
     }
 
@@ -264,6 +289,9 @@ impl Cluster {
 
     /// The ends of all parts' logs.
     pub fn logs(&self) -> String {
+        if self.options.form == Form::Nodes {
+            return self.local().logs();
+        }
         self.parts.values().map(Child::tail).collect::<Vec<_>>().join("\n")
     }
 
@@ -278,6 +306,13 @@ impl Cluster {
     fn clean(&mut self) {
         for (_, mut part) in std::mem::take(&mut self.parts) {
             part.kill();
+        }
+        if self.options.form == Form::Nodes {
+            let there = self.local().record().is_ok();
+            if let Err(error) = there.then(|| self.local().run(&["delete", self.local().name()])).transpose() {
+                eprintln!("deleting the cluster: {error:#}");
+            }
+            return;
         }
         if self.options.runtime == "hollow" {
             return;

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod image;
 pub mod inside;
 pub mod kubectl;
+pub mod nodes;
 pub mod scene;
 pub mod server;
 

@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "agent/src/admission.rs",
     "agent/src/environment",
     "agent/src/resolver.rs",
+    "agent/src/network/overlay/peers.rs",
     "agent/src/services/backends.rs",
     "agent/src/services/fragment.rs",
     "agent/src/services/table.rs",

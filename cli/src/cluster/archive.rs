@@ -18,7 +18,7 @@ use orlop_agent::pods;
 
 use super::lifecycle::Cluster;
 use super::parts;
-use super::process::{self, Process};
+use super::process::{self, Processes};
 use super::record::Record;
 
 /// Fast: the larger part are images, which are read once.
@@ -109,29 +109,27 @@ fn ended(mut child: Child) -> Result<()> {
 }
 
 /// A cluster that stands still, until the value is dropped.
-struct Still {
-    processes: Vec<Process>,
-    cgroup: String,
+struct Still<'a> {
+    cluster: &'a Cluster,
+    processes: Processes,
 }
 
-impl Still {
-    fn hold(cluster: &Cluster) -> Result<Self> {
-        let processes = process::read(&cluster.folder.processes())?.into_values().filter(Process::lives).collect();
+impl<'a> Still<'a> {
+    fn hold(cluster: &'a Cluster) -> Result<Self> {
         // From here on whatever fails lets it go on.
-        let still = Still { processes, cgroup: parts::cgroup(&cluster.folder) };
+        let still = Still { cluster, processes: process::read(&cluster.folder.processes())? };
         // Agents first: they act on what pods do.
-        still.processes.iter().for_each(|it| it.signal(Signal::SIGSTOP));
-        pods::freeze(&still.cgroup, true).context("the pods cannot be held still")?;
+        still.processes.values().for_each(|it| it.signal(Signal::SIGSTOP));
+        pods::freeze(&parts::cgroup(&cluster.folder), true).context("the pods cannot be held still")?;
         Ok(still)
     }
 }
 
-impl Drop for Still {
+impl Drop for Still<'_> {
     fn drop(&mut self) {
-        if let Err(error) = pods::freeze(&self.cgroup, false) {
-            tracing::error!(%error, cgroup = self.cgroup, "pods stand still and cannot be let go on");
+        if let Err(error) = self.cluster.let_go(&self.processes) {
+            eprintln!("warning: the cluster stands still; `orlop cluster start` lets it go on: {error:#}");
         }
-        self.processes.iter().for_each(|it| it.signal(Signal::SIGCONT));
     }
 }
 

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use super::datagrams;
 
 /// Connections at one time, of all ports: two sockets and two buffers of 8 KiB each, 16 MiB in all.
 const CONNECTIONS_MOST: usize = 1024;
@@ -40,17 +42,22 @@ impl FromStr for Forward {
     }
 }
 
-/// Passes connections on until `shutdown`.
+/// Passes connections on until `shutdown`, and datagrams to the first target of each of `datagrams`.
 ///
 /// # Errors
 /// A port is taken.
-pub async fn run(forwards: Vec<Forward>, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(forwards: Vec<Forward>, datagrams: Vec<Forward>, shutdown: CancellationToken) -> Result<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MOST));
     let mut listeners = JoinSet::new();
     for it in forwards {
         let listener = TcpListener::bind(it.listen).await.with_context(|| format!("cannot listen on {}", it.listen))?;
         tracing::info!(listen = %it.listen, targets = ?it.targets, "the port is open");
         listeners.spawn(serve(listener, it.targets.into(), Arc::clone(&room)));
+    }
+    for it in datagrams {
+        let Some(server) = it.targets.first().copied() else { continue };
+        let socket = UdpSocket::bind(it.listen).await.with_context(|| format!("cannot listen on {}", it.listen))?;
+        listeners.spawn(datagrams::serve(socket, server));
     }
     shutdown.cancelled().await;
     Ok(())
@@ -138,7 +145,9 @@ mod tests {
     async fn a_taken_port_is_told() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = taken.local_addr().unwrap();
-        let error = run(vec![Forward { listen, targets: vec![listen] }], CancellationToken::new()).await.unwrap_err();
+        let error = run(vec![Forward { listen, targets: vec![listen] }], Vec::new(), CancellationToken::new())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(&format!("cannot listen on {listen}")), "{error}");
     }
 }

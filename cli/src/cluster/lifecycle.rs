@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use futures::future::join_all;
 use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
 use orlop_agent::pods;
 use orlop_apiserver::{args, pki::Pki};
 use orlop_client::{clock, connect};
@@ -115,7 +116,10 @@ impl Cluster {
         }
         self.write_credentials()?;
         let mut processes = process::read(&self.folder.processes())?;
-        let forwarder = (!self.record.ports.is_empty()).then_some(FORWARDER);
+        // What has died is started anew below.
+        processes.retain(|_, it| it.lives());
+        self.let_go(&processes)?;
+        let forwarder = parts::has_forwarder(&self.record).then_some(FORWARDER);
         for part in [API_SERVER].into_iter().chain(forwarder) {
             self.start(part, images, &mut processes)?;
         }
@@ -168,7 +172,12 @@ impl Cluster {
     where
         F: Future<Output = Result<(), orlop_agent::runtime::RuntimeError>>,
     {
-        let mut processes = process::read(&self.folder.processes())?;
+        let mut processes = process::read(&self.folder.processes()).unwrap_or_else(|error| {
+            // What runs in the cluster's namespaces is found without it.
+            eprintln!("warning: it is not known which processes the cluster has: {error:#}");
+            Processes::new()
+        });
+        self.let_go(&processes)?;
         let server: Vec<Process> = processes.remove(API_SERVER).into_iter().collect();
         let clients: Vec<Process> = processes.into_values().collect();
         let mut outcome = process::end(&clients, PARTS_LIMIT).await;
@@ -189,6 +198,16 @@ impl Cluster {
             process::write(&self.folder.processes(), &Processes::new())?;
         }
         outcome
+    }
+
+    /// Lets everything go on that a snapshot has held still: it does so itself, unless it was killed.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn let_go(&self, processes: &Processes) -> Result<()> {
+        pods::freeze(&parts::cgroup(&self.folder), false).context("the pods stand still")?;
+        processes.values().for_each(|it| it.signal(Signal::SIGCONT));
+        Ok(())
     }
 
     /// The ends of the logs of all parts.

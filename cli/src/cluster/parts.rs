@@ -33,9 +33,14 @@ pub fn agent(node: &str) -> String {
 
 /// All parts, in the order of their starts.
 pub fn all(record: &Record) -> Vec<String> {
-    let forwarder = (!record.ports.is_empty()).then_some(FORWARDER);
+    let forwarder = has_forwarder(record).then_some(FORWARDER);
     let fixed = [API_SERVER].into_iter().chain(DECIDERS).chain(forwarder).map(str::to_owned);
     fixed.chain(record.nodes.iter().map(|it| agent(it))).collect()
+}
+
+/// Whether something of the host is passed on.
+pub fn has_forwarder(record: &Record) -> bool {
+    !record.ports.is_empty() || record.resolver.is_some()
 }
 
 /// Where the API server listens.
@@ -121,6 +126,11 @@ fn command(folder: &Folder, record: &Record, part: &str, images: &[PathBuf]) -> 
                     (0..record.nodes.len()).map(|node| format!("{}:{}", record.address(node), map.port)).collect();
                 it.arg("--port").arg(format!("{}={}", map.listen, targets.join(",")));
             }
+            if let Some(server) = record.resolver {
+                // Over both: what does not fit into a datagram is asked for by TCP.
+                let passed = format!("{}:53={server}:53", record.gateway());
+                it.arg("--port").arg(&passed).arg("--datagrams").arg(&passed);
+            }
         }
         _ => {
             let place = record.nodes.iter().position(|node| agent(node) == part);
@@ -156,6 +166,7 @@ mod tests {
         let nodes = vec!["a-1".to_owned(), "a-2".to_owned()];
         let mut record = Record::new("a".into(), nodes, "172.30.4.0/24".parse().unwrap(), Timestamp::UNIX_EPOCH);
         record.ports = vec!["8080:30080".parse().unwrap()];
+        record.resolver = Some(std::net::Ipv4Addr::new(127, 0, 0, 53));
         let folder = Folder::at("/c/a".into());
         let lines: Vec<String> = all(&record)
             .iter()

@@ -27,6 +27,9 @@ pub struct Record {
     /// How packets travel between the nodes, in the words of the agent's `--overlay`.
     pub overlay: String,
     pub ports: Vec<PortMap>,
+    /// The DNS server of the host's loopback that nodes are led to, found at each start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<Ipv4Addr>,
     /// The kubeconfig that has the cluster's context beside the one in its folder.
     pub kubeconfig: PathBuf,
 }
@@ -67,6 +70,7 @@ impl Record {
             subnet,
             overlay: "auto".to_owned(),
             ports: Vec::new(),
+            resolver: None,
             kubeconfig: PathBuf::new(),
         }
     }

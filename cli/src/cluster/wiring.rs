@@ -15,7 +15,7 @@ use orlop_agent::network::forward;
 use super::folder::Folder;
 use super::namespace::Namespace;
 use super::record::Record;
-use super::subnet;
+use super::{resolver, subnet};
 
 /// The switch's namespace, and its bridge. A node has at most 50 + 4 characters, and no name without a number.
 const SWITCH: &str = "switch";
@@ -30,6 +30,7 @@ pub async fn make(folder: &Folder, clusters: &Path, record: &mut Record) -> Resu
     std::fs::create_dir_all(folder.namespaces())?;
     let switch = Namespace::make(&file(folder, SWITCH))?;
     connect_host(clusters, record, &switch)?;
+    record.resolver = resolver::of_host();
     record.write(&folder.record())?;
     let mut words = vec![
         "link set lo up".to_owned(),
@@ -54,7 +55,8 @@ pub async fn make(folder: &Folder, clusters: &Path, record: &mut Record) -> Resu
                 format!("address add {}/{bits} dev eth0", record.address(at)),
                 "link set dev eth0 up".to_owned(),
                 format!("route add default via {}", record.gateway()),
-            ])
+            ])?;
+            if record.resolver.is_some() { resolver::lead(record.gateway()) } else { Ok(()) }
         })?;
     }
     open_the_way_out(record).await
@@ -166,7 +168,11 @@ fn ip_if_there(words: &[&str]) -> Result<()> {
     }
 }
 
-fn nft(text: &str) -> Result<()> {
+/// A change of rules, in the namespace of the calling thread.
+///
+/// # Errors
+/// The kernel or the program refuses.
+pub fn nft(text: &str) -> Result<()> {
     run("nft", &["-f", "-"], text)
 }
 

@@ -21,14 +21,14 @@ use crate::session::Globals;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    place: Place,
+    place: ClustersDir,
     #[command(subcommand)]
     what: What,
 }
 
 /// Where clusters are.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Place {
+pub struct ClustersDir {
     /// The folder of all local clusters; ~/.orlop/clusters if not given.
     #[arg(long, global = true, env = "ORLOP_CLUSTERS_DIR", value_name = "DIR")]
     pub clusters_dir: Option<PathBuf>,
@@ -108,6 +108,8 @@ pub enum What {
     Forward {
         #[arg(long = "port", required = true)]
         ports: Vec<Forward>,
+        #[arg(long)]
+        datagrams: Vec<Forward>,
     },
 }
 
@@ -119,9 +121,9 @@ const NODES_LIMIT: u16 = 250;
 /// # Errors
 /// What could not be done; a cluster that could not be made has left nothing.
 pub async fn run(args: Args, globals: &Globals) -> Result<()> {
-    if let What::Forward { ports } = args.what {
+    if let What::Forward { ports, datagrams } = args.what {
         process::log_to_standard_error();
-        return forwarder::run(ports, process::until_stopped()?).await;
+        return forwarder::run(ports, datagrams, process::until_stopped()?).await;
     }
     let clusters = folder::clusters_dir(args.place.clusters_dir.as_deref())?;
     if let What::List = args.what {
@@ -173,6 +175,8 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
             let cluster = Cluster::open(&clusters, &name)?;
             let _alone = cluster.folder.lock()?;
             let to = std::path::absolute(&file)?;
+            // A first Ctrl-C does not end this command: what stands still has to go on.
+            let _waits = process::until_stopped()?;
             tokio::task::spawn_blocking(move || archive::write(&cluster, &to)).await??;
             say!("cluster \"{name}\" written to {}", file.display());
             Ok(())

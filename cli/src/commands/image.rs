@@ -1,6 +1,6 @@
 //! `orlop image`: the images of this machine's nodes.
 //!
-//! Each agent has a socket in its data directory; `orlop up` keeps its nodes' below its own. The archives are sent to the agents, which load them
+//! Each agent has a socket in its data directory; `orlop up` keeps its nodes' below its own, and `orlop cluster` below each cluster's. The archives are sent to the agents, which load them
 //! into what their runtime has: their own store, or the Docker Engine.
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use orlop_agent::local;
 
-use super::up;
+use super::{cluster, up};
+use crate::cluster::folder::{self, Folder};
+use crate::cluster::name::Name;
 use crate::output::{Table, say};
 
 /// How much of an image's id a table shows, in characters: as Docker does.
@@ -48,6 +50,11 @@ pub struct Place {
     /// The data directory of an agent that runs apart, instead of a cluster's; may be given several times.
     #[arg(long, value_name = "DIR", conflicts_with = "data_dir")]
     agent_dir: Vec<PathBuf>,
+    /// The local cluster whose nodes are meant, of those that `orlop cluster` has.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["data_dir", "agent_dir"])]
+    cluster: Option<Name>,
+    #[command(flatten)]
+    clusters: cluster::ClustersDir,
 }
 
 /// A node and its agent's data directory.
@@ -122,10 +129,19 @@ fn nodes(place: &Place) -> Result<Vec<Node>> {
     if !place.agent_dir.is_empty() {
         return Ok(place.agent_dir.iter().map(|it| (name(it), it.clone())).collect());
     }
-    let data_dir = up::existing_data_dir(place.data_dir.as_deref())?;
-    let folder = up::nodes_dir(&data_dir);
+    let (whose, folder, start) = match &place.cluster {
+        Some(name) => {
+            let clusters = folder::clusters_dir(place.clusters.clusters_dir.as_deref())?;
+            let folder = Folder::existing(&clusters, name)?.nodes();
+            (format!("cluster \"{name}\""), folder, format!("orlop cluster start {name}"))
+        }
+        None => {
+            let data_dir = up::existing_data_dir(place.data_dir.as_deref())?;
+            (data_dir.display().to_string(), up::nodes_dir(&data_dir), "orlop up".to_owned())
+        }
+    };
     let mut nodes = Vec::new();
-    for entry in std::fs::read_dir(&folder).with_context(|| format!("{} has no nodes", data_dir.display()))? {
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("{whose} has no nodes"))? {
         let path = entry?.path();
         // A node of an earlier start, with more nodes than now, has a folder and no agent.
         if path.join(local::SOCKET).exists() {
@@ -133,7 +149,7 @@ fn nodes(place: &Place) -> Result<Vec<Node>> {
         }
     }
     if nodes.is_empty() {
-        bail!("no node of {} runs: start them with `orlop up`", data_dir.display());
+        bail!("no node of {whose} runs: start them with `{start}`");
     }
     nodes.sort();
     Ok(nodes)
@@ -166,6 +182,8 @@ mod tests {
         let place = |agent_dir: &[PathBuf]| Place {
             data_dir: agent_dir.is_empty().then(|| dir.path().to_owned()),
             agent_dir: agent_dir.to_vec(),
+            cluster: None,
+            clusters: cluster::ClustersDir { clusters_dir: None },
         };
         let failed = |what: &str| nodes(&place(&[])).unwrap_err().to_string().contains(what);
         assert!(failed("holds no cluster"));

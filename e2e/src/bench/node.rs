@@ -238,7 +238,7 @@ fn questions(client: usize, services: usize, limit: Duration) -> Result<Samples>
     let mut asked = vec![Instant::now(); QUESTIONS];
     let mut next = client;
     let mut send = |at: usize, asked: &mut Vec<Instant>| -> Result<()> {
-        next = next + CLIENTS;
+        next += CLIENTS;
         let name = match next % services {
             0 => "probe".to_owned(),
             it => format!("many-{it}"),

@@ -1,0 +1,58 @@
+//! Clusters that cannot be made: the command says why, and leaves nothing.
+
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Result, ensure};
+use orlop_e2e::nodes::Nodes;
+use orlop_e2e::tool;
+use serde_json::json;
+
+pub fn play() -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("orlop-failures-").tempdir()?;
+    let cluster = Nodes::new(&folder.path().join("clusters"), "bad");
+    let refused = |words: &[&str], why: &str| -> Result<()> {
+        let said = cluster.run(words).err().map(|it| format!("{it:#}")).unwrap_or_default();
+        ensure!(said.contains(why), "{words:?}: {said:?}");
+        ensure!(!cluster.folder().exists(), "{words:?} leaves a folder");
+        Ok(())
+    };
+    // What makes no sense is told before anything is made.
+    for name in ["Bad", "bad_name", "bad-", "..", &"b".repeat(51)] {
+        refused(&["create", name], "a cluster's name consists of lower case letters")?;
+    }
+    refused(&["create", "bad", "--nodes", "0"], "0 is not in 1..=250")?;
+    refused(&["create", "bad", "--control-planes", "3"], "a local cluster has one")?;
+    refused(&["create", "bad", "--overlay", "pigeons"], "pigeons")?;
+    refused(&["create", "bad", "--port", "80"], "is not HOST-PORT:NODE-PORT")?;
+    refused(&["create", "bad", "--load-images", "/nowhere"], "/nowhere")?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = taken.local_addr()?.port();
+    refused(&["create", "bad", "--port", &format!("{port}:30080")], "it is taken")?;
+    for what in ["start", "stop", "delete"] {
+        refused(&[what, "bad"], "there is no cluster \"bad\"")?;
+    }
+    refused(&["snapshot", "bad", "/dev/null"], "there is no cluster \"bad\"")?;
+    refused(&["restore", "bad", "/nowhere"], "cannot open /nowhere")?;
+    let nonsense = folder.path().join("nonsense");
+    std::fs::write(&nonsense, "nonsense")?;
+    refused(&["restore", "bad", &nonsense.display().to_string()], "is no snapshot of a cluster")?;
+    let clusters = folder.path().join("clusters");
+    let left: Vec<_> = std::fs::read_dir(&clusters)?.flatten().map(|it| it.file_name()).collect();
+    ensure!(left.is_empty(), "{left:?}");
+
+    // An agent that cannot run: its shim is not beside the program. By then the control plane and all networks are there.
+    let alone = folder.path().join("orlop");
+    std::fs::copy(tool::ours("orlop")?, &alone)?;
+    std::fs::set_permissions(&alone, std::fs::Permissions::from_mode(0o755))?;
+    let mut command = std::process::Command::new(&alone);
+    command.args(["cluster", "create", "bad", "--nodes", "2", "--clusters-dir"]).arg(&clusters);
+    command.arg("--kubeconfig").arg(cluster.users_kubeconfig());
+    let said = tool::run(&mut command).err().map(|it| format!("{it:#}")).unwrap_or_default();
+    ensure!(said.contains("cluster \"bad\" was not created") && said.contains("orlop-shim is not beside"), "{said}");
+    // Which network it had is not known any more: none of its links may be there.
+    ensure!(!cluster.folder().exists(), "{said}");
+    let left = cluster.traces(&json!({}))?;
+    let left: Vec<&String> = left.iter().filter(|it| !it.contains("oclu")).collect();
+    ensure!(left.is_empty(), "{left:#?}");
+    Ok(())
+}
