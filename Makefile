@@ -25,11 +25,11 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked --quiet -- -D warnings
 
-# dockerd runs as our own process where none runs, and is stopped by its process id whatever the tests say.
+# dockerd and containerd run as our own processes, and are stopped by their process ids whatever the tests say.
 test: lint
-	@scripts/install build run docker test
+	@scripts/install build run docker cri test
 	@scripts/dockerd-start
-	@trap scripts/dockerd-stop EXIT; scripts/test
+	@trap 'scripts/dockerd-stop; scripts/containerd-stop' EXIT; scripts/test
 
 bench:
 	@scripts/install build run docker test

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, RuntimeKind};
+use crate::runtime::cri::CriRuntime;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::hollow::{Hollow, HollowOptions};
 use crate::runtime::loader::Loader;
@@ -21,6 +22,9 @@ use crate::runtime::{Runtime, RuntimeError};
 const NOTE: &str = "runtime";
 /// The ledger of the pods' network, beside it.
 const LEDGER: &str = "network.json";
+/// The folder of the runtime `cri` in a data directory, and the file there that says where it listens.
+const CRI: &str = "cri";
+const ENDPOINT: &str = "endpoint";
 
 /// A runtime, and its images' way in.
 pub struct Chosen {
@@ -50,6 +54,15 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
             let images = store(&config.data_dir)?;
             let runtime = Arc::new(native(&config.data_dir, shim, images.clone()).await?);
             Chosen { runtime, loader: Arc::new(images) }
+        }
+        RuntimeKind::Cri => {
+            let folder = config.data_dir.join(CRI);
+            let cri = CriRuntime::open(&config.runtime_endpoint, &config.node_name, &folder)?;
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| std::fs::write(folder.join(ENDPOINT), &config.runtime_endpoint))
+                .map_err(|it| RuntimeError::Other(format!("{}: {it}", folder.display())))?;
+            let cri = Arc::new(cri);
+            Chosen { runtime: cri.clone(), loader: cri }
         }
         RuntimeKind::Docker | RuntimeKind::Auto => {
             let docker = Arc::new(DockerRuntime::from_env(&config.node_name)?);
@@ -85,6 +98,17 @@ fn has_pods(data_dir: &Path) -> bool {
     std::fs::read_dir(data_dir.join("native/pods")).is_ok_and(|mut it| it.next().is_some())
 }
 
+/// Removes what the runtime `cri` has of a node, at the endpoint that its data directory remembers. Where there never was one, nothing is asked.
+///
+/// # Errors
+/// The runtime is away or refuses.
+pub async fn clean_cri(node_name: &str, data_dir: &Path) -> Result<(), RuntimeError> {
+    let folder = data_dir.join(CRI);
+    let Ok(endpoint) = std::fs::read_to_string(folder.join(ENDPOINT)) else { return Ok(()) };
+    CriRuntime::open(endpoint.trim(), node_name, &folder)?.remove_all().await?;
+    std::fs::remove_dir_all(&folder).map_err(|it| RuntimeError::Other(format!("{}: {it}", folder.display())))
+}
+
 /// Forgets which runtime the node's pods had: there are none any more.
 ///
 /// # Errors
@@ -107,15 +131,16 @@ async fn native(data_dir: &Path, shim: Option<PathBuf>, images: ImageStore) -> R
     NativeRuntime::open(&data_dir.join("native"), &shim, Arc::new(images), Limits::default()).await
 }
 
-/// Whether the pods of a data directory run without an engine.
-pub fn is_native(data_dir: &Path) -> bool {
-    noted(data_dir) == Some(RuntimeKind::Native)
+/// Whether the pods of a data directory run without Docker's Engine.
+pub fn is_without_engine(data_dir: &Path) -> bool {
+    matches!(noted(data_dir), Some(RuntimeKind::Native | RuntimeKind::Cri))
 }
 
 fn noted(data_dir: &Path) -> Option<RuntimeKind> {
     match std::fs::read_to_string(data_dir.join(NOTE)).as_deref().map(str::trim) {
         Ok("native") => Some(RuntimeKind::Native),
         Ok("docker") => Some(RuntimeKind::Docker),
+        Ok("cri") => Some(RuntimeKind::Cri),
         Ok(_) => None,
         // Agents before this note had a ledger of the network, and the Engine unless they had something of native's.
         Err(_) if data_dir.join(LEDGER).exists() && !data_dir.join("native").exists() => Some(RuntimeKind::Docker),
@@ -133,6 +158,7 @@ fn name(kind: RuntimeKind) -> Option<&'static str> {
     match kind {
         RuntimeKind::Native => Some("native"),
         RuntimeKind::Docker => Some("docker"),
+        RuntimeKind::Cri => Some("cri"),
         RuntimeKind::Auto | RuntimeKind::Hollow => None,
     }
 }
@@ -177,6 +203,9 @@ mod tests {
         check(Native, Some(Native), false, Some(Native));
         check(Native, Some(Docker), true, None);
         check(Hollow, Some(Docker), true, None);
+        check(Cri, None, true, Some(Cri));
+        check(Auto, Some(Cri), true, Some(Cri));
+        check(Docker, Some(Cri), true, None);
     }
 
     #[test]

@@ -35,10 +35,13 @@ pub enum CleanError {
 /// When something cannot be removed.
 pub async fn clean(node_name: &str, data_dir: &Path) -> Result<(), CleanError> {
     crate::chosen::clean_native(data_dir).await?;
+    crate::chosen::clean_cri(node_name, data_dir).await?;
     let runtime = DockerRuntime::from_env(node_name)?;
     match runtime.info().await {
         Ok(_) => runtime.remove_all().await?,
-        Err(error) if crate::chosen::is_native(data_dir) => tracing::debug!(%error, "no engine to ask for containers"),
+        Err(error) if crate::chosen::is_without_engine(data_dir) => {
+            tracing::debug!(%error, "no engine to ask for containers")
+        }
         Err(error) => tracing::warn!(%error, "no engine to ask for containers"),
     }
     services::keeper::remove(node_name).await?;

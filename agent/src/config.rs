@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use ipnet::Ipv4Net;
 
 use crate::network::overlay::Overlay;
+use crate::runtime::cri::CONTAINERD;
 
 /// Which runtime runs the containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -18,6 +19,8 @@ pub enum RuntimeKind {
     /// Containers by our own shim, without a daemon; as root.
     Native,
     Docker,
+    /// A runtime of Kubernetes' container runtime interface, as containerd.
+    Cri,
     /// No containers: pods that exist only as words.
     Hollow,
 }
@@ -31,6 +34,9 @@ pub struct Args {
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t)]
     pub runtime: RuntimeKind,
+    /// Where the runtime `cri` listens.
+    #[arg(long, value_name = "unix:///PATH", default_value = CONTAINERD)]
+    pub runtime_endpoint: String,
     /// The program `orlop-shim` of the native runtime; beside this program if not given.
     #[arg(long, value_name = "FILE")]
     pub shim: Option<PathBuf>,
@@ -133,6 +139,8 @@ pub enum ServingCertificate {
 pub struct Config {
     pub node_name: String,
     pub runtime: RuntimeKind,
+    /// Where the runtime `cri` listens.
+    pub runtime_endpoint: String,
     /// The program of the native runtime's shim; none looks beside this program.
     pub shim: Option<PathBuf>,
     /// Folders whose archives are loaded at the start.
@@ -165,6 +173,7 @@ impl Config {
         Config {
             node_name: node_name.to_owned(),
             runtime: RuntimeKind::Auto,
+            runtime_endpoint: CONTAINERD.to_owned(),
             shim: None,
             load_images: Vec::new(),
             hollow_nodes: None,
@@ -198,6 +207,7 @@ impl TryFrom<Args> for Config {
         };
         Ok(Config {
             runtime: args.runtime,
+            runtime_endpoint: args.runtime_endpoint,
             shim: args.shim,
             load_images: args.load_images,
             hollow_nodes: args.hollow_nodes,

@@ -4,6 +4,7 @@
 //! beyond the names and labels given to it, no volumes beyond mounts of host paths, no probes, no API. Every object it makes carries
 //! [`Labels`] by which it is found again after a restart of the agent; what does not carry them is never touched.
 
+pub mod cri;
 pub mod docker;
 pub mod feed;
 pub mod hollow;
@@ -12,6 +13,8 @@ pub mod native;
 pub mod reference;
 pub mod session;
 
+mod labels;
+mod log_files;
 mod oom;
 mod resolver;
 
@@ -274,7 +277,7 @@ pub enum RuntimeError {
 /// What the runtime is called and whether it works.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeInfo {
-    /// `docker`, `native`, `hollow`.
+    /// `docker`, `native`, `hollow`, or what a runtime of the CRI calls itself: `containerd`.
     pub name: String,
     pub version: String,
     /// `cgroupfs` or `systemd`.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::registry::docker;
 use crate::tool;
 
-/// The process of a running container. `id` is as a pod's status has it: `docker://…` or `native://…`; `agent_dir` is the data directory of the
+/// The process of a running container. `id` is as a pod's status has it: `docker://…`, `containerd://…` or `native://…`; `agent_dir` is the data directory of the
 /// node's agent.
 ///
 /// # Errors
@@ -18,6 +18,7 @@ use crate::tool;
 pub fn pid(id: &str, agent_dir: &Path) -> Result<u32> {
     match id.split_once("://") {
         Some(("docker", id)) => Ok(docker(&["inspect", "--format", "{{.State.Pid}}", id])?.trim().parse()?),
+        Some(("containerd", id)) => crate::containerd::pid(id),
         Some(("native", id)) => {
             // <uid>_<attempt>_<name>_<attempt>: the folder's name.
             let at = id.match_indices('_').nth(1).with_context(|| format!("{id} is no container's id"))?.0;

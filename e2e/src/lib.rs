@@ -13,6 +13,7 @@ pub mod registry;
 
 pub mod api;
 pub mod cluster;
+pub mod containerd;
 pub mod image;
 pub mod inside;
 pub mod kubectl;

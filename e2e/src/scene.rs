@@ -177,7 +177,7 @@ pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
     all.find(|it| it["name"] == name).unwrap_or(&Value::Null)
 }
 
-/// The id of a container, as its status has it: `docker://…`, `native://…`.
+/// The id of a container, as its status has it: `docker://…`, `containerd://…`, `native://…`.
 ///
 /// # Errors
 /// When it has none.

@@ -1,6 +1,6 @@
 //! Pods with real containers: what a pod's description promises, looked at from inside the container, from the API and with kubectl.
 //!
-//! The same scenarios on both runtimes. One cluster for all of them: each scenario has a namespace of its own, and a few run beside each other.
+//! The same scenarios on all runtimes. One cluster for all of them: each scenario has a namespace of its own, and a few run beside each other.
 
 #[path = "pods/accounts.rs"]
 mod accounts;
@@ -29,8 +29,8 @@ mod volumes;
 
 use anyhow::Result;
 use orlop_e2e::cluster::{Cluster, Options};
-use orlop_e2e::image;
 use orlop_e2e::scene::{Scenario, play};
+use orlop_e2e::{containerd, image};
 
 /// The longest first, so that they do not hold up the end.
 const SCENARIOS: &[Scenario] = &[
@@ -65,4 +65,13 @@ fn pods_are_what_they_say_on_native() -> Result<()> {
 fn pods_are_what_they_say_on_docker() -> Result<()> {
     image::ready()?;
     Cluster::with(Options { runtime: "docker", ..Options::default() }, |cluster| play(cluster, SCENARIOS, BESIDE))
+}
+
+#[test]
+fn pods_are_what_they_say_on_cri() -> Result<()> {
+    image::ready()?;
+    containerd::start()?;
+    let images = image::archives()?.to_vec();
+    let options = Options { runtime: "cri", images, agent_flags: containerd::AGENT_FLAGS, ..Options::default() };
+    Cluster::with(options, |cluster| play(cluster, SCENARIOS, BESIDE))
 }

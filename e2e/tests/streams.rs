@@ -20,10 +20,9 @@ mod refusals;
 
 use anyhow::{Result, bail, ensure};
 use orlop_e2e::cluster::{Cluster, Options};
-use orlop_e2e::image;
 use orlop_e2e::kubectl::Kubectl;
 use orlop_e2e::scene::{POD_LIMIT, Scenario, Scene, play};
-use orlop_e2e::wait;
+use orlop_e2e::{containerd, image, wait};
 
 /// The longest first, so that they do not hold up the end.
 const SCENARIOS: &[Scenario] = &[
@@ -52,6 +51,15 @@ fn containers_are_reached_by_every_kubectl_on_native() -> Result<()> {
 fn containers_are_reached_by_every_kubectl_on_docker() -> Result<()> {
     image::ready()?;
     Cluster::with(Options { runtime: "docker", ..Options::default() }, |cluster| play(cluster, SCENARIOS, BESIDE))
+}
+
+#[test]
+fn containers_are_reached_by_every_kubectl_on_cri() -> Result<()> {
+    image::ready()?;
+    containerd::start()?;
+    let images = image::archives()?.to_vec();
+    let options = Options { runtime: "cri", images, agent_flags: containerd::AGENT_FLAGS, ..Options::default() };
+    Cluster::with(options, |cluster| play(cluster, SCENARIOS, BESIDE))
 }
 
 /// Does something with each kubectl from 1.27 on; the error says with which it failed.

@@ -12,7 +12,7 @@ mod exec;
 mod hijack;
 mod image;
 mod inventory;
-mod labels;
+
 mod load;
 mod logs;
 mod pause;
@@ -33,6 +33,11 @@ use super::{
     RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use engine::{Engine, QUICK};
+
+/// The program that a sandbox runs: a static binary that sleeps.
+pub fn pause_program() -> &'static [u8] {
+    pause::PAUSE
+}
 
 /// The Docker Engine as one node's runtime.
 #[derive(Debug)]

@@ -1,10 +1,11 @@
-//! SPDY/3.1, the accepting side: streams within one connection, as kubectl opens them for exec, attach and port-forward.
+//! SPDY/3.1: streams within one connection, as kubectl opens them for exec, attach and port-forward, and as the agent does towards a runtime of the CRI.
 //!
-//! In: a connection. Out: the streams that the other side opens. [`frame`] is the form on the wire, [`headers`] their compressed headers, [`stream`]
+//! In: a connection. Out: the streams that the other side opens, or those that are opened here. [`frame`] is the form on the wire, [`headers`] their compressed headers, [`stream`]
 //! one stream, [`outbox`] what waits to be written; here one task reads and one writes. Everything waits in bounded places: what a stream's
 //! reader does not take stops the reading of the whole connection, as in Kubernetes' own implementation, whose clients know no flow control.
 //! Who does know it is told what may be sent, and is sent no more than it allows: its windows count from its first word about them.
-//! Deliberately absent: opening streams from here, push, priorities. Source: "SPDY Protocol - Draft 3.1"; `github.com/moby/spdystream`.
+//! Deliberately absent: both sides opening streams of one
+//! connection, push, priorities. Source: "SPDY Protocol - Draft 3.1"; `github.com/moby/spdystream`.
 
 pub mod dictionary;
 pub mod frame;
@@ -48,10 +49,19 @@ pub const WINDOW_BYTES: i64 = 64 << 10;
 /// How often the other side is asked whether it is there: what is written to one that has gone fails.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
+/// Which end of a connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Server,
+    Client,
+}
+
 /// A connection: its streams as they are opened. Dropping it ends it.
 pub struct Connection {
     opened: mpsc::Receiver<Stream>,
     shared: Arc<Shared>,
+    /// The number of the next stream that is opened from here, as a client: held until it is announced, for numbers must grow.
+    next: tokio::sync::Mutex<u32>,
     _reading: AbortOnDropHandle<()>,
     writing: AbortOnDropHandle<()>,
 }
@@ -75,13 +85,30 @@ struct Entry {
 }
 
 impl Connection {
-    /// Speaks SPDY over a connection that is there.
+    /// Speaks SPDY over a connection that is there, with a client.
     pub fn start<S>(io: S) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
+        Self::begin(io, Side::Server)
+    }
+
+    /// Speaks SPDY over a connection that is there, as a client of Kubernetes' own implementation, which knows no flow control and closes the
+    /// connection when it has said all: what is written to it then has the kernel throw away what was not read yet. So it is told nothing
+    /// about windows, and is read to its end even if nothing can be written any more.
+    pub fn start_client<S>(io: S) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        Self::begin(io, Side::Client)
+    }
+
+    fn begin<S>(io: S, side: Side) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
         let (reader, writer) = tokio::io::split(io);
-        let (outbox, outgoing) = outbox::new();
+        let (outbox, outgoing) = outbox::new(side == Side::Server);
         let shared = Arc::new(Shared {
             streams: Mutex::default(),
             outbox,
@@ -90,10 +117,11 @@ impl Connection {
         });
         let (sender, opened) = mpsc::channel(1);
         let reading = tokio::spawn(read(reader, shared.clone(), sender));
-        let writing = tokio::spawn(write(writer, shared.clone(), outgoing));
+        let writing = tokio::spawn(write(writer, shared.clone(), outgoing, side));
         Connection {
             opened,
             shared,
+            next: tokio::sync::Mutex::new(1),
             _reading: AbortOnDropHandle::new(reading),
             writing: AbortOnDropHandle::new(writing),
         }
@@ -102,6 +130,33 @@ impl Connection {
     /// The next stream that the other side opens; none when the connection has ended.
     pub async fn next(&mut self) -> Option<Stream> {
         self.opened.recv().await
+    }
+
+    /// Opens a stream, as a client does.
+    ///
+    /// # Errors
+    /// When the connection has ended, or has too many.
+    pub async fn open(&self, headers: Headers) -> Result<Stream, outbox::Closed> {
+        let mut next = self.next.lock().await;
+        let id = *next;
+        let (to_reader, pieces) = mpsc::channel(PIECES);
+        let credit = Arc::new(Credit::new(WINDOW_BYTES));
+        {
+            let mut streams = self.shared.streams.lock();
+            if streams.len() >= STREAMS_MAX || self.shared.ended.is_cancelled() {
+                return Err(outbox::Closed);
+            }
+            streams.insert(id, Entry { to_reader: Some(to_reader), credit: credit.clone(), sent_last: false });
+        }
+        let block = headers.plain().into();
+        self.shared.outbox.send(Frame::SynStream { id, fin: false, block }).await?;
+        *next += 2;
+        Ok(Stream::new(id, headers, pieces, credit, self.shared.clone()))
+    }
+
+    /// Takes nothing more; what has been read can be had from the streams still.
+    pub fn finish(&self) {
+        self.shared.end();
     }
 
     /// Cancelled when the other side has gone.
@@ -118,11 +173,13 @@ impl Connection {
     }
 }
 
-async fn write(writer: impl AsyncWrite, shared: Arc<Shared>, outgoing: Outgoing) {
+async fn write(writer: impl AsyncWrite, shared: Arc<Shared>, outgoing: Outgoing, side: Side) {
     if let Err(error) = outgoing.write(writer, PING_EVERY).await {
         tracing::debug!(%error, "a SPDY connection could not be written to");
     }
-    shared.end();
+    if side == Side::Server {
+        shared.end();
+    }
 }
 
 async fn read(reader: impl AsyncRead, shared: Arc<Shared>, opened: mpsc::Sender<Stream>) {

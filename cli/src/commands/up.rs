@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::config::Kubeconfig;
 use orlop_agent::config::{Address, RuntimeKind, ServingCertificate};
+use orlop_agent::runtime::cri::CONTAINERD;
 use orlop_apiserver::Server;
 use orlop_client::lease::Identity;
 use orlop_client::process;
@@ -36,6 +37,9 @@ pub struct Args {
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t)]
     runtime: RuntimeKind,
+    /// Where the runtime `cri` listens.
+    #[arg(long, value_name = "unix:///PATH", default_value = CONTAINERD)]
+    runtime_endpoint: String,
     /// Load every image archive of this folder (docker save, OCI; plain, gzip, zstd) into the nodes at the start; may be given several times.
     #[arg(long, value_name = "DIR")]
     load_images: Vec<PathBuf>,
@@ -154,6 +158,7 @@ async fn components(
         let files = server.pki().write_node(&name, &[args.listen.ip()], &url, orlop_client::clock::now())?;
         let mut config = orlop_agent::Config::new(&name, folder);
         config.runtime = args.runtime;
+        config.runtime_endpoint.clone_from(&args.runtime_endpoint);
         config.load_images = args.load_images.clone();
         config.cluster_cidr = args.cluster_cidr;
         // All on one machine: the node needs to be reached by the host and its pods only.

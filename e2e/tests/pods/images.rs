@@ -75,9 +75,9 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     waiting("misnamed", "InvalidImageName")?;
     scene.event("misnamed", "InspectFailed", "couldn't parse image name")?;
 
-    // There, and unable to start. The words are the runtime's: runc's under docker, youki's under native.
-    let docker = scene.cluster.runtime() == "docker";
-    let why = if docker { "no such file or directory" } else { "not found in $PATH" };
+    // There, and unable to start. The words are the runtime's: runc's under docker and cri, youki's under native.
+    let runc = scene.cluster.runtime() != "native";
+    let why = if runc { "no such file or directory" } else { "not found in $PATH" };
     let ended = scene.until("no-command", "fails", |it| it["status"]["phase"] == "Failed")?;
     let ended = &container(&ended, "main")["state"]["terminated"];
     ensure!(ended["reason"] == "StartError" && ended["exitCode"] == 128, "it ended with {ended}");

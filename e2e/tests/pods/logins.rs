@@ -29,7 +29,7 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     for name in ["nobody", "liar"] {
         let failed = scene.event(name, "Failed", &format!("Failed to pull image \"{image}\""))?;
         ensure!(
-            ["no basic auth credentials", "unauthorized", "authentication required"]
+            ["no basic auth credentials", "unauthorized", "401 Unauthorized", "authentication required"]
                 .iter()
                 .any(|it| failed.contains(it)),
             "{name}: {failed}"

@@ -27,7 +27,9 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
         ensure!(counted.stdout.trim() == "1000000", "{counted:?}");
         // A process that reads nothing, or stops reading, ends it all the same.
         let deaf = exec(&["-i"], &["head", "-c", "3"], &"abc".repeat(100_000))?;
-        ensure!(deaf.code == 0 && deaf.stdout == "abc", "{deaf:?}");
+        // containerd before 1.7 does not say how it ended.
+        let told = deaf.code == 0 || (scene.cluster.runtime() == "cri" && deaf.stderr.contains("does not say how"));
+        ensure!(told && deaf.stdout == "abc", "{deaf:?}");
         let none = exec(&[], &["no-such-program"], "")?;
         ensure!(none.code != 0, "{none:?}");
         expect_words(&format!("{}{}", none.stdout, none.stderr), &["no-such-program"])?;

@@ -10,8 +10,8 @@ use bollard::models::{
 use bollard::query_parameters::StopContainerOptions;
 
 use super::engine::{Engine, SLOW};
-use super::labels::Labelled;
 use super::sandbox::{self, Made};
+use crate::runtime::labels::Labelled;
 use crate::runtime::{ContainerSpec, Id, Propagation, Recursive, Resources, RuntimeError, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.

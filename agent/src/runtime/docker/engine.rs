@@ -10,8 +10,8 @@ use bollard::query_parameters::RemoveContainerOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::OnceCell;
 
-use super::labels;
 use crate::runtime::RuntimeError;
+use crate::runtime::labels;
 
 /// How long the Engine may take to look something up. It answers from memory; seconds mean that the machine is starved.
 pub const QUICK: Duration = Duration::from_secs(15);

@@ -12,8 +12,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::engine::{Engine, QUICK};
-use super::labels;
 use crate::runtime::feed::Feed;
+use crate::runtime::labels;
 use crate::runtime::{RuntimeError, RuntimeEvent};
 use orlop_client::clock;
 

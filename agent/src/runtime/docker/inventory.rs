@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use super::engine::{Engine, QUICK};
-use super::labels::{self, Labelled};
+use crate::runtime::labels::{self, Labelled};
 use crate::runtime::{ContainerState, Inventory, Phase, RuntimeError, SandboxState};
 
 /// Containers inspected at once. The Engine takes a lock each; more than a handful only queue there.

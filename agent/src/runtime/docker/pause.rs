@@ -11,7 +11,7 @@ use super::engine::{Engine, QUICK, SLOW};
 use crate::runtime::RuntimeError;
 
 /// The static binary that `build.rs` made.
-static PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+pub static PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 
 /// The image's name: its tag changes with the program.
 pub fn reference() -> String {

@@ -13,8 +13,8 @@ use bollard::models::{
 use bollard::query_parameters::{CreateContainerOptions, KillContainerOptions, ListContainersOptions};
 
 use super::engine::{Engine, QUICK, SLOW};
-use super::labels::{self, Labelled};
 use super::{container, inventory, pause};
+use crate::runtime::labels::{self, Labelled};
 use crate::runtime::resolver::resolv_conf;
 use crate::runtime::{RuntimeError, SandboxSpec, SandboxState, oom};
 

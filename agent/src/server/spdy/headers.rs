@@ -45,7 +45,8 @@ impl Headers {
         Ok(Headers(headers))
     }
 
-    fn write(&self) -> Vec<u8> {
+    /// The block that is compressed.
+    pub fn plain(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u32(self.0.len() as u32);
         for text in self.0.iter().flat_map(|(name, value)| [name, value]) {
@@ -116,10 +117,14 @@ impl Default for Deflater {
 impl Deflater {
     /// The connection's next block.
     pub fn block(&mut self, headers: &Headers) -> Bytes {
-        let text = headers.write();
+        self.pack(&headers.plain())
+    }
+
+    /// The connection's next block, of headers in their plain form.
+    pub fn pack(&mut self, text: &[u8]) -> Bytes {
         // What does not shrink grows by a few bytes of framing.
         let mut out = Vec::with_capacity(text.len() + 64);
-        let mut rest = text.as_slice();
+        let mut rest = text;
         loop {
             out.reserve(64);
             let before = self.0.total_in();

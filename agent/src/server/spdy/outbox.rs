@@ -31,6 +31,8 @@ const CREDIT_BYTES: usize = 32 << 10;
 pub struct Outbox {
     queue: mpsc::Sender<Frame>,
     urgent: Arc<Urgent>,
+    /// Whether the other side is told what was taken.
+    tells_credit: bool,
 }
 
 /// What the writing task takes from.
@@ -54,11 +56,11 @@ struct Words {
     closed: bool,
 }
 
-/// An empty one.
-pub fn new() -> (Outbox, Outgoing) {
+/// An empty one, for a side that is told what was taken of its data, or not.
+pub fn new(tells_credit: bool) -> (Outbox, Outgoing) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let urgent = Arc::<Urgent>::default();
-    (Outbox { queue: sender, urgent: urgent.clone() }, Outgoing { queue: receiver, urgent })
+    (Outbox { queue: sender, urgent: urgent.clone(), tells_credit }, Outgoing { queue: receiver, urgent })
 }
 
 /// Nothing is written any more.
@@ -76,6 +78,9 @@ impl Outbox {
 
     /// So much of a stream's data was taken, and of the connection's; `pending` collects a stream's small amounts.
     pub fn credit(&self, pending: Option<&mut usize>, id: u32, length: usize) {
+        if !self.tells_credit {
+            return;
+        }
         let mut words = self.urgent.words.lock();
         *words.credit.entry(0).or_default() += length;
         if let Some(pending) = pending {
@@ -166,11 +171,14 @@ impl Outgoing {
     }
 }
 
-/// A reply's headers are none, but they are compressed as all are.
+/// A reply's headers are none, but they are compressed as all are; those of a stream that is opened come in their plain form.
 fn encode(frame: Frame, deflater: &mut Deflater, out: &mut BytesMut) {
     match frame {
         Frame::SynReply { id, fin, .. } => {
             Frame::SynReply { id, fin, block: deflater.block(&Headers::default()) }.encode(out);
+        }
+        Frame::SynStream { id, fin, block } => {
+            Frame::SynStream { id, fin, block: deflater.pack(&block) }.encode(out);
         }
         other => other.encode(out),
     }

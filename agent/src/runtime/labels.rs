@@ -12,8 +12,10 @@ pub const KIND: &str = "dev.orlop.kind";
 pub const POD_UID: &str = "dev.orlop.pod-uid";
 const POD_NAME: &str = "dev.orlop.pod-name";
 const POD_NAMESPACE: &str = "dev.orlop.pod-namespace";
-const CONTAINER: &str = "dev.orlop.container";
-const ATTEMPT: &str = "dev.orlop.attempt";
+/// The container's name in its pod.
+pub const CONTAINER: &str = "dev.orlop.container";
+/// How many of it there were before.
+pub const ATTEMPT: &str = "dev.orlop.attempt";
 /// The sandbox that a container joined.
 pub const SANDBOX: &str = "dev.orlop.sandbox";
 
@@ -62,7 +64,7 @@ impl Labelled {
         })
     }
 
-    /// The name of the container in Docker, as the kubelet forms it.
+    /// The name of the container, as the kubelet forms it.
     pub fn name(&self) -> String {
         let container = self.container.as_ref().map_or(SANDBOX_NAME, |it| it.0.as_str());
         let PodRef { namespace, name, uid } = &self.pod;
