@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use orlop_client::events::Recorder;
+use orlop_client::swap::Swap;
 use orlop_client::{agent, connect, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
 use crate::chosen::Chosen;
-use crate::config::{Address, Args, Config, RuntimeKind};
+use crate::config::{Address, Args, Config, RuntimeKind, ServingCertificate};
+use crate::credentials::{Folder, Rotation};
 use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
 use crate::images::Images;
@@ -31,7 +33,7 @@ use crate::node::{About, Capacity, NodeKeeper};
 use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::runtime::{Runtime, RuntimeError};
-use crate::server::{Logs, Server};
+use crate::server::{Logs, Server, ServerError};
 use crate::services::keeper::{self, Keeper};
 use crate::services::table::Dns;
 use crate::services::view::Known;
@@ -65,14 +67,25 @@ pub enum AgentError {
 /// # Errors
 /// Settings that cannot work.
 pub async fn run_apart(args: Args, kubeconfig: Option<&Path>, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let rotates = args.rotate_certificates;
     let mut config = Config::try_from(args).map_err(AgentError::Args)?;
+    let folder = Folder::of(&config.data_dir);
+    let in_folder = folder.kubeconfig();
+    let kubeconfig = if rotates { kubeconfig.or(Some(&in_folder)) } else { kubeconfig };
+    let settings = connect::config(kubeconfig).await?;
     if config.client_ca_pem.is_none() {
-        let settings = connect::config(kubeconfig).await?;
         config.client_ca_pem = settings.root_cert.as_deref().map(crate::config::pem);
     }
-    let client = connect::client(kubeconfig).await?;
+    let mut client = connect::client(kubeconfig).await?;
     // A connection of its own for the lease: no load on the other makes the node look dead.
-    let lease_client = connect::client(kubeconfig).await?;
+    let mut lease_client = connect::client(kubeconfig).await?;
+    if let Some(path) = kubeconfig.filter(|_| rotates) {
+        let swaps = vec![Swap::new(client), Swap::new(lease_client)];
+        (client, lease_client) = (swaps[0].client(), swaps[1].client());
+        let rotation = Rotation::new(folder, &config.node_name, path.to_owned(), swaps);
+        let rotation = rotation.map_err(|it| AgentError::Server(ServerError::Tls(it)))?;
+        config.serving = ServingCertificate::Rotated(rotation.beside(&settings.cluster_url));
+    }
     run_with_lease_client(config, client, lease_client, shutdown).await
 }
 
@@ -95,6 +108,8 @@ pub async fn run_with_lease_client(
     lease_client: kube::Client,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
+    // A command of this machine may stop this agent, and not whatever else runs in the process.
+    let shutdown = shutdown.child_token();
     let client = agent::named(&client, agent::KUBELET);
     let lease_client = agent::named(&lease_client, agent::KUBELET);
     if let Some(count) = config.hollow_nodes {
@@ -108,7 +123,7 @@ pub async fn run_with_lease_client(
     let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
     let Chosen { runtime, loader } = crate::chosen::open(&config).await?;
-    let _door = Door::open(&config.data_dir, Arc::clone(&loader))
+    let _door = Door::open(&config.data_dir, Arc::clone(&loader), shutdown.clone())
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
@@ -147,6 +162,9 @@ pub async fn run_with_lease_client(
     keeper.about.port = Some(server.port());
     if keeper.register(&shutdown).await.is_none() {
         return Ok(());
+    }
+    if let ServingCertificate::Rotated(it) = &config.serving {
+        it.start(&client, address, &shutdown);
     }
     let labels = keeper.about.labels();
     let runtime_name = runtime_name(&runtime, &shutdown).await;

@@ -29,6 +29,10 @@ pub struct Session {
     client: kube::Client,
     /// The namespace that applies where an object names none.
     pub namespace: String,
+    /// The API server's URL.
+    pub server: http::Uri,
+    /// The CAs by which it is known, in DER.
+    pub root_certificates: Vec<Vec<u8>>,
     resources: OnceCell<Resources>,
 }
 
@@ -108,7 +112,9 @@ impl Session {
         // Watches and logs are silent for long; the server ends what has no end.
         config.read_timeout = None;
         config.headers.push((http::header::USER_AGENT, agent::user_agent(agent::COMMAND)));
-        Ok(Session { client: kube::Client::try_from(config)?, namespace, resources: OnceCell::new() })
+        let (server, root_certificates) = (config.cluster_url.clone(), config.root_cert.clone().unwrap_or_default());
+        let client = kube::Client::try_from(config)?;
+        Ok(Session { client, namespace, server, root_certificates, resources: OnceCell::new() })
     }
 
     /// The client.

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod process;
 pub mod queue;
 pub mod random;
+pub mod swap;
 pub mod view;
 pub mod write;
 
