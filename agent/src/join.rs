@@ -38,6 +38,7 @@ const ANOTHER: &str = "make another with `orlop token create --print-join-comman
 
 /// The arguments of `orlop node join`.
 #[derive(Clone, Debug, clap::Args)]
+#[group(id = "join")]
 pub struct Args {
     /// The API server: ADDRESS:PORT, or its URL.
     pub server: Server,

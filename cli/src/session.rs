@@ -29,10 +29,7 @@ pub struct Session {
     client: kube::Client,
     /// The namespace that applies where an object names none.
     pub namespace: String,
-    /// The API server's URL.
-    pub server: http::Uri,
-    /// The CAs by which it is known, in DER.
-    pub root_certificates: Vec<Vec<u8>>,
+    config: kube::Config,
     resources: OnceCell<Resources>,
 }
 
@@ -112,9 +109,13 @@ impl Session {
         // Watches and logs are silent for long; the server ends what has no end.
         config.read_timeout = None;
         config.headers.push((http::header::USER_AGENT, agent::user_agent(agent::COMMAND)));
-        let (server, root_certificates) = (config.cluster_url.clone(), config.root_cert.clone().unwrap_or_default());
-        let client = kube::Client::try_from(config)?;
-        Ok(Session { client, namespace, server, root_certificates, resources: OnceCell::new() })
+        let client = kube::Client::try_from(config.clone())?;
+        Ok(Session { client, namespace, config, resources: OnceCell::new() })
+    }
+
+    /// What the kubeconfig says of the cluster and of who asks.
+    pub fn config(&self) -> &kube::Config {
+        &self.config
     }
 
     /// The client.

@@ -36,14 +36,20 @@ impl Revocations {
         Some(format!("what was issued to node {node} until {at} is revoked"))
     }
 
-    /// Waits until the certificate of a connection is refused; for ever, if it is no node's.
-    pub async fn refused(&self, peer: &Peer) {
-        let of_node = peer.issued.is_some() && peer.identity.as_deref().and_then(node_name).is_some();
+    /// Waits until the certificate of a connection begins to be refused; for ever, if it is no node's, or refused already: that is answered
+    /// request by request. Nothing is missed that happens after the call, however late the future is first asked.
+    pub fn until_refused(&self, peer: &Peer) -> impl Future<Output = ()> + Send + use<'_> {
         let mut changes = self.changes.subscribe();
-        while !of_node || self.refuses(peer).is_none() {
-            if !of_node || changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
+        let of_node = peer.issued.is_some() && peer.identity.as_deref().and_then(node_name).is_some();
+        let watched = Some(peer.clone()).filter(|it| of_node && self.refuses(it).is_none());
+        async move {
+            let Some(peer) = watched else { return std::future::pending().await };
+            while changes.changed().await.is_ok() {
+                if self.refuses(&peer).is_some() {
+                    return;
+                }
             }
+            std::future::pending().await
         }
     }
 
@@ -89,11 +95,14 @@ mod tests {
         let it = Revocations::default();
         let old = peer("system:node:n1", "system:nodes", "2026-01-01T00:00:00Z");
         assert_eq!(it.refuses(&old), None);
-        let cut = it.refused(&old);
+        let cut = it.until_refused(&old);
         tokio::pin!(cut);
         assert!(futures::poll!(cut.as_mut()).is_pending());
         it.become_known(Revoked::read(br#"{"data":{"n1":"2026-01-02T00:00:00Z","ann":"2026-01-02T00:00:00Z"}}"#));
         cut.await;
+        let again = it.until_refused(&old);
+        tokio::pin!(again);
+        assert!(futures::poll!(again.as_mut()).is_pending(), "what is refused from its beginning is told so");
         assert!(it.refuses(&old).is_some_and(|why| why.contains("node n1 until 2026-01-02")));
         for other in [
             peer("system:node:n1", "system:nodes", "2026-01-03T00:00:00Z"),

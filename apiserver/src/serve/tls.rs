@@ -154,9 +154,9 @@ impl Identification {
         Identification { revocations, ..self }
     }
 
-    /// Waits until what a connection has proved is revoked.
-    pub async fn revoked(&self, peer: &Peer) {
-        self.revocations.refused(peer).await;
+    /// Waits until what a connection has proved is revoked; what was before is refused request by request.
+    pub fn revoked(&self, peer: &Peer) -> impl Future<Output = ()> + Send + use<'_> {
+        self.revocations.until_refused(peer)
     }
 
     /// What makes TLS of a connection.

@@ -109,10 +109,10 @@ async fn create(args: &Create, session: &Session, api: &Api<Secret>) -> Result<(
 /// The server's address and the digests of its CAs, as `orlop node join` takes them.
 fn way(args: &Create, session: &Session) -> Result<(String, String)> {
     let server = args.server.clone().unwrap_or_else(|| {
-        let authority = session.server.authority().map(ToString::to_string).unwrap_or_default();
+        let authority = session.config().cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         authority.rsplit('@').next().unwrap_or_default().to_owned()
     });
-    let pins = session.root_certificates.iter().filter_map(|it| Pin::of_certificate(it));
+    let pins = session.config().root_cert.iter().flatten().filter_map(|it| Pin::of_certificate(it));
     let hashes: Vec<String> = pins.map(|it| format!("--ca-hash {it}")).collect();
     if hashes.is_empty() {
         bail!("the kubeconfig names no certificate authority by which a machine could recognize the cluster");

@@ -73,7 +73,16 @@ struct Sorted {
 /// # Errors
 /// When pods must not go, the server refuses, or the time is over.
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
-    drain(session.client(), &args.name, &args.rules).await
+    drain(&client(session.config().clone())?, &args.name, &args.rules).await
+}
+
+/// A client that gives back what a budget says: the usual one asks again by itself, and says nothing.
+///
+/// # Errors
+/// When the credentials cannot be used.
+pub fn client(mut config: kube::Config) -> Result<kube::Client> {
+    config.default_retry = false;
+    Ok(kube::Client::try_from(config)?)
 }
 
 /// Drains a node.

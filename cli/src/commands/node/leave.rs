@@ -48,7 +48,7 @@ pub async fn run(args: Args) -> Result<()> {
         bail!("{} holds no credentials of a node that has joined", args.data_dir.display());
     };
     let name = pair.user.strip_prefix("system:node:").context("the certificate is no node's")?.to_owned();
-    let client = connect::client(Some(&folder.kubeconfig())).await?;
+    let client = drain::client(connect::config(Some(&folder.kubeconfig())).await?)?;
     if stands(&client, &name).await? {
         if let Err(error) = local::images(&args.data_dir).await
             && matches!(error, local::LocalError::Away { .. })
