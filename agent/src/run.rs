@@ -71,7 +71,12 @@ pub async fn run_apart(args: Args, kubeconfig: Option<&Path>, shutdown: Cancella
     let mut config = Config::try_from(args).map_err(AgentError::Args)?;
     let folder = Folder::of(&config.data_dir);
     let in_folder = folder.kubeconfig();
-    let kubeconfig = if rotates { kubeconfig.or(Some(&in_folder)) } else { kubeconfig };
+    if rotates && kubeconfig.is_some_and(|it| it != in_folder) {
+        // What is renewed lies beside that one, and another would not see it.
+        let why = format!("--rotate-certificates takes the kubeconfig of the data directory, {}", in_folder.display());
+        return Err(AgentError::Args(std::io::Error::other(why)));
+    }
+    let kubeconfig = if rotates { Some(in_folder.as_path()) } else { kubeconfig };
     let settings = connect::config(kubeconfig).await?;
     if config.client_ca_pem.is_none() {
         config.client_ca_pem = settings.root_cert.as_deref().map(crate::config::pem);

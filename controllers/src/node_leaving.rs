@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn a_node_is_revoked_before_it_is_deleted() {
         assert_eq!(plan(json!({}), false), "nothing to do\n");
-        for (revoked, first) in [(false, "create ConfigMap"), (true, "patch ConfigMap")] {
+        for (revoked, first) in [(false, "create configmaps "), (true, "patch configmaps ")] {
             let plan = plan(json!({ "orlop.dev/leaving": "" }), revoked);
             let lines: Vec<&str> = plan.lines().collect();
             assert_eq!(lines.len(), 3, "{plan}");
             assert!(lines[0].starts_with(first) && lines[0].contains("\"n1\":\"\""), "{plan}");
-            assert!(lines[1].contains("CertificateSigningRequest a") && lines[2].contains("Node n1"), "{plan}");
+            assert!(lines[1].contains(" certificatesigningrequests a ") && lines[2].contains(" nodes n1 "), "{plan}");
         }
     }
 }

@@ -34,14 +34,15 @@ pub fn are_its_own(csr: &Csr, node: &NodeView, world: &World) -> Result<(), Stri
             return Err(format!("{asked:?} is a name of the API server or of a service"));
         }
     }
-    for asked in &csr.addresses {
-        if !addresses(node).any(|it| it == *asked) {
+    // An IPv4 address in an IPv6 one is the same to those who verify certificates.
+    for asked in csr.addresses.iter().map(IpAddr::to_canonical) {
+        if !addresses(node).any(|it| it == asked) {
             return Err(format!("the node's status does not have the address {asked}"));
         }
         if asked.is_loopback() || asked.is_unspecified() || asked.is_multicast() {
             return Err(format!("{asked} is everybody's"));
         }
-        if let Some(other) = holder(*asked, name, world) {
+        if let Some(other) = holder(asked, name, world) {
             return Err(format!("{asked} is also {other}"));
         }
     }
@@ -50,25 +51,28 @@ pub fn are_its_own(csr: &Csr, node: &NodeView, world: &World) -> Result<(), Stri
 
 fn addresses(node: &NodeView) -> impl Iterator<Item = IpAddr> {
     let own = node.status.addresses.iter().filter(|it| ADDRESS_TYPES.contains(&it.type_.as_str()));
-    own.filter_map(|it| it.address.parse().ok())
+    own.filter_map(|it| address(&it.address))
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse::<IpAddr>().ok().map(|it| it.to_canonical())
 }
 
 /// Who else has the address: another node, a service, or the API server.
-fn holder(address: IpAddr, node: &str, world: &World) -> Option<String> {
+fn holder(asked: IpAddr, node: &str, world: &World) -> Option<String> {
     let nodes = world.nodes.list();
-    if let Some(other) = nodes.iter().find(|it| name_of(&it.metadata) != node && addresses(it).any(|it| it == address))
-    {
+    if let Some(other) = nodes.iter().find(|it| name_of(&it.metadata) != node && addresses(it).any(|it| it == asked)) {
         return Some(format!("an address of node {}", name_of(&other.metadata)));
     }
     let services = world.services.list();
-    if let Some(other) = services.iter().find(|it| it.spec.cluster_ip.parse() == Ok(address)) {
+    if let Some(other) = services.iter().find(|it| address(&it.spec.cluster_ip) == Some(asked)) {
         return Some(format!("the address of service {}", key_of(&other.metadata)));
     }
     let api_server = world.slices.by_index(BY_SERVICE, &Key::new("default", "kubernetes").to_string());
     let is_there = |slice: &EndpointSliceView| {
         let endpoints = slice.endpoints.as_ref().map(Json::value).unwrap_or_default();
         let all = endpoints.as_array().into_iter().flatten().filter_map(|it| it["addresses"].as_array()).flatten();
-        all.filter_map(|it| it.as_str()?.parse::<IpAddr>().ok()).any(|it| it == address)
+        all.filter_map(|it| address(it.as_str()?)).any(|it| it == asked)
     };
     api_server.iter().any(|it| is_there(it)).then(|| "the API server's".to_owned())
 }
@@ -83,7 +87,7 @@ mod tests {
         for (name, address) in [("n1", "192.0.2.1"), ("n2", "192.0.2.2"), ("kubernetes.default.svc", "192.0.2.4")] {
             let mut addresses = vec![json!({ "type": "InternalIP", "address": address })];
             if name == "n1" {
-                for stolen in ["192.0.2.2", "192.0.2.3", "10.96.0.1", "127.0.0.1"] {
+                for stolen in ["192.0.2.2", "192.0.2.3", "10.96.0.1", "::ffff:10.96.0.1", "127.0.0.1"] {
                     addresses.push(json!({ "type": "ExternalIP", "address": stolen }));
                 }
                 addresses.push(json!({ "type": "Hostname", "address": "api.example" }));
@@ -123,6 +127,8 @@ mod tests {
         check("n1", &[], &["127.0.0.1"], "127.0.0.1 is everybody's");
         check("n1", &[], &["192.0.2.2"], "192.0.2.2 is also an address of node n2");
         check("n1", &[], &["10.96.0.1"], "10.96.0.1 is also the address of service default/kubernetes");
+        let why = "10.96.0.1 is also the address of service default/kubernetes";
+        check("n1", &[], &["::ffff:10.96.0.1"], why);
         check("n1", &[], &["192.0.2.3"], "192.0.2.3 is also the API server's");
         let name = "kubernetes.default.svc";
         check(name, &[name], &[], "\"kubernetes.default.svc\" is a name of the API server or of a service");

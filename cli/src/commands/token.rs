@@ -246,7 +246,7 @@ mod tests {
     fn a_secret_is_made_as_kubeadm_makes_it() {
         let check = |line: &str, expected: [&str; 6]| assert_eq!(made(line).unwrap(), expected, "{line}");
         let (token, group) = ("abcdef.0123456789abcdef", DEFAULT_GROUP);
-        check(token, [token, "24h", "2026-01-02T00:00:00Z", "authentication,signing", "<none>", group]);
+        check(token, [token, "1d", "2026-01-02T00:00:00Z", "authentication,signing", "<none>", group]);
         check(
             &format!("{token} --ttl 90m --usages signing --description mine"),
             [token, "90m", "2026-01-01T01:30:00Z", "signing", "mine", "<none>"],
