@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, ValueEnum};
 use ipnet::Ipv4Net;
 
+use crate::credentials::Rotation;
 use crate::network::overlay::Overlay;
 use crate::runtime::cri::CONTAINERD;
 
@@ -87,6 +88,10 @@ pub struct Args {
     /// The CA whose clients may read logs; the cluster's of the kubeconfig if not given.
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
+    /// Ask for a serving certificate, and for the next of both before they run out. The kubeconfig has to be the one in the data directory, which
+    /// `orlop node join` writes.
+    #[arg(long, conflicts_with_all = ["tls_cert_file", "hollow_nodes"])]
+    pub rotate_certificates: bool,
 }
 
 /// What the node is reached by.
@@ -132,6 +137,8 @@ pub enum ServingCertificate {
         certificate: PathBuf,
         key: PathBuf,
     },
+    /// Asked for by the agent itself, and renewed.
+    Rotated(Rotation),
 }
 
 /// The settings of one agent.

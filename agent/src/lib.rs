@@ -2,11 +2,13 @@
 //!
 //! Changes of pods flow in from the API; [`agent`] gives each pod a worker ([`sync`]), which lets the pure [`machine`] decide and does
 //! what it says through a [`runtime`] and a [`network`]. [`node`] says that the machine lives, [`server`] gives out logs, [`local`] takes
-//! images from commands of this machine. [`fleet`] plays
-//! thousands of nodes that run nothing. Nothing here sees the store or the API server's insides.
+//! images from commands of this machine. [`join`] makes a machine a node, [`credentials`] keeps what it shows. [`fleet`] plays thousands of
+//! nodes that run nothing. Nothing here sees the store or the API server's insides.
 
 mod chosen;
 pub mod config;
+pub mod credentials;
+pub mod join;
 mod run;
 
 mod clean;

@@ -5,6 +5,7 @@
 //! ```text
 //! POST /images/load    the body is an archive; answers the images that were in it
 //! GET  /images         answers the images that are here
+//! POST /stop           the agent ends, and leaves its pods running
 //! ```
 //!
 //! Refusals are a status and a line of text. It knows no pods; what is asked over the network is [`crate::server`]'s.
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use client::{LocalError, images, load};
+pub use client::{LocalError, images, load, stop};
 pub use server::Door;
 
 use crate::runtime::Image;

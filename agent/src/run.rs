@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
 use crate::chosen::Chosen;
-use crate::config::{Address, Args, Config, RuntimeKind};
+use crate::config::{Address, Args, Config, RuntimeKind, ServingCertificate};
+use crate::credentials::{Folder, Rotation};
 use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
 use crate::images::Images;
@@ -35,7 +36,7 @@ use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::rules::kernel::COMPARE_EVERY;
 use crate::runtime::{Runtime, RuntimeError};
-use crate::server::{Logs, Server};
+use crate::server::{Logs, Server, ServerError};
 use crate::services::keeper::{self, Keeper};
 use crate::services::table::Dns;
 use crate::services::view::Known;
@@ -71,14 +72,30 @@ pub enum AgentError {
 /// # Errors
 /// Settings that cannot work.
 pub async fn run_apart(args: Args, kubeconfig: Option<&Path>, shutdown: CancellationToken) -> Result<(), AgentError> {
+    let rotates = args.rotate_certificates;
     let mut config = Config::try_from(args).map_err(AgentError::Args)?;
+    let folder = Folder::of(&config.data_dir);
+    let in_folder = folder.kubeconfig();
+    if rotates && kubeconfig.is_some_and(|it| it != in_folder) {
+        // What is renewed lies beside that one, and another would not see it.
+        let why = format!("--rotate-certificates takes the kubeconfig of the data directory, {}", in_folder.display());
+        return Err(AgentError::Args(std::io::Error::other(why)));
+    }
+    let kubeconfig = if rotates { Some(in_folder.as_path()) } else { kubeconfig };
+    let settings = connect::config(kubeconfig).await?;
     if config.client_ca_pem.is_none() {
-        let settings = connect::config(kubeconfig).await?;
         config.client_ca_pem = settings.root_cert.as_deref().map(crate::config::pem);
     }
-    let client = connect::client(kubeconfig).await?;
+    let mut client = connect::client(kubeconfig).await?;
     // A connection of its own for the lease: no load on the other makes the node look dead.
-    let lease_client = connect::client(kubeconfig).await?;
+    let mut lease_client = connect::client(kubeconfig).await?;
+    if let Some(path) = kubeconfig.filter(|_| rotates) {
+        let swaps = vec![Swap::new(client), Swap::new(lease_client)];
+        (client, lease_client) = (swaps[0].client(), swaps[1].client());
+        let rotation = Rotation::new(folder, &config.node_name, path.to_owned(), swaps);
+        let rotation = rotation.map_err(|it| AgentError::Server(ServerError::Tls(it)))?;
+        config.serving = ServingCertificate::Rotated(rotation.beside(&settings.cluster_url));
+    }
     run_with_lease_client(config, client, lease_client, shutdown).await
 }
 
@@ -101,6 +118,8 @@ pub async fn run_with_lease_client(
     lease_client: kube::Client,
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
+    // A command of this machine may stop this agent, and not whatever else runs in the process.
+    let shutdown = shutdown.child_token();
     let client = agent::named(&client, agent::KUBELET);
     let lease_client = agent::named(&lease_client, agent::KUBELET);
     if let Some(count) = config.hollow_nodes {
@@ -114,7 +133,7 @@ pub async fn run_with_lease_client(
     let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
     let Chosen { runtime, loader } = crate::chosen::open(&config).await?;
-    let _door = Door::open(&config.data_dir, Arc::clone(&loader))
+    let _door = Door::open(&config.data_dir, Arc::clone(&loader), shutdown.clone())
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
@@ -156,6 +175,9 @@ pub async fn run_with_lease_client(
     }
     if !hollow {
         reach_others(&config, &client, pod_cidr, address, &network, &shutdown);
+    }
+    if let ServingCertificate::Rotated(it) = &config.serving {
+        it.start(&client, address, &shutdown);
     }
     let labels = keeper.about.labels();
     let runtime_name = runtime_name(&runtime, &shutdown).await;

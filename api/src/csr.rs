@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use jiff::SignedDuration;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -14,6 +15,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 const LABEL: &str = "CERTIFICATE REQUEST";
 /// The label of a certificate's PEM block.
 const CERTIFICATE_LABEL: &str = "CERTIFICATE";
+
+/// By how much certificates of the cluster are valid before they are made, for peers whose clocks are behind. Every signer of the cluster
+/// does this alike, so that `notBefore` tells when a certificate was made, which its revocation is judged by.
+pub const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
 /// One certificate request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

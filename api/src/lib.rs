@@ -16,6 +16,7 @@ pub mod selector;
 
 pub mod head;
 pub mod meta;
+pub mod node_leaving;
 
 pub mod computed;
 pub mod custom;
@@ -25,6 +26,7 @@ pub mod kind;
 pub mod kinds;
 pub mod quota;
 pub mod review;
+pub mod revocation;
 
 pub mod list_types;
 pub mod managed;

@@ -12,6 +12,7 @@ pub mod limit_ranger;
 pub mod service_account;
 
 pub mod node_restriction;
+pub mod node_revocation;
 pub mod taint_nodes_by_condition;
 
 pub mod default_toleration_seconds;
@@ -117,7 +118,8 @@ pub fn plugins(
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(sight.clone())),
         Arc::new(limit_ranger::LimitRanger::new(sight)),
         Arc::new(service_account::ServiceAccount::new(sight.clone())),
-        Arc::new(node_restriction::NodeRestriction),
+        Arc::new(node_restriction::NodeRestriction::new(sight.clone())),
+        Arc::new(node_revocation::NodeRevocation::new(policy.clone())),
         Arc::new(taint_nodes_by_condition::TaintNodesByCondition),
         Arc::new(pod_security::PodSecurity::new(sight)),
         Arc::new(priority::Priority::new(sight)),

@@ -7,6 +7,7 @@
 
 pub mod bootstrap_token;
 pub mod last_used;
+pub mod revocation;
 pub mod service_account;
 pub mod static_token;
 pub mod websocket;
@@ -24,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cache::Table;
 use crate::stage::{Authenticator, Identity, Peer, Reviewed};
+use revocation::Revocations;
 use service_account::{ISSUER, Issuer};
 use static_token::StaticTokens;
 
@@ -78,6 +80,7 @@ pub struct Credentials {
     fixed: StaticTokens,
     accounts: Arc<Issuer>,
     objects: Arc<dyn Objects>,
+    revocations: Arc<Revocations>,
     /// Whom tokens of requests must be for: this server.
     audience: String,
 }
@@ -90,7 +93,14 @@ impl Credentials {
     /// [`TokenFileError`] where the file cannot be read.
     pub fn new(file: Option<&Path>, accounts: Arc<Issuer>, objects: Arc<dyn Objects>) -> Result<Self, TokenFileError> {
         let fixed = file.map(StaticTokens::read).transpose()?.unwrap_or_default();
-        Ok(Credentials { fixed, accounts, objects, audience: ISSUER.to_owned() })
+        let revocations = Arc::default();
+        Ok(Credentials { fixed, accounts, objects, revocations, audience: ISSUER.to_owned() })
+    }
+
+    /// Refuses the certificates that are revoked there.
+    #[must_use]
+    pub fn heeding(self, revocations: Arc<Revocations>) -> Self {
+        Credentials { revocations, ..self }
     }
 
     /// Whose token it is that came with a request, which has to be for this server.
@@ -124,10 +134,15 @@ impl Authenticator for Credentials {
         let mut refused = peer.refused.clone();
         if let Some(identity) = &peer.identity {
             // A connection may live longer than the certificate it was opened with.
-            if peer.expires.is_none_or(|expires| now < expires) {
+            let why = if peer.expires.is_some_and(|expires| now >= expires) {
+                Some("the client certificate has run out while the connection lasted".to_owned())
+            } else {
+                self.revocations.refuses(peer)
+            };
+            if why.is_none() {
                 return Ok(Some(identity.clone()));
             }
-            refused = Some("the client certificate has run out while the connection lasted".to_owned());
+            refused = why;
         }
         match bearer(headers) {
             Some(token) => self.token_of_request(token, now).map(Some),

@@ -184,7 +184,13 @@ impl Listener {
                 match accepted {
                     Ok(Ok((stream, http2))) => {
                         let peer = Arc::new(tls.peer(peer, &stream));
-                        converse(stream, http2, peer, limits, service, watcher, place).await;
+                        // From before the first request on.
+                        let revoked = tls.revoked(&peer);
+                        tokio::select! {
+                            () = converse(stream, http2, peer.clone(), limits, service, watcher, place) => {}
+                            // Whatever is under way, watches above all.
+                            () = revoked => tracing::info!(peer = ?peer.address, "a connection of a revoked node; closed"),
+                        }
                     }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),

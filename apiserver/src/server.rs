@@ -22,6 +22,7 @@ use crate::args;
 use crate::at_rest::Sealed;
 use crate::at_rest::configuration::{Configuration, ConfigurationError};
 use crate::authenticate::last_used::{self, LastUsed};
+use crate::authenticate::revocation::Revocations;
 use crate::authenticate::service_account::Issuer;
 use crate::authenticate::{Credentials, Found, Objects, TokenFileError};
 use crate::authorize::Policy;
@@ -136,7 +137,8 @@ impl Server {
 
         let policy = Arc::new(Policy::default());
         let ledger = Arc::new(Ledger::default());
-        let cache = Arc::new(Cache::new(vec![Arc::new(Follows(policy.clone())), ledger.clone()]));
+        let revocations = Arc::new(Revocations::default());
+        let cache = Arc::new(Cache::new(vec![Arc::new(Follows(policy.clone())), ledger.clone(), revocations.clone()]));
         // The feed and the rest outlive the requests that are drained.
         let background = CancellationToken::new();
         let followed = feed::start(store.clone(), cache.clone(), background.clone()).await.map_err(StartError::List)?;
@@ -162,7 +164,8 @@ impl Server {
             stopping: shutdown.clone(),
             draining: draining.clone(),
         });
-        let authenticator = Arc::new(Credentials::new(config.token_auth_file.as_deref(), issuer.clone(), objects)?);
+        let authenticator = Credentials::new(config.token_auth_file.as_deref(), issuer.clone(), objects)?;
+        let authenticator = Arc::new(authenticator.heeding(revocations.clone()));
         let plain = Plain { address: address.map(|it| it.to_string()).unwrap_or_default(), issuer };
         let pipeline = Pipeline::new(core, authenticator, policy, config.limits, plain);
 
@@ -192,7 +195,7 @@ impl Server {
         }
         let serving = match listener {
             Some(listener) => {
-                let tls = Arc::new(Identification::new(pki.ca(), &pki.serving)?);
+                let tls = Arc::new(Identification::new(pki.ca(), &pki.serving)?.heeding(revocations));
                 let limits = serve::Limits {
                     connections: config.limits.connections,
                     drain: config.limits.drain,

@@ -63,6 +63,8 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// What the TLS handshake proved, by a certificate of the cluster's CA; made once a connection.
     pub identity: Option<Arc<Identity>>,
+    /// When the certificate was made. None without one.
+    pub issued: Option<jiff::Timestamp>,
     /// Until when it proves that: connections may outlive certificates. None in process.
     pub expires: Option<jiff::Timestamp>,
     /// Why the certificate that was shown proves nothing, if one was.

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     annotate, api_resources, apiserver, apply, cluster, completion, config, controllers, create, delete, describe,
-    down, get, image, label, logs, node, rollout, scale, scheduler, up, version,
+    down, get, image, label, logs, node, rollout, scale, scheduler, token, up, version,
 };
 use crate::session::{Globals, Session};
 
@@ -60,8 +60,10 @@ pub enum Command {
 
     /// Load and list the images of this machine's nodes.
     Image(image::Args),
-    /// Handle the nodes of this machine.
+    /// Join and leave clusters, drain and revoke nodes.
     Node(node::Args),
+    /// Handle the tokens by which machines join.
+    Token(token::Args),
     /// Run the API server alone.
     Apiserver(apiserver::Args),
     /// Run the scheduler alone.
@@ -99,7 +101,8 @@ impl Arguments {
             Command::Version(it) => version::run(it, &globals).await,
             Command::Completion(it) => completion::run(it),
             Command::Image(it) => image::run(it).await,
-            Command::Node(it) => node::run(it).await,
+            Command::Node(it) => Box::pin(node::run(it, &globals)).await,
+            Command::Token(it) => token::run(it, &session().await?).await,
             Command::Apiserver(it) => apiserver::run(it).await,
             Command::Scheduler(it) => scheduler::run(it, &globals).await,
             Command::Controllers(it) => controllers::run(it, &globals).await,

@@ -25,3 +25,4 @@ pub mod apiserver;
 pub mod controllers;
 pub mod node;
 pub mod scheduler;
+pub mod token;

@@ -29,6 +29,7 @@ pub struct Session {
     client: kube::Client,
     /// The namespace that applies where an object names none.
     pub namespace: String,
+    config: kube::Config,
     resources: OnceCell<Resources>,
 }
 
@@ -108,7 +109,13 @@ impl Session {
         // Watches and logs are silent for long; the server ends what has no end.
         config.read_timeout = None;
         config.headers.push((http::header::USER_AGENT, agent::user_agent(agent::COMMAND)));
-        Ok(Session { client: kube::Client::try_from(config)?, namespace, resources: OnceCell::new() })
+        let client = kube::Client::try_from(config.clone())?;
+        Ok(Session { client, namespace, config, resources: OnceCell::new() })
+    }
+
+    /// What the kubeconfig says of the cluster and of who asks.
+    pub fn config(&self) -> &kube::Config {
+        &self.config
     }
 
     /// The client.

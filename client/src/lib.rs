@@ -15,6 +15,7 @@ pub mod process;
 pub mod queue;
 pub mod random;
 pub mod storage;
+pub mod swap;
 pub mod view;
 pub mod write;
 

@@ -15,6 +15,7 @@ pub mod csr_approving;
 pub mod csr_cleaner;
 pub mod csr_signing;
 pub mod kubelet_csr;
+pub mod serving_names;
 
 pub mod disruption;
 
@@ -44,6 +45,7 @@ pub mod volume_protection;
 pub mod service_cidr;
 
 pub mod node_ipam;
+pub mod node_leaving;
 pub mod node_lifecycle;
 
 pub mod service_account;
@@ -74,6 +76,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(namespace::Namespaces),
         Arc::new(garbage_collector::GarbageCollector),
         Arc::new(node_lifecycle::NodeLifecycle { grace: config.node_monitor_grace_period }),
+        Arc::new(node_leaving::NodeLeaving),
         Arc::new(node_ipam::NodeIpam { range: config.cluster_cidr }),
         Arc::new(service_account::ServiceAccounts { root_ca: config.root_ca.clone() }),
         Arc::new(service_account_token::ServiceAccountTokens { root_ca: config.root_ca.clone() }),

@@ -25,7 +25,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{DeploymentStatus, DeploymentStrategy, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::{LoadBalancerStatus, NodeCondition, ObjectReference, ServicePort, Taint, Toleration};
+use k8s_openapi::api::core::v1::{
+    LoadBalancerStatus, NodeAddress, NodeCondition, ObjectReference, ServicePort, Taint, Toleration,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference, Time};
 use kube::core::ObjectMeta;
 use orlop_client::Key;
@@ -225,6 +227,7 @@ pub struct NodeSpecView {
 #[serde(default)]
 pub struct NodeStatusView {
     pub conditions: Vec<NodeCondition>,
+    pub addresses: Vec<NodeAddress>,
 }
 
 /// A lease of a node.

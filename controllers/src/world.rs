@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kube::Resource as _;
+use orlop_api::revocation;
 use orlop_client::informer::Source;
 use orlop_client::storage::matching;
 use orlop_client::write::{Done, Resource};
@@ -51,6 +52,8 @@ pub const PUBLIC: &str = "kube-public";
 pub const CLUSTER_INFO: &str = "cluster-info";
 /// The config map that says since when the use of tokens is told.
 pub const TOKEN_TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
+/// The config map that says since when which nodes' certificates are refused.
+pub const REVOKED_NODES: &str = revocation::NAME;
 /// The config map with the cluster's CA that every namespace gets.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 
@@ -75,6 +78,7 @@ pub struct World {
     pub bootstrap_tokens: Store<BootstrapTokenView>,
     pub cluster_info: Store<ConfigMapView>,
     pub token_tracking: Store<ConfigMapView>,
+    pub revoked_nodes: Store<ConfigMapView>,
     pub claims: Store<ClaimView>,
     pub volumes: Store<VolumeView>,
     pub attributes_classes: Store<AttributesClassView>,
@@ -110,6 +114,7 @@ impl Default for World {
             bootstrap_tokens: Store::new(),
             cluster_info: Store::new(),
             token_tracking: Store::new(),
+            revoked_nodes: Store::new(),
             claims: Store::new(),
             volumes: Store::new(),
             attributes_classes: Store::new(),
@@ -195,6 +200,9 @@ impl World {
         let mut tracking = Source::path(ConfigMapView::url_path(&(), Some(SYSTEM)));
         tracking.fields = Some(format!("metadata.name={TOKEN_TRACKING}"));
         start(client, tracking, &self.token_tracking, shutdown);
+        let mut revoked = Source::path(ConfigMapView::url_path(&(), Some(revocation::NAMESPACE)));
+        revoked.fields = Some(format!("metadata.name={REVOKED_NODES}"));
+        start(client, revoked, &self.revoked_nodes, shutdown);
         all(client, &self.claims, shutdown);
         all(client, &self.volumes, shutdown);
         all(client, &self.attributes_classes, shutdown);
@@ -296,6 +304,7 @@ impl World {
         self.root_cas.synced().await;
         self.cluster_info.synced().await;
         self.token_tracking.synced().await;
+        self.revoked_nodes.synced().await;
         self.claims.synced().await;
         self.volumes.synced().await;
         self.attributes_classes.synced().await;

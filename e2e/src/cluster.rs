@@ -182,6 +182,11 @@ impl Cluster {
         }
     }
 
+    /// The addresses of all its pods.
+    pub fn cidr(&self) -> &str {
+        &self.cidr
+    }
+
     /// The runtime of the nodes.
     pub fn runtime(&self) -> &'static str {
         self.options.runtime

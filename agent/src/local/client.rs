@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{Request, header};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::fs::File;
@@ -20,6 +20,8 @@ use super::{LOAD_WITHIN, LocalImage, SOCKET, short};
 const QUICK: Duration = Duration::from_secs(30);
 /// The longest answer in bytes: a thousand images with ten names each.
 const ANSWER_MAX_BYTES: usize = 4 << 20;
+/// How often it is looked whether an agent has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Read from a file at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -61,7 +63,7 @@ pub async fn load(data_dir: &Path, archive: &Path) -> Result<Vec<LocalImage>, Lo
     }
     let body = Body::from_stream(ReaderStream::with_capacity(file, CHUNK_BYTES));
     let request = Request::post("/images/load").header(header::CONTENT_TYPE, "application/x-tar");
-    ask(data_dir, request, body, LOAD_WITHIN).await
+    read_images(&ask(data_dir, request, body, LOAD_WITHIN).await?)
 }
 
 /// The images that the agent which keeps its things in `data_dir` has.
@@ -69,7 +71,21 @@ pub async fn load(data_dir: &Path, archive: &Path) -> Result<Vec<LocalImage>, Lo
 /// # Errors
 /// [`LocalError`].
 pub async fn images(data_dir: &Path) -> Result<Vec<LocalImage>, LocalError> {
-    ask(data_dir, Request::get("/images"), Body::empty(), QUICK).await
+    read_images(&ask(data_dir, Request::get("/images"), Body::empty(), QUICK).await?)
+}
+
+/// Stops the agent that keeps its things in `data_dir`, and waits until it has ended. Its pods go on.
+///
+/// # Errors
+/// [`LocalError::Away`] where none runs, [`LocalError::Slow`] where it does not end.
+pub async fn stop(data_dir: &Path) -> Result<(), LocalError> {
+    ask(data_dir, Request::post("/stop"), Body::empty(), QUICK).await?;
+    let ended = async {
+        while data_dir.join(SOCKET).exists() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(QUICK, ended).await.map_err(|_| LocalError::Slow(QUICK.as_secs()))
 }
 
 async fn ask(
@@ -77,7 +93,7 @@ async fn ask(
     request: http::request::Builder,
     body: Body,
     within: Duration,
-) -> Result<Vec<LocalImage>, LocalError> {
+) -> Result<Bytes, LocalError> {
     let away = |source| LocalError::Away { path: data_dir.display().to_string(), source };
     let asking = async {
         let (_folder, near) = short(data_dir).map_err(away)?;
@@ -92,14 +108,15 @@ async fn ask(
         let status = answer.status();
         let read = Limited::new(answer.into_body(), ANSWER_MAX_BYTES).collect().await;
         let bytes = read.map_err(|it| LocalError::Answer(it.to_string()))?.to_bytes();
-        read_answer(status, &bytes)
+        if status.is_success() {
+            Ok(bytes)
+        } else {
+            Err(LocalError::Refused(String::from_utf8_lossy(&bytes).trim().to_owned()))
+        }
     };
     tokio::time::timeout(within, asking).await.map_err(|_| LocalError::Slow(within.as_secs()))?
 }
 
-fn read_answer(status: StatusCode, bytes: &Bytes) -> Result<Vec<LocalImage>, LocalError> {
-    if !status.is_success() {
-        return Err(LocalError::Refused(String::from_utf8_lossy(bytes).trim().to_owned()));
-    }
+fn read_images(bytes: &Bytes) -> Result<Vec<LocalImage>, LocalError> {
     serde_json::from_slice(bytes).map_err(|it| LocalError::Answer(it.to_string()))
 }

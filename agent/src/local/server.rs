@@ -53,14 +53,15 @@ struct Shared {
     loader: Arc<dyn Loader>,
     incoming: PathBuf,
     loads: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl Door {
-    /// Opens the socket in an agent's data directory. One that a killed agent left is replaced.
+    /// Opens the socket in an agent's data directory. One that a killed agent left is replaced. Who asks for the agent's end cancels `stop`.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn open(data_dir: &Path, loader: Arc<dyn Loader>) -> io::Result<Self> {
+    pub fn open(data_dir: &Path, loader: Arc<dyn Loader>, stop: CancellationToken) -> io::Result<Self> {
         let incoming = data_dir.join(INCOMING);
         match fs::remove_dir_all(&incoming) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -74,8 +75,12 @@ impl Door {
         fs::set_permissions(near.join(SOCKET), Permissions::from_mode(0o600))?;
         let path = data_dir.join(SOCKET);
         fs::rename(incoming.join(SOCKET), &path)?;
-        let shared = Shared { loader, incoming, loads: Arc::new(Semaphore::new(LOADS)) };
-        let router = Router::new().route("/images/load", post(load)).route("/images", get(images)).with_state(shared);
+        let shared = Shared { loader, incoming, loads: Arc::new(Semaphore::new(LOADS)), stop };
+        let router = Router::new()
+            .route("/images/load", post(load))
+            .route("/images", get(images))
+            .route("/stop", post(end))
+            .with_state(shared);
         let end = CancellationToken::new();
         tokio::spawn(accept(listener, router, end.clone()));
         Ok(Door { path, _end: end.drop_guard() })
@@ -129,6 +134,13 @@ async fn images(State(shared): State<Shared>) -> Response {
         Ok(images) => answer(images),
         Err(error) => refusal(&error),
     }
+}
+
+/// The answer goes out before the agent has ended: that the socket is gone tells the end.
+async fn end(State(shared): State<Shared>) -> Response {
+    tracing::info!("a command of this machine stops the agent");
+    shared.stop.cancel();
+    StatusCode::ACCEPTED.into_response()
 }
 
 async fn load(State(shared): State<Shared>, body: Body) -> Response {

@@ -8,6 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::StatusCode;
+use tokio_util::sync::CancellationToken;
 
 use super::server::receive;
 use super::{Door, LocalError, SOCKET, images, load};
@@ -26,7 +27,8 @@ async fn an_archive_comes_into_the_store_of_the_agent() {
     // Deeper than a socket's address is long.
     let data = dir.path().join("x".repeat(150));
     std::fs::create_dir(&data).unwrap();
-    let door = Door::open(&data, Arc::new(ImageStore::open(&data.join("images")).unwrap())).unwrap();
+    let stop = CancellationToken::new();
+    let door = Door::open(&data, Arc::new(ImageStore::open(&data.join("images")).unwrap()), stop.clone()).unwrap();
     let mode = std::fs::metadata(data.join(SOCKET)).unwrap().mode();
     assert_eq!(mode & 0o777, 0o600);
 
@@ -45,7 +47,15 @@ async fn an_archive_comes_into_the_store_of_the_agent() {
     assert!(matches!(load(&data, dir.path()).await.unwrap_err(), LocalError::File { .. }));
     assert_eq!(std::fs::read_dir(data.join("incoming")).unwrap().count(), 0, "nothing stays");
 
-    drop(door);
+    let ending = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            stop.cancelled().await;
+            drop(door);
+        }
+    });
+    super::stop(&data).await.unwrap();
+    ending.await.unwrap();
     let error = images(&data).await.unwrap_err();
     assert!(matches!(error, LocalError::Away { .. }), "{error:?}");
 }
@@ -57,7 +67,8 @@ async fn what_a_killed_agent_left_is_replaced() {
     std::fs::set_permissions(dir.path().join(SOCKET), PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::create_dir(dir.path().join("incoming")).unwrap();
     std::fs::write(dir.path().join("incoming/archive-x"), "half").unwrap();
-    let _door = Door::open(dir.path(), Arc::new(Hollow::new(HollowOptions::default()))).unwrap();
+    let _door =
+        Door::open(dir.path(), Arc::new(Hollow::new(HollowOptions::default())), CancellationToken::new()).unwrap();
     assert!(!dir.path().join("incoming/archive-x").exists());
     let error = images(dir.path()).await.unwrap_err().to_string();
     assert!(error.contains("hollow has no images"), "{error}");

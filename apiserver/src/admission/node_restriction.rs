@@ -12,7 +12,7 @@ use orlop_client::storage::{LOCAL_FINALIZER, LOCAL_NODE, LOCAL_PROVISIONER, PROV
 use serde_json::Value;
 
 use super::service_account::MIRROR;
-use super::{forbidden, is};
+use super::{Sight, forbidden, is};
 use crate::authorize::node::LEASE_NAMESPACE;
 use crate::authorize::node_name;
 use crate::stage::{Admission, Operation, Plugin, Subject};
@@ -39,7 +39,26 @@ const OWN_DOMAINS: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
 const RESTRICTED_DOMAIN: &str = "node-restriction.kubernetes.io";
 
 /// See the file's header.
-pub struct NodeRestriction;
+pub struct NodeRestriction {
+    sight: Sight,
+}
+
+impl NodeRestriction {
+    /// Looks there for the pods that nodes evict.
+    pub fn new(sight: Sight) -> Self {
+        NodeRestriction { sight }
+    }
+
+    /// An eviction names its pod and does not bring it. Of a pod that is not there the eviction itself tells.
+    async fn judge_eviction(&self, node: &str, write: &Admission<'_>) -> status::Result<()> {
+        let found = self.sight.find("Pod", write.namespace, write.name).await?;
+        let pod = found.and_then(|it| serde_json::from_slice::<Value>(&it.json).ok());
+        if pod.is_none_or(|it| it["spec"]["nodeName"] == node) {
+            return Ok(());
+        }
+        Err(forbidden(write, &format!("node {node:?} can only evict pods with spec.nodeName set to itself")))
+    }
+}
 
 #[async_trait]
 impl Plugin for NodeRestriction {
@@ -47,13 +66,21 @@ impl Plugin for NodeRestriction {
         "NodeRestriction"
     }
 
+    fn sees_asides(&self) -> bool {
+        true
+    }
+
     fn validates(&self, write: &Admission<'_>) -> bool {
-        node_name(write.identity).is_some()
+        // Of what is no object, evictions: connections and bindings are not for nodes, as the authorizer knows.
+        node_name(write.identity).is_some() && (write.aside.is_none() || is_eviction(write))
     }
 
     async fn validate(&self, write: &Admission<'_>, subject: Subject<'_>) -> status::Result<()> {
         let (object, old) = (subject.json, write.old);
         let Some(node) = node_name(write.identity) else { return Ok(()) };
+        if is_eviction(write) {
+            return self.judge_eviction(node, write).await;
+        }
         let read =
             |json: Option<&[u8]>| json.and_then(|it| serde_json::from_slice::<Value>(it).ok()).unwrap_or_default();
         let judged = if is(write.kind, "", "Pod") {
@@ -69,6 +96,10 @@ impl Plugin for NodeRestriction {
         };
         judged.map_err(|why| forbidden(write, &why))
     }
+}
+
+fn is_eviction(write: &Admission<'_>) -> bool {
+    is(write.kind, "", "Pod") && write.aside.is_some() && write.subresource() == "eviction"
 }
 
 fn judge_pod(node: &str, write: &Admission<'_>, new: &Value, old: &Value) -> Result<(), String> {

@@ -142,11 +142,21 @@ async fn pods_run_as_an_account_that_exists() {
 #[tokio::test]
 async fn nodes_keep_to_their_own() {
     let who = Identity::new("system:node:n1", &["system:nodes"]);
+    let on =
+        |name: &str, node: &str| json!({"metadata":{"namespace":"d","name":name,"uid":name},"spec":{"nodeName":node}});
+    let sight = sight(&[("Pod", on("mine", "n1")), ("Pod", on("other", "n2"))]).await;
+    let plugin = node_restriction::NodeRestriction::new(sight.clone());
+    for (pod, allowed) in [("mine", true), ("other", false), ("gone", true)] {
+        let eviction = crate::aside::Aside::new("policy/v1", "Eviction", Sub::Eviction, json!({}));
+        let write = Admission { aside: Some(&eviction), ..write(&who, Operation::Create, ("", "Pod"), "d", pod) };
+        assert!(plugin.sees_asides() && plugin.validates(&write));
+        assert_eq!(plugin.validate(&write, Subject::default()).await.is_ok(), allowed, "{pod}");
+    }
     let check = async |operation, kind: (&str, &str), sub, new: Value, old: Value, expected: Option<&str>| {
         let namespace = if kind.1 == "Lease" { "kube-node-lease" } else { "" };
         let (new, old, write) =
             (new.to_string(), old.to_string(), Admission { sub, ..write(&who, operation, kind, namespace, "x") });
-        let got = node_restriction::NodeRestriction
+        let got = node_restriction::NodeRestriction::new(sight.clone())
             .validate(
                 &Admission { old: Some(old.as_bytes()), ..write },
                 Subject { json: Some(new.as_bytes()), draft: None },

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use jiff::{SignedDuration, Timestamp};
+use orlop_api::csr::BACKDATED;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256,
@@ -24,9 +25,6 @@ pub const LEAF_LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// A leaf is replaced at a start within its last thirty days.
 pub const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
-
-/// Certificates are valid from a little before they are made, for peers whose clocks are behind.
-const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a certificate may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +155,7 @@ pub struct Parsed {
     pub user: String,
     pub groups: Vec<String>,
     pub names: BTreeSet<String>,
+    pub not_before: Timestamp,
     pub not_after: Timestamp,
     pub public_key: Vec<u8>,
     pub key_id: Vec<u8>,
@@ -199,6 +198,8 @@ impl Parsed {
             user: it.subject().iter_common_name().next().and_then(text).unwrap_or_default(),
             groups: it.subject().iter_organization().filter_map(text).collect(),
             names,
+            not_before: Timestamp::from_second(it.validity().not_before.timestamp())
+                .map_err(|error| error.to_string())?,
             not_after: Timestamp::from_second(it.validity().not_after.timestamp())
                 .map_err(|error| error.to_string())?,
             public_key: it.public_key().subject_public_key.data.to_vec(),

@@ -22,6 +22,7 @@ use tokio_rustls::rustls::{
 use tokio_rustls::server::TlsStream;
 
 use super::ServeError;
+use crate::authenticate::revocation::Revocations;
 use crate::authenticate::x509;
 use crate::pki::Pair;
 use crate::stage::Peer;
@@ -30,6 +31,7 @@ use crate::stage::Peer;
 pub struct Identification {
     acceptor: TlsAcceptor,
     verifier: Arc<dyn ClientCertVerifier>,
+    revocations: Arc<Revocations>,
 }
 
 impl std::fmt::Debug for Identification {
@@ -119,7 +121,8 @@ pub fn chain(pair: &Pair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer
 }
 
 impl Identification {
-    /// A server that shows `serving` and knows clients by certificates of `ca`.
+    /// A server that shows `serving` and knows clients by certificates of `ca`. The CA's certificate goes along with its own: a machine that
+    /// joins knows no more of the CA than a digest of its key, and finds it among what it is shown.
     ///
     /// # Errors
     /// [`ServeError::Certificate`] where either cannot be used.
@@ -130,7 +133,11 @@ impl Identification {
             .allow_unauthenticated()
             .build()
             .map_err(|error| unusable(&error))?;
-        let (chain, key) = chain(serving)?;
+        let (mut chain, key) = chain(serving)?;
+        let root = CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|error| unusable(&error))?;
+        if !chain.contains(&root) {
+            chain.push(root);
+        }
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable(&error))?
@@ -138,7 +145,18 @@ impl Identification {
             .with_single_cert(chain, key)
             .map_err(|error| unusable(&error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Identification { acceptor: TlsAcceptor::from(Arc::new(config)), verifier })
+        Ok(Identification { acceptor: TlsAcceptor::from(Arc::new(config)), verifier, revocations: Arc::default() })
+    }
+
+    /// Ends connections whose certificates are revoked there.
+    #[must_use]
+    pub fn heeding(self, revocations: Arc<Revocations>) -> Self {
+        Identification { revocations, ..self }
+    }
+
+    /// Waits until what a connection has proved is revoked; what was before is refused request by request.
+    pub fn revoked(&self, peer: &Peer) -> impl Future<Output = ()> + Send + use<'_> {
+        self.revocations.until_refused(peer)
     }
 
     /// What makes TLS of a connection.
@@ -156,9 +174,12 @@ impl Identification {
         let since_epoch = std::time::Duration::from_secs(now.as_second().try_into().unwrap_or(0));
         let judged = self.verifier.verify_client_cert(leaf, rest, UnixTime::since_unix_epoch(since_epoch));
         match judged.map_err(|error| error.to_string()).and_then(|_| x509::read(leaf)) {
-            Ok(Some((identity, expires))) => {
-                Peer { identity: Some(Arc::new(identity)), expires: Some(expires), ..unknown }
-            }
+            Ok(Some(it)) => Peer {
+                identity: Some(Arc::new(it.identity)),
+                issued: Some(it.issued),
+                expires: Some(it.expires),
+                ..unknown
+            },
             Ok(None) => unknown,
             Err(why) => Peer { refused: Some(why), ..unknown },
         }

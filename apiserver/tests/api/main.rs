@@ -20,6 +20,7 @@ mod policies;
 mod proxies;
 mod quota;
 mod recovery;
+mod revocation;
 mod rules;
 mod secrets;
 mod tokens;

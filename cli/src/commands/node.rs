@@ -1,8 +1,16 @@
-//! `orlop node`: cleaning up after an agent.
+//! `orlop node`: machines that join and leave, nodes that are drained and revoked, and cleaning up after an agent.
+
+pub mod cordon;
+pub mod drain;
+pub mod join;
+pub mod leave;
+pub mod revoke;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+
+use crate::session::{Globals, Session};
 
 /// The subcommands.
 #[derive(Debug, clap::Args)]
@@ -14,6 +22,18 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub enum What {
+    /// Make this machine a node of a cluster, and run its agent in the foreground.
+    Join(Box<join::Args>),
+    /// Drain this machine, stop its agent, and take it out of the cluster for good.
+    Leave(leave::Args),
+    /// Keep new pods off a node.
+    Cordon(cordon::Args),
+    /// Let a node have new pods again.
+    Uncordon(cordon::Args),
+    /// Keep new pods off a node, and evict those that it has.
+    Drain(drain::Args),
+    /// Refuse the certificates that a node has been given, and delete its Node.
+    Revoke(revoke::Args),
     /// Remove the pods and the network that an agent left on this machine. The agent must not run.
     Clean {
         name: String,
@@ -26,9 +46,16 @@ pub enum What {
 /// Runs it.
 ///
 /// # Errors
-/// When files cannot be written, or something cannot be removed.
-pub async fn run(args: Args) -> Result<()> {
+/// When files cannot be written, something cannot be removed, or the server refuses.
+pub async fn run(args: Args, globals: &Globals) -> Result<()> {
+    let session = || Session::open(globals);
     match args.what {
+        What::Join(it) => join::run(*it).await,
+        What::Leave(it) => leave::run(it).await,
+        What::Cordon(it) => cordon::run(&it, &session().await?, true).await,
+        What::Uncordon(it) => cordon::run(&it, &session().await?, false).await,
+        What::Drain(it) => drain::run(&it, &session().await?).await,
+        What::Revoke(it) => revoke::run(&it, &session().await?).await,
         What::Clean { name, data_dir } => clean(&name, &data_dir).await,
     }
 }

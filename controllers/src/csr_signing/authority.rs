@@ -7,16 +7,14 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::csr::Csr;
+use orlop_api::csr::{BACKDATED, Csr};
 use rcgen::{KeyPair, SigningKey};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::der;
 
-/// Certificates are valid from a little before they are made, for peers whose clocks are behind.
-const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
-/// Those of a shorter life are not shortened by that.
+/// Certificates of a shorter life than this are not shortened by being valid from before they are made.
 const SHORT: SignedDuration = SignedDuration::from_hours(8);
 /// The shortest life.
 const LIFE_MIN: SignedDuration = SignedDuration::from_mins(10);

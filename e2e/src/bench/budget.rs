@@ -31,13 +31,15 @@ pub const OWN_PROCESSOR: Duration = Duration::from_micros(110);
 pub const AGENT_RATIO: f64 = 2.0;
 /// Pods an agent brings up per second.
 pub const AGENT_RATE: f64 = 50.0;
-/// Resident memory of an agent with 110 pods on `native`, and of a pod's shim.
+/// Resident memory of an agent with 110 pods on `native`.
 pub const AGENT_BYTES: u64 = 30 << 20;
+/// Resident memory of a pod's shim.
 pub const SHIM_BYTES: u64 = 3 << 20;
 /// From a change of an endpoint to the data path, with 10,000 Services.
 pub const ENDPOINT_CHANGE: Duration = Duration::from_millis(50);
-/// Answers of the DNS per second on two cores, and their delay 99 of 100 times.
+/// Answers of the DNS per second on two cores, shared with who asks.
 pub const DNS_RATE: f64 = 50_000.0;
+/// The delay of an answer of the DNS, 99 of 100 times.
 pub const DNS_DELAY: Duration = Duration::from_millis(2);
 /// From nothing to a Service that answers by its name on three nodes (k3d: 19.9 s, kind: 33 s).
 pub const CLUSTER: Duration = Duration::from_secs(3);
