@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use orlop_client::events::Recorder;
+use orlop_client::swap::Swap;
 use orlop_client::{Informer, agent, connect, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;

@@ -135,6 +135,18 @@ pub struct ContainerSpec {
     pub stdin_once: bool,
 }
 
+impl ContainerSpec {
+    /// For runtimes without recursive read-only mounts.
+    ///
+    /// # Errors
+    /// The container must have one.
+    fn without_recursive(&self) -> Result<(), RuntimeError> {
+        let Some(it) = self.mounts.iter().find(|it| it.recursive == Recursive::Yes) else { return Ok(()) };
+        let why = format!("a recursive read-only mount at {:?} is not supported by this runtime", it.container_path);
+        Err(RuntimeError::CreateContainer(why))
+    }
+}
+
 /// A sandbox as the runtime sees it.
 #[derive(Clone, Debug)]
 pub struct SandboxState {

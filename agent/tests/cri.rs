@@ -70,7 +70,12 @@ async fn a_pod_lives_and_dies() {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(data.path().join("file"), "from the host\n").unwrap();
         web.env = vec![("GREETING".into(), "hello".into())];
-        web.mounts = vec![Mount { host_path: data.path().into(), container_path: "/data".into(), read_only: true }];
+        web.mounts = vec![Mount {
+            host_path: data.path().into(),
+            container_path: "/data".into(),
+            read_only: true,
+            ..Mount::default()
+        }];
         let id = runtime.create_container(&state.id, &web).await.unwrap();
         assert_eq!(container(&runtime, &spec.pod, &id).await.phase, Phase::Created);
         runtime.start_container(&id).await.unwrap();
@@ -148,7 +153,8 @@ async fn what_cannot_start_says_why() {
         assert_ne!(again, id);
 
         let mut it = script(&spec.pod, "absent-mount", "");
-        it.mounts = vec![Mount { host_path: "/nonexistent/it".into(), container_path: "/it".into(), read_only: false }];
+        it.mounts =
+            vec![Mount { host_path: "/nonexistent/it".into(), container_path: "/it".into(), ..Mount::default() }];
         let error = runtime.create_container(&state.id, &it).await.unwrap_err();
         assert!(matches!(&error, RuntimeError::CreateContainer(it) if it.contains("/nonexistent/it")), "{error:?}");
 

@@ -41,6 +41,7 @@ impl NodeRevocation {
             name: "",
             path: "",
             field_selector: "",
+            label_selector: "",
         };
         self.policy.authorize(&attributes) == Decision::Allow
     }

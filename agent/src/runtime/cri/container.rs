@@ -9,7 +9,7 @@ use super::endpoint::{Endpoint, QUICK, SLOW, absent_is_done};
 use super::{inventory, sandbox};
 use crate::runtime::labels::{ATTEMPT, CONTAINER, Labelled, POD_UID};
 use crate::runtime::log_files::LOG;
-use crate::runtime::{ContainerSpec, Id, Resources, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, Id, Propagation, Resources, RuntimeError, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;
@@ -32,6 +32,8 @@ const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 
 /// Makes a container in a sandbox; one left by an interrupted attempt is made again.
 pub async fn create(endpoint: &Endpoint, sandbox: &str, spec: &ContainerSpec) -> Result<Id, RuntimeError> {
+    // containerd before 2.0 passes over what would ask for it, and the mounts below would be open.
+    spec.without_recursive()?;
     let holder = sandbox::status(endpoint, sandbox, false).await?;
     let holder = holder.ok_or_else(|| RuntimeError::NotFound(sandbox.to_owned()))?;
     for it in same(endpoint, spec).await? {
@@ -186,6 +188,12 @@ fn mount(it: &crate::runtime::Mount) -> cri::Mount {
         container_path: it.container_path.clone(),
         host_path: it.host_path.display().to_string(),
         readonly: it.read_only,
+        propagation: match it.propagation {
+            Propagation::None => cri::MountPropagation::PropagationPrivate,
+            Propagation::HostToContainer => cri::MountPropagation::PropagationHostToContainer,
+            Propagation::Bidirectional => cri::MountPropagation::PropagationBidirectional,
+        }
+        .into(),
         ..Default::default()
     }
 }

@@ -12,7 +12,7 @@ use bollard::query_parameters::StopContainerOptions;
 use super::engine::{Engine, SLOW};
 use super::sandbox::{self, Made};
 use crate::runtime::labels::Labelled;
-use crate::runtime::{ContainerSpec, Id, Propagation, Recursive, Resources, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, Id, Propagation, Resources, RuntimeError, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;
@@ -32,10 +32,7 @@ struct Shared {
 /// Makes a container in a sandbox; one left by an interrupted attempt is made again.
 pub async fn create(engine: &Engine, sandbox: &str, spec: &ContainerSpec) -> Result<Id, RuntimeError> {
     // Engines before 25 pass over what would ask for it, and the mounts below would be open.
-    if let Some(it) = spec.mounts.iter().find(|it| it.recursive == Recursive::Yes) {
-        let why = format!("a recursive read-only mount at {:?} is not supported by this runtime", it.container_path);
-        return Err(RuntimeError::CreateContainer(why));
-    }
+    spec.without_recursive()?;
     let holder = engine.owned(sandbox).await?.ok_or_else(|| RuntimeError::NotFound(sandbox.to_owned()))?;
     let id = holder.id.clone().unwrap_or_default();
     let shared = shared(&id, holder.host_config.unwrap_or_default());
