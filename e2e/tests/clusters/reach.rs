@@ -83,11 +83,14 @@ pub fn play(overlay: &str, mtu: u32) -> Result<()> {
 
 /// What pods send to machines beyond the host arrives there, as the host's.
 fn outside(cluster: &Cluster, pod: &serde_json::Value) -> Result<()> {
-    let (local, link) = (cluster.local(), format!("oxt{}", std::process::id()));
+    let local = cluster.local();
+    // Each cluster of a test has a number of its own.
+    let number: u32 = local.name().trim_start_matches('n').parse()?;
+    let link = format!("oxt{number}");
     let ip = |words: &str| tool::run(Command::new(tool::machine("ip", "iproute2")?).args(words.split(' ')));
-    let space = format!("orlop-outside-{}", std::process::id());
+    let space = format!("orlop-outside-{number}");
     // Another test may have a machine of its own at the same time.
-    let net = format!("198.18.{}", 100 + std::process::id() % 100);
+    let net = format!("198.18.{}", 100 + number % 100);
     let gone = || ip(&format!("netns delete {space}"));
     ip(&format!("netns add {space}"))?;
     let outcome = (|| {
