@@ -59,7 +59,7 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     #[error(transparent)]
-    Agent(#[from] AgentError),
+    Agent(Box<AgentError>),
     #[error("a node's credentials: {0}")]
     Folder(#[from] FolderError),
     #[error(
@@ -93,6 +93,12 @@ pub enum JoinError {
     Away { seconds: u64, why: String },
     #[error("stopped before the machine had joined")]
     Stopped,
+}
+
+impl From<AgentError> for JoinError {
+    fn from(it: AgentError) -> Self {
+        JoinError::Agent(Box::new(it))
+    }
 }
 
 /// An attempt that failed.

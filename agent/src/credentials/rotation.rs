@@ -74,7 +74,8 @@ impl Rotation {
         let addresses = own.then_some(address).into_iter().collect();
         for wanted in [Wanted::client(&self.node_name), Wanted::serving(&self.node_name, addresses)] {
             let (rotation, client, shutdown) = (self.clone(), client.clone(), shutdown.clone());
-            tokio::spawn(async move { shutdown.run_until_cancelled_owned(rotation.keep(client, wanted)).await });
+            let keeping = Box::pin(rotation.keep(client, wanted));
+            tokio::spawn(async move { shutdown.run_until_cancelled_owned(keeping).await });
         }
     }
 

@@ -227,14 +227,14 @@ mod tests {
             it.judge(own, others, &name, UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000)))
         };
         let good = leaf(&issuer);
-        assert_eq!(judge(pin(&ca), &good, &[ca.clone()], "localhost").unwrap(), ca);
+        assert_eq!(judge(pin(&ca), &good, std::slice::from_ref(&ca), "localhost").unwrap(), ca);
         // Another server may send our CA along: its own certificate does not come from it.
         let forged = leaf(&stranger);
         let refused = judge(pin(&ca), &forged, &[ca.clone(), other.clone()], "localhost").unwrap_err();
         assert!(matches!(refused, PinError::Chain(_)), "{refused}");
-        let refused = judge(pin(&ca), &good, &[ca.clone()], "elsewhere").unwrap_err();
+        let refused = judge(pin(&ca), &good, std::slice::from_ref(&ca), "elsewhere").unwrap_err();
         assert!(matches!(refused, PinError::Chain(_)), "{refused}");
-        let refused = judge(pin(&other), &good, &[ca.clone()], "localhost").unwrap_err().to_string();
+        let refused = judge(pin(&other), &good, std::slice::from_ref(&ca), "localhost").unwrap_err().to_string();
         assert!(refused.contains(&pin(&other).to_string()) && refused.contains(&pin(&ca).to_string()), "{refused}");
         // The server's own certificate is no authority, whatever is pinned.
         assert!(matches!(judge(pin(&good), &good, &[], "localhost"), Err(PinError::Other(_))));

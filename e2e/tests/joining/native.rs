@@ -56,7 +56,7 @@ fn logs_come_from_a_machine_that_joined_and_it_leaves_nothing() -> Result<()> {
         let said = tool::run(command.env("HOME", cluster.folder()).env_remove("KUBECONFIG"))?;
         ensure!(said.contains("pod/speaker-") && said.ends_with(&format!("node/{name} left\n")), "{said}");
         ensure!(kubectl.items(&["nodes"])?.is_empty(), "its Node is gone");
-        let left = traces::of(&[name.clone()], machine.folder())?;
+        let left = traces::of(std::slice::from_ref(&name), machine.folder())?;
         let left: Vec<&String> = left.iter().filter(|it| !it.starts_with("file: ")).collect();
         ensure!(left.is_empty(), "the machine left behind: {left:#?}");
         Ok(())
