@@ -249,7 +249,7 @@ mod tests {
         check(token, [token, "1d", "2026-01-02T00:00:00Z", "authentication,signing", "<none>", group]);
         check(
             &format!("{token} --ttl 90m --usages signing --description mine"),
-            [token, "90m", "2026-01-01T01:30:00Z", "signing", "mine", "<none>"],
+            [token, "1h", "2026-01-01T01:30:00Z", "signing", "mine", "<none>"],
         );
         check(
             &format!("{token} --ttl 0 --groups system:bootstrappers:a,system:bootstrappers:b"),
