@@ -50,7 +50,7 @@ pub enum What {
 pub async fn run(args: Args, globals: &Globals) -> Result<()> {
     let session = || Session::open(globals);
     match args.what {
-        What::Join(it) => join::run(*it).await,
+        What::Join(it) => Box::pin(join::run(*it)).await,
         What::Leave(it) => leave::run(it).await,
         What::Cordon(it) => cordon::run(&it, &session().await?, true).await,
         What::Uncordon(it) => cordon::run(&it, &session().await?, false).await,
