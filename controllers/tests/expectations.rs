@@ -76,9 +76,11 @@ fn empty_world() -> World {
     show(&world.bootstrap_tokens);
     show(&world.cluster_info);
     show(&world.token_tracking);
+    show(&world.revoked_nodes);
     show(&world.claims);
     show(&world.volumes);
     show(&world.attributes_classes);
+    show(&world.storage_classes);
     show(&world.service_cidrs);
     show(&world.events);
     show(&world.requests);

@@ -12,7 +12,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use orlop_api::kinds::KINDS;
 use serde::Deserialize;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::transform::{Cipher, Provider, Transformers};
@@ -216,19 +215,22 @@ fn fresh() -> Result<String, ConfigurationError> {
     let mut key = [0; KEY_BYTES];
     rand::fill(&mut key).map_err(|_| ConfigurationError::Randomness)?;
     let digest: String = Sha256::digest(key).iter().map(|it| format!("{it:02x}")).collect();
-    let key = json!({ "name": format!("key-{}", &digest[..NAME_DIGITS]), "secret": STANDARD.encode(key) });
-    let configuration = json!({
-        "apiVersion": "apiserver.config.k8s.io/v1",
-        "kind": "EncryptionConfiguration",
-        "resources": [{
-            "resources": ["secrets"],
-            "providers": [{ "aesgcmhkdf": { "keys": [key] } }, { "identity": {} }],
-        }],
-    });
     Ok(format!(
         "# Made at the first start. To change the key, put a new one first and start anew; remove the old one when no value is under it.\n\
          # Secrets from before encryption are read by the provider `identity`.\n\
-         {configuration:#}\n"
+         {{\n\
+         \x20 \"apiVersion\": \"apiserver.config.k8s.io/v1\",\n\
+         \x20 \"kind\": \"EncryptionConfiguration\",\n\
+         \x20 \"resources\": [{{\n\
+         \x20   \"resources\": [\"secrets\"],\n\
+         \x20   \"providers\": [\n\
+         \x20     {{\"aesgcmhkdf\": {{\"keys\": [{{\"name\": \"key-{}\", \"secret\": \"{}\"}}]}}}},\n\
+         \x20     {{\"identity\": {{}}}}\n\
+         \x20   ]\n\
+         \x20 }}]\n\
+         }}\n",
+        &digest[..NAME_DIGITS],
+        STANDARD.encode(key)
     ))
 }
 
@@ -243,7 +245,7 @@ mod tests {
         assert!(made.of("/registry/configmaps/default/a").is_none());
         assert_ne!(fresh().unwrap(), fresh().unwrap());
         // As whoever edits it may: it is YAML.
-        let edited = fresh().unwrap().replace("\"resources\"", "resources");
+        let edited = fresh().unwrap().replace("\"resources\":", "resources:");
         assert!(Configuration::parse(&edited).unwrap().of("/registry/secrets/default/a").is_some());
     }
 

@@ -101,15 +101,15 @@ fn outside(cluster: &Cluster, pod: &serde_json::Value) -> Result<()> {
         ip(&format!("-n {space} link set eth0 up"))?;
         // A machine that knows no way back to pods and nodes. It says from which address it was asked.
         let program = format!(
-            "import socket; s = socket.create_server(('{net}.2', 8099)); c, a = s.accept(); \
-             c.sendall(('HTTP/1.0 200 OK\\r\\n\\r\\n' + a[0]).encode()); c.close()"
+            "import socket\ns = socket.create_server(('{net}.2', 8099))\nwhile True:\n c, a = s.accept()\n c.recv(4096)\n \
+             c.sendall(('HTTP/1.0 200 OK\\r\\n\\r\\n' + a[0]).encode())\n c.close()"
         );
         let mut server = Command::new(tool::machine("ip", "iproute2")?);
         server.args(["netns", "exec", &space, "python3", "-c", &program]);
         let mut server = server.spawn()?;
         let ask = || from(&local, pod, &[&CURL[..], &[&format!("http://{net}.2:8099/")]].concat());
         let answer = wait::until("the outside answers", LIMIT, ask);
-        // It answers once.
+        // It may have ended by itself.
         let _ = server.kill();
         server.wait()?;
         let answer = answer?;

@@ -140,8 +140,11 @@ impl Machine {
 
     /// Its port shows a certificate of the cluster's CA for its name, which is what the API server asks for.
     pub fn serves_under_its_name(&self, cluster: &Cluster) -> Result<()> {
-        let node = cluster.kubectl()?.json(&["node", &self.name])?;
-        let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().context("it has a port")?;
+        // A node may be ready a moment before its port is told.
+        let port = wait::until("the node tells its port", LIMIT, || {
+            let node = cluster.kubectl()?.json(&["node", &self.name])?;
+            node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().context("it has none")
+        })?;
         let config = kube::config::Kubeconfig::read_from(cluster.kubeconfig())?;
         let user = serde_json::to_value(config.auth_infos.into_iter().next().and_then(|it| it.auth_info))?;
         let mut pem = Vec::new();
