@@ -21,6 +21,7 @@ use super::target::{self, Target};
 use super::usage::Process;
 use super::{budget, verbs};
 use crate::cluster::{Cluster, Form, Options};
+use crate::wait;
 
 const NAMESPACE: &str = "orlop-bench-node";
 /// How long a change may take at all.
@@ -50,6 +51,8 @@ pub fn run(scale: &Scale) -> Result<Vec<Table>> {
     let node: Value = serde_json::from_slice(&ask(Request::get(format!("/api/v1/nodes/{}", cluster.node_name("1"))))?)?;
     let range: ipnet::Ipv4Net = node["spec"]["podCIDR"].as_str().context("the node has no range")?.parse()?;
     let gateway = range.hosts().next().context("an empty range")?;
+    // A node may be ready a moment before its bridge has the address.
+    wait::until("the node's bridge is there", LIMIT, || Ok(UdpSocket::bind((gateway, 0)).map(drop)?))?;
     let backends = [Backend::start(gateway, 0)?, Backend::start(gateway, 1)?];
     let probe = make_service(&mut ask, "probe", gateway, backends[0].port)?;
 

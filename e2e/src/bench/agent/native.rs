@@ -71,8 +71,9 @@ fn shims(agent_dir: &Path) -> Result<Vec<Memory>> {
     for process in fs::read_dir("/proc")?.flatten() {
         let Some(id) = process.file_name().to_str().and_then(|it| it.parse().ok()) else { continue };
         let place = fs::read_link(process.path().join("cwd")).unwrap_or_default();
-        let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        if place.parent() == Some(&pods) && name.trim() == "orlop-shim" {
+        // It runs from a copy in memory, so that its name is that of a descriptor; its helpers have another verb.
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if place.parent() == Some(&pods) && command.split(|it| *it == 0).nth(1) == Some(b"sandbox") {
             found.extend(usage::memory(id));
         }
     }
