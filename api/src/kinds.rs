@@ -99,6 +99,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use crate::kind::Kind;
 
 pub(crate) use self::addresses::strict_ip;
+pub use persistent_volume::GENERAL_FIELDS as VOLUME_GENERAL_FIELDS;
 pub use pod_spec::resources::{is_extended as is_extended_resource, quality_of_service};
 
 /// The built-in kinds.

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, PersistentVolume};
+use orlop_api::kinds::VOLUME_GENERAL_FIELDS;
 use serde::{Deserialize, Serialize};
 
 use super::{host_path, plain};
@@ -98,20 +99,9 @@ impl Disk {
 
 /// The field that says where a volume's storage is.
 fn source_of(volume: &PersistentVolume) -> String {
-    const GENERAL: [&str; 9] = [
-        "accessModes",
-        "capacity",
-        "claimRef",
-        "mountOptions",
-        "nodeAffinity",
-        "persistentVolumeReclaimPolicy",
-        "storageClassName",
-        "volumeAttributesClassName",
-        "volumeMode",
-    ];
     let spec = serde_json::to_value(&volume.spec).unwrap_or_default();
     let fields = spec.as_object().into_iter().flatten().map(|(field, _)| field.as_str());
-    fields.filter(|it| !GENERAL.contains(it)).collect::<Vec<_>>().join(", ")
+    fields.filter(|it| !VOLUME_GENERAL_FIELDS.contains(it)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

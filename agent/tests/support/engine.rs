@@ -17,20 +17,40 @@ use orlop_agent::runtime::docker::DockerRuntime;
 use orlop_agent::runtime::docker::archive::{self, Config, File};
 use orlop_agent::runtime::{ContainerSpec, PodRef, Resources, Runtime, SandboxSpec};
 
+/// How long a test may take.
+const TEST_LIMIT: Duration = Duration::from_secs(120);
+
 /// The name of the image whose one program is a static busybox.
 pub const BUSYBOX: &str = "orlop.test/busybox:1";
 
 /// Makes sure that an Engine answers, once a test binary.
 pub fn start() {
     static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
-    let started = STARTED.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/dockerd-start");
+    started(&STARTED, "dockerd-start", "a Docker Engine");
+}
+
+/// Runs the script that starts something, once, and says why it is not there.
+pub fn started(once: &OnceLock<Result<(), String>>, script: &str, what: &str) {
+    let started = once.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(script);
         let output = Command::new(&script).output().map_err(|it| format!("{}: {it}", script.display()))?;
         let reason = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() { Ok(()) } else { Err(reason) }
     });
     if let Err(reason) = started {
-        panic!("these tests need a Docker Engine, and there is none: {reason}");
+        panic!("these tests need {what}, and there is none: {reason}");
+    }
+}
+
+/// Runs a test within its time, has `remove` take away what it made, also when it fails, and sees that nothing is left.
+pub async fn to_the_end(runtime: &dyn Runtime, test: impl Future<Output = ()>, remove: impl AsyncFnOnce()) {
+    let outcome = AssertUnwindSafe(tokio::time::timeout(TEST_LIMIT, Box::pin(test))).catch_unwind().await;
+    remove().await;
+    let left = runtime.inventory().await.expect("an inventory");
+    assert!(left.sandboxes.is_empty() && left.containers.is_empty(), "left behind: {left:?}");
+    match outcome {
+        Ok(in_time) => in_time.expect("the test takes less than two minutes"),
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
@@ -45,15 +65,8 @@ pub async fn with_node<F: Future<Output = ()>>(test: impl FnOnce(std::sync::Arc<
     load_busybox().await;
     let node = unique("node");
     let runtime = std::sync::Arc::new(DockerRuntime::from_env(&node).expect("a runtime"));
-    let limit = Duration::from_secs(120);
-    let outcome = AssertUnwindSafe(tokio::time::timeout(limit, test(runtime.clone(), node))).catch_unwind().await;
-    runtime.remove_all().await.expect("removing what the test made");
-    let left = runtime.inventory().await.expect("an inventory");
-    assert!(left.sandboxes.is_empty() && left.containers.is_empty(), "left behind: {left:?}");
-    match outcome {
-        Ok(in_time) => in_time.expect("the test takes less than two minutes"),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    let remove = async || runtime.remove_all().await.expect("removing what the test made");
+    to_the_end(&*runtime, test(runtime.clone(), node), remove).await;
 }
 
 /// A name that no other test of this or another run has.

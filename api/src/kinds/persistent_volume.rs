@@ -21,7 +21,7 @@ use crate::name;
 use crate::table::{Cell, Column};
 
 /// The fields of a specification that do not say where the storage comes from.
-const GENERAL_FIELDS: &[&str] = &[
+pub const GENERAL_FIELDS: &[&str] = &[
     "accessModes",
     "capacity",
     "claimRef",

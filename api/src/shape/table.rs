@@ -2,7 +2,7 @@
 //!
 //! In: `types.txt`, written by `cargo run -p orlop-api --example shape_table > api/src/shape/types.txt`; a test holds it to the schemas. A line is
 //! `= TYPE`, with the `GROUP/VERSION KIND` that it is, if it is one, or one of its fields: name, with `!` behind if it is always there, and
-//! form. Out: types. The schemas themselves are thirty times as much text and code, none of which a server loads before somebody asks for OpenAPI.
+//! form. Out: types. The code that makes the schemas themselves is not loaded from disk before somebody asks for OpenAPI.
 //!
 //! | form | in JSON |
 //! |---|---|

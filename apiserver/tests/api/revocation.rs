@@ -4,36 +4,16 @@ use std::time::Duration;
 
 use http::Request;
 use jiff::SignedDuration;
-use orlop_apiserver::serve::tls;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::support::{Answer, Cluster};
 
 const MAPS: &str = "/api/v1/namespaces/kube-system/configmaps";
 const REVOKED: &str = "/api/v1/namespaces/kube-system/configmaps/orlop-revoked-nodes";
 const MERGE: &str = "application/merge-patch+json";
-
-/// A connection by a certificate that was made at this time.
-async fn connection(cluster: &Cluster, user: &str, issued: jiff::Timestamp) -> TlsStream<TcpStream> {
-    let pki = cluster.server.pki();
-    let pair = pki.issue_client(user, &["system:nodes"], issued).unwrap();
-    let (chain, key) = tls::chain(&pair).unwrap();
-    let config = ClientConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(tls::roots(pki.ca()).unwrap())
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    let stream = TcpStream::connect(cluster.server.address().unwrap()).await.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await.unwrap()
-}
 
 /// The code of the answer to a request for a path.
 async fn code(stream: &mut TlsStream<TcpStream>, path: &str) -> u16 {
@@ -58,10 +38,10 @@ async fn a_revoked_node_is_out_until_it_has_another_certificate() {
     for name in ["n1", "n2"] {
         cluster.post("/api/v1/nodes", &json!({ "metadata": { "name": name } })).await;
     }
-    let mut watching = connection(&cluster, node, before).await;
+    let mut watching = cluster.connection_as(node, "system:nodes", before).await;
     let watch = "/api/v1/nodes?watch=true&fieldSelector=metadata.name%3Dn1";
     assert_eq!(code(&mut watching, watch).await, 200);
-    let mut of_other = connection(&cluster, other, before).await;
+    let mut of_other = cluster.connection_as(other, "system:nodes", before).await;
     assert_eq!(code(&mut of_other, watch.replace("n1", "n2").as_str()).await, 200);
 
     let revoked =
@@ -74,12 +54,12 @@ async fn a_revoked_node_is_out_until_it_has_another_certificate() {
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(Duration::from_secs(30), watching.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "the watch of the revoked node goes on");
-    let mut again = connection(&cluster, node, before).await;
+    let mut again = cluster.connection_as(node, "system:nodes", before).await;
     assert_eq!(code(&mut again, "/api/v1/nodes/n1").await, 401);
     // Made five minutes before its own time, as every certificate: that does not make it older than the revocation.
-    let mut renewed = connection(&cluster, node, at + SignedDuration::from_secs(1)).await;
+    let mut renewed = cluster.connection_as(node, "system:nodes", at + SignedDuration::from_secs(1)).await;
     assert_eq!(code(&mut renewed, "/api/v1/nodes/n1").await, 200);
-    let mut untouched = connection(&cluster, other, before).await;
+    let mut untouched = cluster.connection_as(other, "system:nodes", before).await;
     assert_eq!(code(&mut untouched, "/api/v1/nodes/n2").await, 200);
 }
 

@@ -157,10 +157,14 @@ impl Cluster {
 
     /// A connection of the administrator's to a server that listens, for HTTP/1.1 written by hand.
     pub async fn connection(&self) -> TlsStream<TcpStream> {
+        self.connection_as("kubernetes-admin", "system:masters", orlop_client::clock::now()).await
+    }
+
+    /// The same of a user of a group, by a certificate that was made at this time.
+    pub async fn connection_as(&self, user: &str, group: &str, issued: jiff::Timestamp) -> TlsStream<TcpStream> {
         let pki = self.server.pki();
-        let now = orlop_client::clock::now();
-        let admin = pki.issue_client("kubernetes-admin", &["system:masters"], now).unwrap();
-        let (chain, key) = tls::chain(&admin).unwrap();
+        let pair = pki.issue_client(user, &[group], issued).unwrap();
+        let (chain, key) = tls::chain(&pair).unwrap();
         let config = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
