@@ -6,6 +6,8 @@
 mod binding;
 #[path = "storage/deaths.rs"]
 mod deaths;
+#[path = "storage/down.rs"]
+mod down;
 #[path = "storage/ephemeral.rs"]
 mod ephemeral;
 #[path = "storage/growth.rs"]
@@ -28,7 +30,7 @@ mod texts;
 mod waiting;
 
 use anyhow::Result;
-use orlop_e2e::cluster::{Cluster, Options};
+use orlop_e2e::cluster::{Cluster, Form, Options};
 use orlop_e2e::image;
 use orlop_e2e::scene::{Scenario, play};
 
@@ -59,6 +61,11 @@ fn storage_outlives_pods() -> Result<()> {
 #[test]
 fn an_agent_that_dies_loses_and_leaves_no_volume() -> Result<()> {
     Cluster::with(native()?, deaths::play)
+}
+
+#[test]
+fn volumes_outlive_a_cluster_that_is_taken_down() -> Result<()> {
+    Cluster::with(Options { form: Form::Up, ..native()? }, down::play)
 }
 
 #[test]

@@ -1,13 +1,15 @@
-//! `orlop down`: stops what `orlop up` runs, and removes the pods and networks that it left. The store, keys and certificates stay, unless
-//! `--purge` removes the whole data directory.
+//! `orlop down`: stops what `orlop up` runs, and removes the pods and networks that it left. The store, keys, certificates and what lies in volumes
+//! stay, unless `--purge` removes the whole data directory.
 
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use orlop_agent::volumes::folders::Folders;
 
 use super::up;
 use crate::commands::node;
@@ -40,13 +42,38 @@ pub async fn run(args: Args) -> Result<()> {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             node::clean(&name, &entry.path()).await.with_context(|| format!("cleaning up the node {name}"))?;
-            std::fs::remove_dir_all(entry.path())?;
+            clear(&entry.path())?;
             say!("node \"{name}\" removed");
         }
     }
     if args.purge {
         std::fs::remove_dir_all(&data_dir)?;
         say!("{} removed", data_dir.display());
+    }
+    Ok(())
+}
+
+/// Removes what a node kept, but for the volumes of claims: the claims are in the store still, and what users have stored with them.
+fn clear(node: &Path) -> io::Result<()> {
+    let volumes = Folders::new(node);
+    for entry in std::fs::read_dir(node)? {
+        let entry = entry?;
+        if entry.path() == volumes.root() {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path())?,
+            false => std::fs::remove_file(entry.path())?,
+        }
+    }
+    // Where there are no volumes nothing stays.
+    for folder in [volumes.root(), node] {
+        match std::fs::remove_dir(folder) {
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+                return Err(error);
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -74,4 +101,26 @@ async fn stop(data_dir: &std::path::Path) -> Result<()> {
     }
     say!("cluster stopped");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_stay_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("n");
+        let there = |it: &str| node.join(it).exists();
+        for folder in ["volumes/pvc-1", "native/images", "pods"] {
+            std::fs::create_dir_all(node.join(folder)).unwrap();
+        }
+        std::fs::write(node.join("volumes/pvc-1/f"), "kept").unwrap();
+        std::fs::write(node.join("network.json"), "{}").unwrap();
+        clear(&node).unwrap();
+        assert!(there("volumes/pvc-1/f") && !there("native") && !there("pods") && !there("network.json"));
+        std::fs::remove_dir_all(node.join("volumes/pvc-1")).unwrap();
+        clear(&node).unwrap();
+        assert!(!node.exists());
+    }
 }
