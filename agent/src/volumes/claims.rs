@@ -5,6 +5,7 @@
 //! would remove the folder. A volume that is held and has no folder has lost its data, and that is told instead of mended.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use kube::Api;
@@ -59,9 +60,9 @@ pub async fn find(client: &kube::Client, node: &str, volumes: &Volumes, pod: &Po
             )
         })?;
         check_reach(client, node, &found).await?;
-        let disk = Disk::of(&found, read_only)?;
+        let mut disk = Disk::of(&found, read_only)?;
         if is_kept_by(&found, node) {
-            hold(client, volumes.folders(), &found).await?;
+            disk.path = hold(client, volumes.folders(), &found).await?;
         }
         disk.check()?;
         disks.insert(volume.name.clone(), disk);
@@ -128,21 +129,21 @@ fn is_kept_by(volume: &PersistentVolume, node: &str) -> bool {
     is(&meta.labels, LOCAL_NODE, node) && is(&meta.annotations, PROVISIONED_BY, LOCAL_PROVISIONER)
 }
 
-/// Makes a volume's folder and says so, unless that was done.
-async fn hold(client: &kube::Client, folders: &Folders, volume: &PersistentVolume) -> Result<(), String> {
+/// The folder of a volume. It is made, and that is said, unless that was done.
+async fn hold(client: &kube::Client, folders: &Folders, volume: &PersistentVolume) -> Result<PathBuf, String> {
     let meta = &volume.metadata;
     let name = meta.name.clone().unwrap_or_default();
+    let failed = |why: String| format!("MountVolume.SetUp failed for volume {name:?} : {why}");
+    let path = volume.spec.as_ref().and_then(|it| it.local.as_ref()).map(|it| it.path.as_str()).unwrap_or_default();
+    let folder = folders.of(&name, path);
+    let folder = folder.ok_or_else(|| failed(format!("path {path:?} is not in a node's folder of volumes")))?;
     let all: Vec<String> = meta.finalizers.clone().unwrap_or_default();
     if all.iter().any(|it| it == LOCAL_FINALIZER) {
-        return Ok(());
+        return Ok(folder);
     }
-    let failed = |why: String| format!("MountVolume.SetUp failed for volume {name:?} : {why}");
     if meta.deletion_timestamp.is_some() {
         return Err(failed("the volume is being deleted".to_owned()));
     }
-    let path = volume.spec.as_ref().and_then(|it| it.local.as_ref()).map(|it| it.path.as_str()).unwrap_or_default();
-    let folder = folders.of(&name, path);
-    let folder = folder.ok_or_else(|| failed(format!("path {path:?} is not in this node's folder of volumes")))?;
     let (maker, made) = (folders.clone(), folder.clone());
     let made = tokio::task::spawn_blocking(move || maker.make(&made)).await;
     made.map_err(|it| it.to_string())?.map_err(|it| failed(format!("{}: {it}", folder.display())))?;
@@ -155,5 +156,6 @@ async fn hold(client: &kube::Client, folders: &Folders, volume: &PersistentVolum
         revision: meta.resource_version.clone(),
         patch: json!({ "metadata": { "finalizers": all } }),
     };
-    action.apply(client).await.map(drop).map_err(|it| failed(it.to_string()))
+    action.apply(client).await.map_err(|it| failed(it.to_string()))?;
+    Ok(folder)
 }

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::plain;
 
+/// The folder of volumes in a data directory.
+const FOLDER: &str = "volumes";
+
 /// What the name of a folder begins with that is being removed: no name of a volume begins with a dot.
 const GOING: &str = ".going-";
 
@@ -22,7 +25,7 @@ pub struct Folders {
 impl Folders {
     /// Folders in `<data-dir>/volumes`.
     pub fn new(data_dir: &Path) -> Self {
-        Folders { root: data_dir.join("volumes") }
+        Folders { root: data_dir.join(FOLDER) }
     }
 
     /// Where they are.
@@ -30,10 +33,12 @@ impl Folders {
         &self.root
     }
 
-    /// The folder of a volume, if the path that the API has for it is the one that it must have here.
+    /// The folder of a volume, if the path that the API has for it is that of a folder in some node's folder of volumes: this one, or where the
+    /// data directory was before it was moved, or restored from a snapshot.
     pub fn of(&self, volume: &str, path: &str) -> Option<PathBuf> {
-        let own = self.root.join(plain(volume).ok().filter(|it| !it.starts_with('.'))?);
-        (own == Path::new(path)).then_some(own)
+        let name = plain(volume).ok().filter(|it| !it.starts_with('.'))?;
+        let path = Path::new(path);
+        (path.is_absolute() && path.ends_with(Path::new(FOLDER).join(name))).then(|| self.root.join(name))
     }
 
     /// Makes a volume's folder, for everybody, unless it is there; it has reached the disk then.
@@ -105,6 +110,8 @@ mod tests {
         let folders = Folders::new(data.path());
         let path = data.path().join("volumes/pvc-1");
         let own = folders.of("pvc-1", path.to_str().unwrap()).unwrap();
+        assert_eq!(own, path);
+        assert_eq!(folders.of("pvc-1", "/elsewhere/volumes/pvc-1"), Some(path), "the data directory was moved");
         folders.make(&own).unwrap();
         assert_eq!(own.metadata().unwrap().permissions().mode() & 0o7777, 0o777);
         fs::create_dir(own.join("deep")).unwrap();
@@ -132,6 +139,9 @@ mod tests {
         for (volume, path) in [
             ("pvc-1", "/etc"),
             ("pvc-1", "/"),
+            ("pvc-1", "volumes/pvc-1"),
+            ("pvc-1", "/x/volumes/pvc-1/deeper"),
+            ("pvc-1", "/x/other/pvc-1"),
             ("..", "/x/volumes/.."),
             ("a/b", "/x/volumes/a/b"),
             (".going-a", "/x/volumes/.going-a"),

@@ -2,9 +2,10 @@
 
 use anyhow::{Result, ensure};
 use orlop_e2e::cluster::{Cluster, Form, Options};
-use orlop_e2e::image;
+use orlop_e2e::image::{self, TOOLS};
 use orlop_e2e::kubectl::Kubectl;
 use orlop_e2e::nodes::Nodes;
+use orlop_e2e::wait;
 
 use crate::web::{self, NODE_PORT, within};
 
@@ -15,6 +16,8 @@ pub fn play() -> Result<()> {
         let (local, kubectl) = (cluster.local(), cluster.kubectl()?);
         let pods = web::make(&kubectl, &cluster.node_names())?;
         kubectl.run(&["create", "secret", "generic", "kept", "--from-literal=it=secret"])?;
+        kubectl.apply(&stores())?;
+        web::ready(&kubectl, "stores")?;
         within(&local, &pods[1], &["sh", "-c", "echo written > /data/it"])?;
         let file = cluster.folder().join("it.snapshot");
         local.run(&["snapshot", local.name(), &file.display().to_string()])?;
@@ -53,6 +56,30 @@ pub fn play() -> Result<()> {
     })
 }
 
+/// A pod that stores in a claim's volume, and tells what it finds there.
+fn stores() -> String {
+    format!(
+        "---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{ name: stores }}
+spec: {{ accessModes: [ReadWriteOnce], resources: {{ requests: {{ storage: 1Mi }} }} }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{ name: stores }}
+spec:
+  terminationGracePeriodSeconds: 1
+  volumes: [{{ name: own, persistentVolumeClaim: {{ claimName: stores }} }}]
+  containers:
+    - name: main
+      image: {TOOLS:?}
+      command: [sh, -c, 'cat /own/file; echo kept >/own/file; trap exit TERM; while :; do sleep 0.2; done']
+      volumeMounts: [{{ name: own, mountPath: /own }}]
+"
+    )
+}
+
 fn copied(copy: &Nodes, file: &std::path::Path) -> Result<()> {
     let said = copy.run(&["restore", "copy", &file.display().to_string()])?;
     ensure!(said.contains("cluster \"copy\" restored in "), "{said}");
@@ -66,5 +93,11 @@ fn as_before(cluster: &Nodes, kubectl: &Kubectl) -> Result<()> {
     web::ready(kubectl, "web-1")?;
     let second = web::ready(kubectl, "web-2")?;
     ensure!(within(cluster, &second, &["cat", "/data/it"])? == "written\n", "the pod's volume is the same");
+    let told = || {
+        let said = kubectl.run(&["logs", "stores"])?;
+        ensure!(said.contains("kept"), "the claim's volume holds {said:?}");
+        Ok(())
+    };
+    wait::until("what a claim stores is found", web::LIMIT, told)?;
     web::until_everybody(2, &format!("{}:{NODE_PORT}", cluster.address(2)?))
 }
