@@ -187,7 +187,7 @@ impl Nodes {
 }
 
 /// The cgroup of all pods of a cluster.
-fn cgroup(folder: &str) -> String {
+pub(crate) fn cgroup(folder: &str) -> String {
     use sha2::{Digest, Sha256};
     let hash: String = Sha256::digest(folder.as_bytes())[..4].iter().map(|it| format!("{it:02x}")).collect();
     format!("orlop-{hash}")
