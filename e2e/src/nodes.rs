@@ -21,12 +21,18 @@ const TAIL_BYTES: usize = 4000;
 pub struct Nodes {
     clusters: PathBuf,
     name: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Nodes {
     /// That of a name, in a folder for clusters of a test's own.
     pub fn new(clusters: &Path, name: &str) -> Nodes {
-        Nodes { clusters: clusters.to_owned(), name: name.to_owned() }
+        Nodes { clusters: clusters.to_owned(), name: name.to_owned(), environment: Vec::new() }
+    }
+
+    /// Gives the command, and every part that it starts, these variables.
+    pub fn with_environment(self, environment: Vec<(String, String)>) -> Nodes {
+        Nodes { environment, ..self }
     }
 
     /// The cluster's name.
@@ -52,6 +58,7 @@ impl Nodes {
         let mut command = Command::new(tool::ours("orlop")?);
         command.arg("cluster").args(words).arg("--clusters-dir").arg(&self.clusters);
         command.arg("--kubeconfig").arg(self.users_kubeconfig());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 

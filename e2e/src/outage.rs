@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use crate::nodes::{Nodes, cgroup};
 use crate::wait;
@@ -79,6 +80,27 @@ impl Nodes {
     pub fn power_on(&self, node: &str) -> Result<()> {
         self.cable(node, true)?;
         self.run(&["start", self.name()]).map(drop)
+    }
+
+    /// Sandboxes on the nodes that belong to no pod which the API has there; `pods` are all that it has.
+    ///
+    /// # Errors
+    /// When a node's folder cannot be read.
+    pub fn strays(&self, pods: &[Value]) -> Result<Vec<String>> {
+        let mut strays = Vec::new();
+        for node in self.names()? {
+            let here = |uid: &str| {
+                pods.iter().any(|it| it["metadata"]["uid"] == *uid && it["spec"]["nodeName"] == node.as_str())
+            };
+            let folder = self.folder().join("nodes").join(&node).join("native/pods");
+            for sandbox in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?.flatten() {
+                let name = sandbox.file_name().to_string_lossy().into_owned();
+                if !here(name.split('_').next().unwrap_or_default()) {
+                    strays.push(format!("{name} on {node}"));
+                }
+            }
+        }
+        Ok(strays)
     }
 
     /// The processes of a node: those in its network, its pods', and their shims.

@@ -179,26 +179,11 @@ impl<'a> Test<'a> {
                 let ready = pods.iter().filter(|it| condition(it, "Ready") == Some("True")).count();
                 ensure!(pods.len() == count && ready == count, "{ready} of {} pods of {app} are ready", pods.len());
             }
-            self.nothing_else_runs()
+            let strays = self.local.strays(&self.api.items("/api/v1/pods")?)?;
+            ensure!(strays.is_empty(), "nobody's, and there: {strays:?}");
+            Ok(())
         })
         .with_context(|| self.seen())
-    }
-
-    /// On no node runs a container of a pod that the API has elsewhere, or not at all.
-    fn nothing_else_runs(&self) -> Result<()> {
-        let pods = self.api.items("/api/v1/pods")?;
-        for node in self.local.names()? {
-            let here = |uid: &str| {
-                pods.iter().any(|it| it["metadata"]["uid"] == *uid && it["spec"]["nodeName"] == node.as_str())
-            };
-            let folder = self.local.folder().join("nodes").join(&node).join("native/pods");
-            for sandbox in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?.flatten() {
-                let name = sandbox.file_name().to_string_lossy().into_owned();
-                let uid = name.split('_').next().unwrap_or_default();
-                ensure!(here(uid), "{node} has a sandbox {name}, which is nobody's");
-            }
-        }
-        Ok(())
     }
 
     /// The pod of the database.

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -62,7 +62,7 @@ impl Disk {
     }
 }
 
-fn look(folder: &PathBuf, over: &AtomicBool) -> Result<Seen> {
+fn look(folder: &Path, over: &AtomicBool) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut last: Option<(u64, Instant)> = None;
     while !over.load(Relaxed) {
