@@ -104,15 +104,15 @@ fn pod_grace(pod: &Pod, seen: &PodWorld<'_>) -> Duration {
     let of_spec = spec(pod).and_then(|it| it.termination_grace_period_seconds).map_or(DEFAULT_GRACE, seconds);
     let Some(deadline) = &pod.metadata.deletion_timestamp else { return of_spec };
     let asked = pod.metadata.deletion_grace_period_seconds.map_or(of_spec, seconds);
-    let deadline = match seen.memory.told_to_end {
+    let left = match seen.memory.told_to_end {
         // Set back meanwhile, the clock says nothing of how long ago that was.
         Some(told) if told > seen.now => return asked,
-        Some(told) => later(told, asked),
-        None => deadline.0,
+        Some(told) => since(seen.now, later(told, asked)).as_millis(),
+        // The API keeps whole seconds and drops the rest: the deadline was meant to be up to a second later.
+        None => since(seen.now, deadline.0).as_millis().saturating_add(1000),
     };
-    // The API keeps whole seconds; what is left of one counts as one.
-    let left = Duration::from_secs(since(seen.now, deadline).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-    asked.min(left)
+    // Runtimes count in whole seconds, too.
+    asked.min(Duration::from_secs(left.div_ceil(1000).try_into().unwrap_or(u64::MAX)))
 }
 
 /// A container of the pod by its name.
