@@ -4,6 +4,8 @@
 
 #[path = "pods/accounts.rs"]
 mod accounts;
+#[path = "pods/debug.rs"]
+mod debug;
 #[path = "pods/endings.rs"]
 mod endings;
 #[path = "pods/environment.rs"]
@@ -22,6 +24,8 @@ mod network;
 mod placement;
 #[path = "pods/probes.rs"]
 mod probes;
+#[path = "pods/processes.rs"]
+mod processes;
 #[path = "pods/resources.rs"]
 mod resources;
 #[path = "pods/volumes.rs"]
@@ -41,7 +45,9 @@ const SCENARIOS: &[Scenario] = &[
     ("probes", probes::play),
     ("volumes", volumes::play),
     ("hooks", hooks::play),
+    ("debug", debug::play),
     ("accounts", accounts::play),
+    ("processes", processes::play),
     ("resources", resources::play),
     ("placement", placement::play),
     ("network", network::play),

@@ -1,5 +1,6 @@
 //! A pod that should run: volumes and sandbox, then init containers one after another, then the others beside each other.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,14 +12,14 @@ use super::ending::stop;
 use super::plan::{Action, Plan, ProbeKind, ProbeWanted};
 use super::status::{self, ERROR_SHOWS_FOR};
 use super::world::{
-    Failure, ImageState, PodWorld, PostStart, View, VolumeState, app_containers, full_name, host_network,
-    init_containers,
+    Failure, ImageState, PodWorld, PostStart, View, VolumeState, app_containers, ephemeral_containers, full_name,
+    host_network, init_containers, plain,
 };
 use crate::runtime::{ContainerState, Phase, SandboxState};
 
 /// A container that should be made, and what is known of its restart.
 struct Wanted<'a> {
-    container: &'a Container,
+    container: Cow<'a, Container>,
     attempt: u32,
     next: Option<Duration>,
 }
@@ -47,8 +48,8 @@ pub fn extend(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) 
     if !matches!(seen.memory.volumes, VolumeState::Ready) {
         return;
     }
-    for (container, state) in starts {
-        plan.push(Action::StartContainer { container: container.name.clone(), id: state.id.clone() });
+    for state in starts {
+        plan.push(Action::StartContainer { container: state.name.clone(), id: state.id.clone() });
     }
     for it in &wanted {
         let ready = matches!(seen.memory.images.get(&it.container.name), Some(ImageState::Ready { attempt, .. }) if *attempt == it.attempt);
@@ -106,8 +107,18 @@ fn containers_to_run<'a, 'b>(
     pod: &'a Pod,
     seen: &PodWorld<'_>,
     view: &View<'b>,
-) -> (Vec<Wanted<'a>>, Vec<(&'a Container, &'b ContainerState)>) {
+) -> (Vec<Wanted<'a>>, Vec<&'b ContainerState>) {
     let (mut wanted, mut starts) = (Vec::new(), Vec::new());
+    // They look at whatever there is, so they wait for nobody.
+    for container in ephemeral_containers(pod).iter().map(plain) {
+        match containers::verdict(pod, &container, Role::Ephemeral, view, seen) {
+            Verdict::Start(state) => starts.push(state),
+            Verdict::Run { attempt, .. } => {
+                wanted.push(Wanted { container: Cow::Owned(container), attempt, next: None });
+            }
+            Verdict::Running(_) | Verdict::BackOff { .. } | Verdict::Done(_) => {}
+        }
+    }
     let initialized = status::is_initialized(pod, seen, view);
     let mut go_on = true;
     let inits = init_containers(pod).iter().map(|it| (it, containers::init_role(it)));
@@ -127,8 +138,10 @@ fn containers_to_run<'a, 'b>(
                 running(plan, pod, container, state, seen);
                 complete |= role == Role::Sidecar && containers::has_started(container, state, &life, seen);
             }
-            Verdict::Start(state) => starts.push((container, state)),
-            Verdict::Run { attempt, next, .. } => wanted.push(Wanted { container, attempt, next }),
+            Verdict::Start(state) => starts.push(state),
+            Verdict::Run { attempt, next, .. } => {
+                wanted.push(Wanted { container: Cow::Borrowed(container), attempt, next });
+            }
             Verdict::BackOff { until, attempt, .. } => {
                 plan.recheck_at(until);
                 plan.push(Action::Announce {

@@ -55,6 +55,9 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
     };
     status.init_container_statuses = of(&sidecars);
     status.container_statuses = of(&apps);
+    let added: Vec<_> = world::ephemeral_containers(pod).iter().map(world::plain).collect();
+    let added: Vec<_> = added.iter().map(|it| (it, Role::Ephemeral)).collect();
+    status.ephemeral_container_statuses = of(&added);
 
     let initialized = is_initialized(pod, seen, view);
     if !over {
@@ -183,7 +186,8 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
             .latest
             .map_or(0, |it| i32::try_from(it.attempt).unwrap_or(i32::MAX))
             .max(life.reported.map_or(0, |it| it.restart_count)),
-        started: Some(false),
+        // Nobody waits for one that was added: it is never said to have started or to be ready.
+        started: (role != Role::Ephemeral).then_some(false),
         volume_mounts: mounts(it, &seen.node.runtime),
         ..ContainerStatus::default()
     };
@@ -202,8 +206,10 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
             status.state =
                 Some(ReportedState { running: Some(ContainerStateRunning { started_at }), ..ReportedState::default() });
             status.last_state = before;
-            status.started = Some(containers::has_started(it, state, &life, seen));
-            status.ready = containers::is_ready(it, state, &life, seen);
+            if role != Role::Ephemeral {
+                status.started = Some(containers::has_started(it, state, &life, seen));
+                status.ready = containers::is_ready(it, state, &life, seen);
+            }
         }
         (Verdict::Start(_), _) | (Verdict::Run { last: None, .. }, None) => {
             status.state = Some(waiting(pod, it, seen));
@@ -318,7 +324,8 @@ fn image_id(container: &str, latest: Option<&ContainerState>, seen: &PodWorld<'_
 pub fn brief(status: &PodStatus) -> String {
     let mut words = vec![status.phase.clone().unwrap_or_default()];
     words.extend(status.reason.clone());
-    for it in status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten()) {
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    for it in lists.into_iter().flatten().flatten() {
         let state = it.state.clone().unwrap_or_default();
         let state = match (state.running, state.terminated, state.waiting) {
             (Some(_), _, _) => "running".to_owned(),

@@ -221,6 +221,7 @@ mod tests {
             host_network: false,
             host_pid: false,
             host_ipc: false,
+            share_processes: false,
             nameservers: Vec::new(),
             searches: Vec::new(),
             dns_options: Vec::new(),
@@ -250,6 +251,7 @@ mod tests {
             tty: false,
             stdin: false,
             stdin_once: false,
+            processes: crate::runtime::Processes::Own,
         }
     }
 

@@ -14,10 +14,10 @@ use super::{Outcome, Worker, container, hooks, tokens};
 use crate::dns::listen::RESOLV_CONF;
 use crate::dns::resolv_conf::ResolvConf;
 use crate::machine::ending::find;
-use crate::machine::world::{PostStart, host_network};
+use crate::machine::world::{PostStart, ephemeral_containers, host_network, plain};
 use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::network::{HostPort, Protocol};
-use crate::runtime::{Id, RuntimeError};
+use crate::runtime::{ContainerSpec, Id, Processes, RuntimeError};
 use crate::volumes::claims;
 
 /// How long a container waits for the services to be read, whose addresses are among its variables.
@@ -246,6 +246,7 @@ impl Worker {
             Ok(found) => container::spec(&self.host, &pod, &it, &image, attempt, &found, pod_ip),
             Err(error) => Err(error.to_string()),
         };
+        let spec = spec.and_then(|it| Ok(ContainerSpec { processes: self.processes(&pod, name)?, ..it }));
         let spec = match spec {
             Ok(it) => it,
             Err(message) => return self.create_failed(&pod, name, "CreateContainerConfigError", message),
@@ -259,6 +260,23 @@ impl Worker {
             }
             Err(error) => self.create_failed(&pod, name, "CreateContainerError", error.to_string()),
         }
+    }
+
+    /// Whose processes a container sees.
+    ///
+    /// # Errors
+    /// The kubelet's words for a container to look at that has never been there.
+    fn processes(&self, pod: &Pod, name: &str) -> Result<Processes, String> {
+        let added = ephemeral_containers(pod).iter().find(|it| it.name == name);
+        let target = added.and_then(|it| it.target_container_name.as_deref()).filter(|it| !it.is_empty());
+        if let Some(target) = target {
+            let of_it = self.inventory.containers.iter().filter(|it| it.name == target);
+            let found = of_it.max_by_key(|it| it.attempt);
+            return found
+                .map(|it| Processes::Of(it.id.clone()))
+                .ok_or_else(|| format!("unable to find target container {target}"));
+        }
+        Ok(if container::shares_processes(pod) { Processes::Pods } else { Processes::Own })
     }
 
     fn create_failed(&mut self, pod: &Pod, name: &str, reason: &'static str, message: String) {
@@ -340,7 +358,8 @@ impl Worker {
 
     fn container(&self, name: &str) -> Option<(Arc<Pod>, Container)> {
         let pod = self.pod.clone()?;
-        let container = find(&pod, name)?.clone();
+        let own = find(&pod, name).cloned();
+        let container = own.or_else(|| ephemeral_containers(&pod).iter().find(|it| it.name == name).map(plain))?;
         Some((pod, container))
     }
 }

@@ -13,7 +13,7 @@ use crate::machine::world::spec as pod_spec;
 use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
-use crate::runtime::{ContainerSpec, Image, PodRef, SandboxSpec};
+use crate::runtime::{ContainerSpec, Image, PodRef, Processes, SandboxSpec};
 
 /// The longest name of a host (POSIX).
 const HOSTNAME_BYTES: usize = 63;
@@ -31,6 +31,11 @@ fn hostname(pod: &Pod) -> String {
     name.chars().take(HOSTNAME_BYTES).collect::<String>().trim_end_matches(['-', '.']).to_owned()
 }
 
+/// Whether the pod's containers see one another's processes.
+pub fn shares_processes(pod: &Pod) -> bool {
+    pod_spec(pod).and_then(|it| it.share_process_namespace).unwrap_or(false)
+}
+
 /// The sandbox of a pod; `host_dns` is what the host's `resolv.conf` says.
 pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
     let it = pod_spec(pod).cloned().unwrap_or_default();
@@ -44,6 +49,7 @@ pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> S
         host_network: it.host_network.unwrap_or(false),
         host_pid: it.host_pid.unwrap_or(false),
         host_ipc: it.host_ipc.unwrap_or(false),
+        share_processes: shares_processes(pod),
         nameservers: dns.servers,
         searches: dns.searches,
         dns_options: dns.options,
@@ -102,6 +108,7 @@ pub fn spec(
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
+        processes: Processes::Own,
     })
 }
 

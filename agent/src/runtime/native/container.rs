@@ -18,9 +18,9 @@ use super::record::{self, CONTAINER, Container, SANDBOX, Sandbox, failed};
 use super::sandbox::{SHM, absent};
 use super::shims::remove_cgroup;
 use super::spec::resources::pod_cgroup;
-use super::spec::{Place, Program};
+use super::spec::{Place, Processes, Program};
 use super::{Node, etc, identity, inside, machine, spec};
-use crate::runtime::{ContainerSpec, ExecOutput, Id, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, ExecOutput, Id, Processes as Wanted, RuntimeError, oom};
 
 /// The root file system's folder in a bundle.
 const ROOTFS: &str = "rootfs";
@@ -63,15 +63,21 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
     let user = spec.user.clone().or(image_user).unwrap_or_default();
     let who = identity::find(&rootfs, &user, &spec.supplementary_groups).map_err(refused)?;
     // The network is attached by now, so its addresses are known.
-    let addresses = match ask(&pod, &Request::Ping, QUICK).await? {
-        (Response::Pong { addresses, .. }, _) => addresses,
-        _ => Vec::new(),
+    let (addresses, first_process) = match ask(&pod, &Request::Ping, QUICK).await? {
+        (Response::Pong { addresses, first_process, .. }, _) => (addresses, first_process),
+        _ => (Vec::new(), None),
+    };
+    let processes = match &spec.processes {
+        Wanted::Of(other) => Processes::With(running(node, other)?),
+        _ if holder.host_pid => Processes::Host,
+        Wanted::Pods => first_process.map_or(Processes::Own, Processes::With),
+        Wanted::Own => Processes::Own,
     };
     etc::write_hosts(&pod, holder, &addresses)?;
     let cgroups_path = format!("{}/{name}", pod_cgroup(&node.cgroup_root, &spec.pod.uid, spec.resources.oom_score_adj));
     let place = Place {
         hostname: holder.hostname.clone(),
-        host_pid: holder.host_pid,
+        processes,
         shm: if holder.host_ipc { "/dev/shm".into() } else { pod.join(SHM) },
         etc: etc::files(&pod),
         cgroups_path: cgroups_path.clone(),
@@ -130,6 +136,17 @@ fn signal(text: &str) -> Option<i32> {
 pub fn find(node: &Node, id: &str) -> Result<ContainerName, RuntimeError> {
     let name = ContainerName::parse(id).filter(|it| it.folder(&node.pods).join(CONTAINER).exists());
     name.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))
+}
+
+/// The first process of a container that runs.
+fn running(node: &Node, id: &str) -> Result<i32, RuntimeError> {
+    let name = find(node, id)?;
+    let folder = name.folder(&node.pods);
+    let started: Option<shared::Started> = record::read(&folder, STARTED);
+    let alive = node.shims.pid(&name.sandbox).is_some() && !folder.join(EXIT).exists();
+    let why =
+        || RuntimeError::CreateContainer(format!("the container {id}, whose processes are to be shared, does not run"));
+    started.filter(|_| alive).map(|it| it.pid).ok_or_else(why)
 }
 
 /// Starts what was created; what runs already stays as it is.
