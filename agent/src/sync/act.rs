@@ -18,6 +18,7 @@ use crate::machine::world::{PostStart, ephemeral_containers, host_network, plain
 use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::network::{HostPort, Protocol};
 use crate::runtime::{ContainerSpec, Id, Processes, RuntimeError};
+use crate::statics::Origin;
 use crate::volumes::claims;
 
 /// How long a container waits for the services to be read, whose addresses are among its variables.
@@ -139,7 +140,10 @@ impl Worker {
                 if let Some(pod) = self.report.written(it)
                     && self.pod.is_some()
                 {
-                    self.see(Some(pod));
+                    match self.origin {
+                        Origin::Api => self.see(Some(pod)),
+                        Origin::File { .. } => self.take_mirror(Some(pod)),
+                    }
                 }
             }
         }
@@ -206,7 +210,8 @@ impl Worker {
         let Some(pod) = self.pod.clone() else { return };
         let attached = match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
             Ok(address) => match &self.host.policies {
-                // No container runs before the rules that isolate it are there.
+                // No container runs before the rules that isolate it are there. A static pod may be what the API server needs, which knows them.
+                Some(it) if self.origin != Origin::Api && !it.are_known() => Ok(address),
                 Some(it) => it.ready(&pod, address).await.map(|()| address).map_err(|it| it.to_string()),
                 None => Ok(address),
             },
@@ -238,12 +243,16 @@ impl Worker {
         let Some((pod, it)) = self.container(name) else { return };
         let Some(ImageState::Ready { image, .. }) = self.memory.images.get(name).cloned() else { return };
         let pod_ip = if host_network(&pod) { self.host.facts.host_ip } else { self.address() };
-        if let Some(known) = &self.host.services {
+        let of_api = self.origin == Origin::Api;
+        if let Some(known) = self.host.services.as_ref().filter(|_| of_api) {
             // Only just after the agent's start is there anything to wait for; if it takes too long, the container's failure says so.
             let _ = tokio::time::timeout(SERVICES_WITHIN, known.services.synced()).await;
         }
         let spec = match self.host.references.snapshot(&pod).await {
-            Ok(found) => container::spec(&self.host, &pod, &it, &image, attempt, &found, pod_ip),
+            Ok(found) => container::service_links(&self.host, &pod, of_api).and_then(|links| {
+                let around = container::Around { found: &found, links, pod_ip };
+                container::spec(&self.host, &pod, &it, &image, attempt, around)
+            }),
             Err(error) => Err(error.to_string()),
         };
         let spec = spec.and_then(|it| Ok(ContainerSpec { processes: self.processes(&pod, name)?, ..it }));
@@ -335,6 +344,11 @@ impl Worker {
 
     async fn delete_pod(&mut self) -> Result<(), String> {
         let Some(pod) = &self.pod else { return Ok(()) };
+        if self.origin != Origin::Api {
+            // It is in no API; what stands for it there is the keeper's, who hears of its end.
+            (self.pod, self.over) = (None, true);
+            return Ok(());
+        }
         let api: Api<Pod> =
             Api::namespaced(self.host.client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
         let only_this = Preconditions { uid: Some(self.uid.clone()), resource_version: None };

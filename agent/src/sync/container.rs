@@ -57,6 +57,14 @@ pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> S
     }
 }
 
+/// What a container finds around it.
+pub struct Around<'a> {
+    pub found: &'a Snapshot,
+    /// The variables of services.
+    pub links: Vec<(String, String)>,
+    pub pod_ip: Option<IpAddr>,
+}
+
 /// A container of a pod.
 ///
 /// # Errors
@@ -67,11 +75,10 @@ pub fn spec(
     container: &Container,
     image: &Image,
     attempt: u32,
-    found: &Snapshot,
-    pod_ip: Option<IpAddr>,
+    around: Around<'_>,
 ) -> Result<ContainerSpec, String> {
-    let links = service_links(host, pod)?;
-    let mut env = build(pod, container, found, &host.place(pod_ip), links).map_err(|it| it.to_string())?;
+    let place = host.place(around.pod_ip);
+    let mut env = build(pod, container, around.found, &place, around.links).map_err(|it| it.to_string())?;
     let mounts = host.volumes.mounts(pod, container, &env)?;
     let command = expand_all(container.command.as_ref(), &env);
     let args = expand_all(container.args.as_ref(), &env);
@@ -112,13 +119,13 @@ pub fn spec(
     })
 }
 
-/// The variables of the services that a pod may see.
+/// The variables of the services that a pod may see. A static pod, which is none `of_api`, gets those that are known.
 ///
 /// # Errors
 /// The kubelet's message, until the services have been read.
-fn service_links(host: &Host, pod: &Pod) -> Result<Vec<(String, String)>, String> {
+pub fn service_links(host: &Host, pod: &Pod, of_api: bool) -> Result<Vec<(String, String)>, String> {
     let Some(known) = &host.services else { return Ok(Vec::new()) };
-    if !known.services.is_synced() {
+    if of_api && !known.services.is_synced() {
         return Err("services have not yet been read at least once, cannot construct envvars".to_owned());
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
