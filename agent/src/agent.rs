@@ -22,6 +22,7 @@ use crate::admission::{Allocatable, NODE_AFFINITY, admit};
 use crate::host::Host;
 use crate::machine::Rejection;
 use crate::machine::back_off::later;
+use crate::machine::resize::counted;
 use crate::machine::status::time;
 use crate::node::within;
 use crate::runtime::RuntimeEvent;
@@ -348,6 +349,7 @@ impl Agent {
             .values()
             .filter(|it| it.taken)
             .filter_map(Handle::now)
+            .map(counted)
             .filter(|it| !matches!(it.status.as_ref().and_then(|it| it.phase.as_deref()), Some("Succeeded" | "Failed")))
             .collect();
         admit(pod, running.iter().map(Arc::as_ref), &self.allocatable, &self.labels).err()

@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,12 +46,12 @@ impl Alone<'_> {
     /// Runs static pods for as long as `waiting` takes.
     pub async fn until<T>(self, waiting: impl Future<Output = T>) -> T {
         let Some(files) = self.files.clone() else { return waiting.await };
-        let mut waiting = pin!(waiting);
+        let mut waiting = Box::pin(waiting);
         if let Ok(it) = tokio::time::timeout(AFTER, &mut waiting).await {
             return it;
         }
         let end = CancellationToken::new();
-        let mut running = pin!(self.run(files, end.clone()));
+        let mut running = Box::pin(self.run(files, end.clone()));
         let outcome = tokio::select! {
             it = &mut waiting => it,
             () = &mut running => return waiting.await,

@@ -29,6 +29,7 @@ pub mod environment;
 pub mod references;
 pub mod resolver;
 pub mod resources;
+pub mod shares;
 
 pub mod host;
 pub mod images;

@@ -25,6 +25,7 @@ use crate::host::Host;
 use crate::images::Images;
 use crate::local::Door;
 use crate::machine::NodeFacts;
+use crate::machine::resize::Share;
 use crate::network::bridge::{self, BridgeNetwork};
 use crate::network::hollow::HollowNetwork;
 use crate::network::overlay::{self, peers::PeerView};
@@ -42,6 +43,7 @@ use crate::server::{Logs, Server, ServerError};
 use crate::services::keeper::{self, Keeper};
 use crate::services::table::Dns;
 use crate::services::view::Known;
+use crate::shares::Shares;
 use crate::statics;
 use crate::telling::Teller;
 use crate::volumes::{self, Volumes};
@@ -177,7 +179,7 @@ pub async fn run_with_lease_client(
         address,
         files: files.clone(),
     };
-    let Some(pod_cidr) = alone.until(known).await else { return Ok(()) };
+    let Some(pod_cidr) = alone.until(Box::pin(known)).await else { return Ok(()) };
     alone::remember(&config.data_dir, pod_cidr);
     let Some(network) = open_network(&config, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
     tokio::spawn(tend(Arc::clone(&network), shutdown.clone()));
@@ -348,6 +350,7 @@ pub(crate) fn host(
         teller,
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
+        shares: Shares::new(Share { cpu_milli: allocatable.cpu_milli, memory_bytes: allocatable.memory_bytes }),
         allocatable: [
             ("cpu".to_owned(), orlop_api::quantity::Quantity::from_millis(allocatable.cpu_milli)),
             (

@@ -349,6 +349,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Asks the container to stop (its stop signal) and kills it after `grace`.
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError>;
 
+    /// Gives a running container other limits of CPU and memory.
+    ///
+    /// # Errors
+    /// It does not run, or the kernel does not give them: it uses more memory than it would have.
+    async fn update_container(&self, id: &str, resources: &Resources) -> Result<(), RuntimeError>;
+
     /// Removes a container and its log.
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError>;
 

@@ -22,6 +22,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
+use crate::machine::resize::{self, Share};
+use crate::machine::world::View;
 use crate::machine::{Failure, Memory, Plan, PodWorld, ProbeKind, Rejection, VolumeState, decide, decide_gone};
 use crate::probes::{ProbeSet, Verdict};
 use crate::runtime::{Id, Image, Inventory};
@@ -167,6 +169,7 @@ impl Worker {
             }
         }
         self.host.references.forget(&self.uid);
+        self.host.shares.give_back(&self.uid);
     }
 
     fn take_changes(&mut self, pods: &mut watch::Receiver<Option<Assigned>>) {
@@ -240,6 +243,7 @@ impl Worker {
                 Err(error) => return self.hold("the runtime's inventory", &error.to_string()),
             }
         }
+        self.note_share();
         let plan = self.plan();
         self.probes.sync(self.pod.as_ref(), self.address(), &plan.probes);
         self.tell(&plan);
@@ -286,16 +290,35 @@ impl Worker {
     }
 
     fn plan(&self) -> Plan {
-        let seen = PodWorld {
+        let seen = self.seen();
+        match &self.pod {
+            Some(pod) => decide(pod, &seen),
+            None => decide_gone(&seen),
+        }
+    }
+
+    fn seen(&self) -> PodWorld<'_> {
+        PodWorld {
             now: clock::now(),
             node: &self.host.facts,
             inventory: &self.inventory,
             address: self.address(),
+            room: self.host.shares.room(&self.uid),
             memory: &self.memory,
-        };
+        }
+    }
+
+    /// Notes what the pod has of the node. More than it had is taken before it is given (see [`Self::resize`]).
+    fn note_share(&self) {
+        let over = self.pod.as_ref().and_then(|it| it.status.as_ref()?.phase.clone());
         match &self.pod {
-            Some(pod) => decide(pod, &seen),
-            None => decide_gone(&seen),
+            Some(pod) if self.memory.rejected.is_none() && !matches!(over.as_deref(), Some("Succeeded" | "Failed")) => {
+                let seen = self.seen();
+                let view = View::of(pod, &seen);
+                let has = resize::current(pod, &seen, &view);
+                self.host.shares.note(&self.uid, Share::of(&has));
+            }
+            _ => self.host.shares.give_back(&self.uid),
         }
     }
 

@@ -26,6 +26,8 @@ mod placement;
 mod probes;
 #[path = "pods/processes.rs"]
 mod processes;
+#[path = "pods/resize.rs"]
+mod resize;
 #[path = "pods/resources.rs"]
 mod resources;
 #[path = "pods/volumes.rs"]
@@ -48,6 +50,7 @@ const SCENARIOS: &[Scenario] = &[
     ("debug", debug::play),
     ("accounts", accounts::play),
     ("processes", processes::play),
+    ("resize", resize::play),
     ("resources", resources::play),
     ("placement", placement::play),
     ("network", network::play),

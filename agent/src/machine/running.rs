@@ -10,12 +10,16 @@ use super::back_off::{self, BackOff, Restart, later};
 use super::containers::{self, Role, Verdict};
 use super::ending::stop;
 use super::plan::{Action, Plan, ProbeKind, ProbeWanted};
+use super::resize::{self, Resize};
 use super::status::{self, ERROR_SHOWS_FOR};
 use super::world::{
     Failure, ImageState, PodWorld, PostStart, View, VolumeState, app_containers, ephemeral_containers, full_name,
     host_network, init_containers, plain,
 };
 use crate::runtime::{ContainerState, Phase, SandboxState};
+
+/// How soon a change of resources that the node has no room for is looked at again.
+const DEFERRED_RECHECK: Duration = Duration::from_secs(5);
 
 /// A container that should be made, and what is known of its restart.
 struct Wanted<'a> {
@@ -33,6 +37,7 @@ pub fn extend(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) 
     if lost_sandbox(plan, pod, seen, view) {
         return;
     }
+    resize(plan, pod, seen, view);
     let (wanted, starts) = containers_to_run(plan, pod, seen, view);
     if wanted.is_empty() && starts.is_empty() {
         // The sandbox is still looked after: an agent that was restarted must know that the pod is attached.
@@ -60,6 +65,32 @@ pub fn extend(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) 
                 attempt: it.attempt,
                 back_off: it.next,
             });
+        }
+    }
+}
+
+/// Gives running containers the resources that they ask for now, as far as the node has them.
+fn resize(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) {
+    let containers = match resize::decide(pod, seen, view) {
+        Resize::None => return,
+        // Others may leave, or take less.
+        Resize::Pending { reason, .. } => {
+            if reason == "Deferred" {
+                plan.recheck_at(later(seen.now, DEFERRED_RECHECK));
+            }
+            return;
+        }
+        Resize::InProgress { containers } => containers,
+    };
+    if !due(plan, seen.memory.resize_failure.as_ref(), seen.now) {
+        return;
+    }
+    for (name, restart) in containers {
+        let Some(state) = view.life(&name).latest else { continue };
+        if restart {
+            stop(plan, pod, state, seen, None, format!("Container {name} resize requires restart"));
+        } else {
+            plan.push(Action::ResizeContainer { container: name, id: state.id.clone() });
         }
     }
 }

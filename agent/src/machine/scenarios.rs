@@ -299,6 +299,7 @@ fn the_same_world_gives_the_same_plan() {
     assert_eq!(model.plan(), model.plan());
     let node = super::NodeFacts::default();
     let (inventory, memory) = (model.inventory.clone(), Memory::default());
-    let seen = PodWorld { now: model.now, node: &node, inventory: &inventory, address: None, memory: &memory };
+    let room = model.room;
+    let seen = PodWorld { now: model.now, node: &node, inventory: &inventory, address: None, room, memory: &memory };
     assert_eq!(super::decide_gone(&seen).to_string(), super::decide_gone(&seen).to_string());
 }

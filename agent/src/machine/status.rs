@@ -12,6 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::back_off::{go_duration, later};
 use super::conditions;
 use super::containers::{self, Exit, Policy, Role, Verdict};
+use super::ending::find;
+use super::resize::{self, Resize};
 use super::world::{self, ImageState, PodWorld, View, app_containers, full_name, init_containers};
 use crate::resources;
 use crate::runtime::{ContainerState, Phase};
@@ -55,6 +57,8 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
     };
     status.init_container_statuses = of(&sidecars);
     status.container_statuses = of(&apps);
+    let resize = resize::decide(pod, seen, view);
+    tell_resources(&mut status, pod, seen, view, &resize);
     let added: Vec<_> = world::ephemeral_containers(pod).iter().map(world::plain).collect();
     let added: Vec<_> = added.iter().map(|it| (it, Role::Ephemeral)).collect();
     status.ephemeral_container_statuses = of(&added);
@@ -69,8 +73,21 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
         }
     }
     let sandbox_ready = view.running_sandbox().is_some() && (world::host_network(pod) || seen.address.is_some());
-    status.conditions = Some(conditions::compute(pod, &status, initialized, sandbox_ready, seen.now));
+    status.conditions = Some(conditions::compute(pod, &status, initialized, sandbox_ready, &resize, seen));
     status
+}
+
+/// What containers were promised, and what they have.
+fn tell_resources(status: &mut PodStatus, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>, resize: &Resize) {
+    let allotted = resize::allotted(pod, seen, view, resize);
+    let lists = [&mut status.init_container_statuses, &mut status.container_statuses];
+    for it in lists.into_iter().flatten().flatten() {
+        let Some(promised) = find(&allotted, &it.name) else { continue };
+        let running = it.state.as_ref().is_some_and(|it| it.running.is_some());
+        let has = if running { resize::with(promised, seen, view) } else { promised.clone() };
+        it.allocated_resources = promised.resources.as_ref().and_then(|it| it.requests.clone());
+        it.resources = Some(has.resources.unwrap_or_default());
+    }
 }
 
 /// When the pod's `activeDeadlineSeconds` is over.

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, EphemeralContainer, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, EphemeralContainer, Pod, PodSpec, ResourceRequirements};
 
 use super::back_off::{BackOff, later};
 use super::plan::ProbeKind;
+use super::resize::Room;
 use crate::runtime::{ContainerState, Id, Image, Inventory, Phase, SandboxState};
 
 /// What a status says about the node.
@@ -121,6 +122,10 @@ pub struct Memory {
     pub start_errors: BTreeMap<Id, (String, Timestamp)>,
     /// By container.
     pub back_offs: BTreeMap<String, BackOff>,
+    /// What containers were given last; by container.
+    pub allotted: BTreeMap<String, ResourceRequirements>,
+    /// Why what they are to be given could not be set.
+    pub resize_failure: Option<Failure>,
     /// Containers that are being stopped.
     pub stopping: BTreeSet<Id>,
     pub post_start: BTreeMap<Id, PostStart>,
@@ -169,6 +174,8 @@ pub struct PodWorld<'a> {
     pub inventory: &'a Inventory,
     /// The pod's address in the pod network, if it has one.
     pub address: Option<IpAddr>,
+    /// What the node has for it.
+    pub room: Room,
     pub memory: &'a Memory,
 }
 

@@ -21,7 +21,7 @@ use super::feed::Feed;
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
     ContainerSpec, ExecOutput, Id, Image, Inventory, LogChunk, LogOptions, LogStream, PullProgress, RegistryAuth,
-    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use inventory::HollowPods;
 use orlop_client::clock;
@@ -137,6 +137,10 @@ impl Runtime for Hollow {
     async fn stop_container(&self, id: &str, _grace: Duration) -> Result<(), RuntimeError> {
         let changed = self.pods.lock().stop_container(id, clock::now());
         self.tell(changed);
+        Ok(())
+    }
+
+    async fn update_container(&self, _: &str, _: &Resources) -> Result<(), RuntimeError> {
         Ok(())
     }
 

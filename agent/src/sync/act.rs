@@ -14,9 +14,11 @@ use super::{Outcome, Worker, container, hooks, tokens};
 use crate::dns::listen::RESOLV_CONF;
 use crate::dns::resolv_conf::ResolvConf;
 use crate::machine::ending::find;
-use crate::machine::world::{PostStart, ephemeral_containers, host_network, plain};
+use crate::machine::resize::{self, Resize, Share};
+use crate::machine::world::{PostStart, View, ephemeral_containers, host_network, plain};
 use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::network::{HostPort, Protocol};
+use crate::resources;
 use crate::runtime::{ContainerSpec, Id, Processes, RuntimeError};
 use crate::statics::Origin;
 use crate::volumes::claims;
@@ -42,6 +44,7 @@ impl Worker {
             Action::RunContainer { container, sandbox, attempt, back_off } => {
                 self.run_container(&container, &sandbox, attempt, back_off).await;
             }
+            Action::ResizeContainer { container, id } => self.resize(&container, &id).await,
             Action::StartContainer { container, id } => self.start_container(&container, id).await,
             Action::StopContainer { container, id, grace, pre_stop, message } => {
                 self.spawn_stop(container, id, grace, pre_stop, message);
@@ -240,7 +243,9 @@ impl Worker {
     }
 
     async fn run_container(&mut self, name: &str, sandbox: &str, attempt: u32, back_off: Option<Duration>) {
-        let Some((pod, it)) = self.container(name) else { return };
+        let Some((pod, mut it)) = self.container(name) else { return };
+        let given = self.allotted(&pod, &it);
+        it.resources.clone_from(&given.resources);
         let Some(ImageState::Ready { image, .. }) = self.memory.images.get(name).cloned() else { return };
         let pod_ip = if host_network(&pod) { self.host.facts.host_ip } else { self.address() };
         let of_api = self.origin == Origin::Api;
@@ -263,11 +268,43 @@ impl Worker {
         self.dirty = true;
         match self.host.runtime.create_container(sandbox, &spec).await {
             Ok(id) => {
+                self.memory.allotted.insert(name.to_owned(), given.resources.unwrap_or_default());
                 self.memory.ran(name, back_off, clock::now());
                 self.host.teller.normal(&pod, Some(name), "Created", format!("Created container: {name}"));
                 self.start_container(name, id).await;
             }
             Err(error) => self.create_failed(&pod, name, "CreateContainerError", error.to_string()),
+        }
+    }
+
+    /// A container with what it is to be given: what it asks for, or what it had while the node has no room for that.
+    fn allotted(&self, pod: &Pod, container: &Container) -> Container {
+        let seen = self.seen();
+        let view = View::of(pod, &seen);
+        match resize::decide(pod, &seen, &view) {
+            Resize::Pending { .. } => resize::with(container, &seen, &view),
+            Resize::None | Resize::InProgress { .. } => container.clone(),
+        }
+    }
+
+    /// Gives a running container the resources that it asks for now.
+    async fn resize(&mut self, name: &str, id: &str) {
+        let Some((pod, it)) = self.container(name) else { return };
+        // Another pod may have taken meanwhile what there was; the next look says so.
+        if !self.host.shares.take(&self.uid, Share::of(&pod)) {
+            return;
+        }
+        let numbers = resources::of_container(&pod, &it, self.host.memory_bytes);
+        match self.host.runtime.update_container(id, &numbers).await {
+            Ok(()) => {
+                self.memory.allotted.insert(name.to_owned(), it.resources.unwrap_or_default());
+                self.memory.resize_failure = None;
+            }
+            Err(error) => {
+                let before = self.memory.resize_failure.as_ref();
+                let failure = Failure::after(before, "Error", error.to_string(), clock::now());
+                self.memory.resize_failure = Some(failure);
+            }
         }
     }
 

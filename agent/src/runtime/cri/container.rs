@@ -113,6 +113,19 @@ pub async fn stop(endpoint: &Endpoint, id: &str, grace: Duration) -> Result<(), 
     absent_is_done(call.await.map(drop))
 }
 
+/// Gives a running container other limits.
+pub async fn update(endpoint: &Endpoint, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+    status(endpoint, id).await?.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+    let request = cri::UpdateContainerResourcesRequest {
+        container_id: id.to_owned(),
+        linux: Some(limits(resources)),
+        ..Default::default()
+    };
+    let call = endpoint
+        .call("UpdateContainerResources", SLOW, |mut it| async move { it.update_container_resources(request).await });
+    call.await.map(drop)
+}
+
 /// Removes a container, which is killed if it runs, and its log.
 pub async fn remove(endpoint: &Endpoint, id: &str) -> Result<(), RuntimeError> {
     let Some(found) = status(endpoint, id).await? else { return Ok(()) };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
-    MountType,
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountType,
 };
 use bollard::query_parameters::StopContainerOptions;
 
@@ -81,6 +81,21 @@ pub async fn stop(engine: &Engine, id: &str, grace: Duration) -> Result<(), Runt
         Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
         Err(error) => Err(engine.explain("stop", error)),
     }
+}
+
+/// Gives a running container other limits.
+pub async fn update(engine: &Engine, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+    engine.owned(id).await?.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+    let it = limits(resources);
+    let body = ContainerUpdateBody {
+        cpu_shares: it.cpu_shares,
+        cpu_period: it.cpu_period,
+        cpu_quota: it.cpu_quota,
+        memory: it.memory,
+        memory_swap: it.memory_swap,
+        ..ContainerUpdateBody::default()
+    };
+    engine.call("update", SLOW, |docker| async move { docker.update_container(id, body).await }).await.map(drop)
 }
 
 /// Logs in files that rotate, readable through the Engine.

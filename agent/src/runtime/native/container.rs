@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use oci_spec::image::ImageConfiguration;
 use orlop_client::clock;
+use orlop_shim::cgroup::{Cgroup, Limits};
 use orlop_shim::protocol::{Request, Response};
 use orlop_shim::record::{self as shared, EXIT, OCI, SHIM, STARTED};
 
@@ -20,7 +21,7 @@ use super::shims::remove_cgroup;
 use super::spec::resources::pod_cgroup;
 use super::spec::{Place, Processes, Program};
 use super::{Node, etc, identity, inside, machine, spec};
-use crate::runtime::{ContainerSpec, ExecOutput, Id, Processes as Wanted, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, ExecOutput, Id, Processes as Wanted, Resources, RuntimeError, oom};
 
 /// The root file system's folder in a bundle.
 const ROOTFS: &str = "rootfs";
@@ -144,8 +145,7 @@ fn running(node: &Node, id: &str) -> Result<i32, RuntimeError> {
     let folder = name.folder(&node.pods);
     let started: Option<shared::Started> = record::read(&folder, STARTED);
     let alive = node.shims.pid(&name.sandbox).is_some() && !folder.join(EXIT).exists();
-    let why =
-        || RuntimeError::CreateContainer(format!("the container {id}, whose processes are to be shared, does not run"));
+    let why = || RuntimeError::CreateContainer(format!("the container {id} does not run"));
     started.filter(|_| alive).map(|it| it.pid).ok_or_else(why)
 }
 
@@ -172,6 +172,22 @@ pub async fn stop(node: &Node, id: &str, grace: Duration) -> Result<(), RuntimeE
         Err(RuntimeError::Unavailable(_)) if node.shims.over(&name.sandbox, QUICK).await => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Gives a running container other limits, by its cgroups.
+pub async fn update(node: &Node, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+    running(node, id)?;
+    let name = find(node, id)?;
+    let note: Container =
+        record::read(&name.folder(&node.pods), CONTAINER).ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+    let limits = Limits {
+        cpu_shares: Some(resources.cpu_shares).filter(|it| *it > 0),
+        cpu_quota_us: resources.cpu_quota_us,
+        memory_bytes: resources.memory_limit_bytes,
+    };
+    // The kernel may have much to put elsewhere before there is less.
+    let set = tokio::task::spawn_blocking(move || Cgroup::find(&note.cgroups_path)?.limit(&limits)).await;
+    set.map_err(|it| RuntimeError::Other(it.to_string()))?.map_err(|it| RuntimeError::Other(it.to_string()))
 }
 
 /// Removes a container, its log and all that was its.
