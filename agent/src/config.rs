@@ -44,6 +44,9 @@ pub struct Args {
     /// Load every image archive of this folder (docker save, OCI; plain, gzip, zstd) at the start, before pods run; may be given several times.
     #[arg(long, value_name = "DIR")]
     pub load_images: Vec<PathBuf>,
+    /// Run the pods whose manifests lie in this folder, one a file, with or without the API server.
+    #[arg(long, value_name = "DIR", conflicts_with = "hollow_nodes")]
+    pub pod_manifest_path: Option<PathBuf>,
     /// Be this many nodes at once, none of which runs anything.
     #[arg(long, value_name = "K")]
     pub hollow_nodes: Option<usize>,
@@ -152,6 +155,8 @@ pub struct Config {
     pub shim: Option<PathBuf>,
     /// Folders whose archives are loaded at the start.
     pub load_images: Vec<PathBuf>,
+    /// The folder of the manifests of static pods.
+    pub pod_manifest_path: Option<PathBuf>,
     /// Be so many hollow nodes, named `<node_name>-<number>`.
     pub hollow_nodes: Option<usize>,
     /// The port for logs; 0 takes a free one.
@@ -183,6 +188,7 @@ impl Config {
             runtime_endpoint: CONTAINERD.to_owned(),
             shim: None,
             load_images: Vec::new(),
+            pod_manifest_path: None,
             hollow_nodes: None,
             port: 10250,
             data_dir,
@@ -217,6 +223,7 @@ impl TryFrom<Args> for Config {
             runtime_endpoint: args.runtime_endpoint,
             shim: args.shim,
             load_images: args.load_images,
+            pod_manifest_path: args.pod_manifest_path,
             hollow_nodes: args.hollow_nodes,
             port: args.port,
             address: args.address,

@@ -15,6 +15,7 @@ use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::runtime::Runtime;
 use crate::services::view::Known;
+use crate::shares::Shares;
 use crate::telling::Teller;
 use crate::volumes::Volumes;
 
@@ -30,6 +31,8 @@ pub struct Host {
     pub teller: Teller,
     pub facts: NodeFacts,
     pub memory_bytes: i64,
+    /// What its pods have of it.
+    pub shares: Shares,
     pub allocatable: BTreeMap<String, Quantity>,
     /// The cluster's services; none on a node that runs nothing.
     pub services: Option<Known>,

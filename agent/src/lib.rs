@@ -14,10 +14,12 @@ mod run;
 mod clean;
 
 pub mod agent;
+mod alone;
 pub mod fleet;
 pub mod local;
 pub mod node;
 pub mod server;
+pub mod statics;
 mod stock;
 
 pub mod machine;
@@ -27,6 +29,7 @@ pub mod environment;
 pub mod references;
 pub mod resolver;
 pub mod resources;
+pub mod shares;
 
 pub mod host;
 pub mod images;

@@ -11,6 +11,7 @@ pub mod conditions;
 pub mod containers;
 pub mod ending;
 pub mod plan;
+pub mod resize;
 pub mod running;
 pub mod status;
 pub mod world;

@@ -4,6 +4,7 @@
 //! gone. `bridge` makes the links, routes and rules of the kernel; `hollow` hands out addresses only. Neither knows pods beyond their uid,
 //! a runtime, Services or the API. `overlay` leads to the pods of other nodes. Every call may be repeated, and after a death at any point the next call puts things right.
 
+pub mod absent;
 pub mod addresses;
 pub mod bridge;
 pub(crate) mod command;

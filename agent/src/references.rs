@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::machine::world::{app_containers, init_containers, spec};
+use crate::machine::world::{app_containers, ephemeral_containers, init_containers, spec};
 
 /// How long a pod waits for the first answer about an object it names, before the step that needs it fails and is tried again.
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -82,11 +82,12 @@ pub fn named_by(pod: &Pod) -> BTreeSet<(Kind, String)> {
             names.insert((kind, name.to_owned()));
         }
     };
-    for container in app_containers(pod).iter().chain(init_containers(pod)) {
-        for it in container.env.iter().flatten() {
+    let own = app_containers(pod).iter().chain(init_containers(pod)).map(|it| (&it.env, &it.env_from));
+    for (env, env_from) in own.chain(ephemeral_containers(pod).iter().map(|it| (&it.env, &it.env_from))) {
+        for it in env.iter().flatten() {
             of_variable(it, &mut add);
         }
-        for it in container.env_from.iter().flatten() {
+        for it in env_from.iter().flatten() {
             of_source(it, &mut add);
         }
     }

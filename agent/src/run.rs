@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{Agent, Bells};
+use crate::alone::{self, Alone};
 use crate::chosen::Chosen;
 use crate::config::{Address, Args, Config, RuntimeKind, ServingCertificate};
 use crate::credentials::{Folder, Rotation};
@@ -24,6 +25,7 @@ use crate::host::Host;
 use crate::images::Images;
 use crate::local::Door;
 use crate::machine::NodeFacts;
+use crate::machine::resize::Share;
 use crate::network::bridge::{self, BridgeNetwork};
 use crate::network::hollow::HollowNetwork;
 use crate::network::overlay::{self, peers::PeerView};
@@ -41,6 +43,8 @@ use crate::server::{Logs, Server, ServerError};
 use crate::services::keeper::{self, Keeper};
 use crate::services::table::Dns;
 use crate::services::view::Known;
+use crate::shares::Shares;
+use crate::statics;
 use crate::telling::Teller;
 use crate::volumes::{self, Volumes};
 
@@ -153,13 +157,30 @@ pub async fn run_with_lease_client(
         hollow,
     };
     let mut keeper = NodeKeeper { about, api: Api::<Node>::all(client.clone()), runtime: Arc::clone(&runtime) };
-    let Some(node) = keeper.register(&shutdown).await else { return Ok(()) };
-    let node_uid = node.metadata.uid.clone().unwrap_or_default();
+    let files = config
+        .pod_manifest_path
+        .clone()
+        .filter(|_| !hollow)
+        .map(|it| statics::folder::follow(it, &config.node_name, shutdown.clone()));
     let (renewed_sender, renewed) = watch::channel(Instant::now());
-    let lease = NodeLease { node: config.node_name.clone(), node_uid, duration: config.lease_duration };
-    tokio::spawn(lease.keep(lease_client, renewed_sender, shutdown.clone()));
-
-    let Some(pod_cidr) = keeper.pod_cidr(node, &shutdown).await else { return Ok(()) };
+    let known = async {
+        let node = keeper.register(&shutdown).await?;
+        let node_uid = node.metadata.uid.clone().unwrap_or_default();
+        renewed_sender.send_replace(Instant::now());
+        let lease = NodeLease { node: config.node_name.clone(), node_uid, duration: config.lease_duration };
+        tokio::spawn(lease.keep(lease_client, renewed_sender, shutdown.clone()));
+        keeper.pod_cidr(node, &shutdown).await
+    };
+    let alone = Alone {
+        config: &config,
+        client: &client,
+        runtime: &runtime,
+        capacity: &capacity,
+        address,
+        files: files.clone(),
+    };
+    let Some(pod_cidr) = alone.until(Box::pin(known)).await else { return Ok(()) };
+    alone::remember(&config.data_dir, pod_cidr);
     let Some(network) = open_network(&config, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
     tokio::spawn(tend(Arc::clone(&network), shutdown.clone()));
     let address = match config.address {
@@ -211,7 +232,7 @@ pub async fn run_with_lease_client(
         tokio::spawn(keeper.run(shutdown.clone()));
     }
     tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
-    let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone());
+    let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone()).with_statics(files, false);
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;
     Ok(())
@@ -300,7 +321,7 @@ fn keep_policies(
 }
 
 #[allow(clippy::too_many_arguments)] // The parts of one struct, put together once.
-fn host(
+pub(crate) fn host(
     config: &Config,
     client: kube::Client,
     runtime: Arc<dyn Runtime>,
@@ -329,6 +350,7 @@ fn host(
         teller,
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
+        shares: Shares::new(Share { cpu_milli: allocatable.cpu_milli, memory_bytes: allocatable.memory_bytes }),
         allocatable: [
             ("cpu".to_owned(), orlop_api::quantity::Quantity::from_millis(allocatable.cpu_milli)),
             (
@@ -349,7 +371,7 @@ fn host(
     (Arc::new(host), bells)
 }
 
-async fn open_network(
+pub(crate) async fn open_network(
     config: &Config,
     pod_cidr: ipnet::Ipv4Net,
     hollow: bool,
@@ -377,7 +399,7 @@ async fn open_network(
 }
 
 /// The runtime's name for container ids; waits for a runtime that has yet to come up.
-async fn runtime_name(runtime: &Arc<dyn Runtime>, shutdown: &CancellationToken) -> String {
+pub(crate) async fn runtime_name(runtime: &Arc<dyn Runtime>, shutdown: &CancellationToken) -> String {
     loop {
         match runtime.info().await {
             Ok(it) => return it.name,

@@ -54,6 +54,8 @@ pub struct SandboxSpec {
     pub host_network: bool,
     pub host_pid: bool,
     pub host_ipc: bool,
+    /// Whether the pod's containers see one another's processes. On the host's processes it says nothing.
+    pub share_processes: bool,
     /// Lines of `/etc/resolv.conf`; empty leaves the host's.
     pub nameservers: Vec<IpAddr>,
     pub searches: Vec<String>,
@@ -105,6 +107,17 @@ pub struct Resources {
     pub oom_score_adj: i32,
 }
 
+/// Whose processes a container sees, in a sandbox that is not on the host's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Processes {
+    #[default]
+    Own,
+    /// Those of all containers of the pod that see the pod's, in one with [`SandboxSpec::share_processes`].
+    Pods,
+    /// Those of another container, which runs.
+    Of(Id),
+}
+
 /// How to make one container in a sandbox.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec {
@@ -133,6 +146,7 @@ pub struct ContainerSpec {
     pub stdin: bool,
     /// Whether the end of the first attached client's input is the end of the process's.
     pub stdin_once: bool,
+    pub processes: Processes,
 }
 
 impl ContainerSpec {
@@ -334,6 +348,12 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Asks the container to stop (its stop signal) and kills it after `grace`.
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError>;
+
+    /// Gives a running container other limits of CPU and memory.
+    ///
+    /// # Errors
+    /// It does not run, or the kernel does not give them: it uses more memory than it would have.
+    async fn update_container(&self, id: &str, resources: &Resources) -> Result<(), RuntimeError>;
 
     /// Removes a container and its log.
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError>;

@@ -22,9 +22,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
+use crate::machine::resize::{self, Share};
+use crate::machine::world::View;
 use crate::machine::{Failure, Memory, Plan, PodWorld, ProbeKind, Rejection, VolumeState, decide, decide_gone};
 use crate::probes::{ProbeSet, Verdict};
 use crate::runtime::{Id, Image, Inventory};
+use crate::statics::{Assigned, Origin};
 
 /// How long a pod is left alone at most, though nothing happens: a guard against a lost event, not a way to work.
 const RESYNC: Duration = Duration::from_secs(240);
@@ -81,8 +84,11 @@ enum Outcome {
 pub struct Worker {
     host: Arc<Host>,
     uid: String,
-    /// The pod as the API has it; none once it is gone.
+    /// The pod as the API or its file has it; none once it is gone.
     pod: Option<Arc<Pod>>,
+    origin: Origin,
+    /// A pod of a file was stopped for good: what the agent still says of it is old.
+    over: bool,
     memory: Memory,
     inventory: Inventory,
     /// The inventory may be old.
@@ -106,6 +112,8 @@ impl Worker {
             host,
             uid,
             pod: None,
+            origin: Origin::Api,
+            over: false,
             memory: Memory { rejected, ..Memory::default() },
             inventory: Inventory::default(),
             dirty: true,
@@ -120,11 +128,11 @@ impl Worker {
     /// Works until nothing of the pod is left in the API or here, or until `shutdown`, which leaves everything as it is.
     pub async fn run(
         mut self,
-        mut pods: watch::Receiver<Option<Arc<Pod>>>,
+        mut pods: watch::Receiver<Option<Assigned>>,
         bell: Arc<Bell>,
         shutdown: CancellationToken,
     ) {
-        self.pod = pods.borrow_and_update().clone();
+        self.take_changes(&mut pods);
         let mut looks = 0;
         loop {
             let recheck = match self.turn().await {
@@ -161,11 +169,17 @@ impl Worker {
             }
         }
         self.host.references.forget(&self.uid);
+        self.host.shares.give_back(&self.uid);
     }
 
-    fn take_changes(&mut self, pods: &mut watch::Receiver<Option<Arc<Pod>>>) {
+    fn take_changes(&mut self, pods: &mut watch::Receiver<Option<Assigned>>) {
         // Waiting for a change marks it as seen, so that only the value itself tells.
         let new = pods.borrow_and_update().clone();
+        let new = match new {
+            Some(Assigned { pod, origin: Origin::Api }) => Some(pod),
+            Some(Assigned { pod, origin: Origin::File { mirror } }) => return self.take_file(&pod, mirror),
+            None => None,
+        };
         // The answer to a write may be ahead of the watch.
         let ahead = |own: &Arc<Pod>, new: &Arc<Pod>| report::revision(own) >= report::revision(new);
         match (&self.pod, &new) {
@@ -177,6 +191,33 @@ impl Worker {
                 }
                 self.see(new);
             }
+        }
+    }
+
+    /// Takes the pod of a file as it is now, and what stands for it in the API. What is said of it is known here before it is known there.
+    fn take_file(&mut self, pod: &Arc<Pod>, mirror: Option<Arc<Pod>>) {
+        if self.over {
+            return;
+        }
+        let of_api = |it: &Arc<Pod>| it.status.clone().filter(|it| it.start_time.is_some());
+        let status = match &self.pod {
+            Some(own) => own.status.clone(),
+            None => mirror.as_ref().and_then(of_api),
+        };
+        self.take_mirror(mirror);
+        self.pod = Some(Arc::new(Pod { status, ..Pod::clone(pod) }));
+    }
+
+    /// Takes what stands for the pod in the API. The answer to a write may be ahead of the watch.
+    fn take_mirror(&mut self, new: Option<Arc<Pod>>) {
+        let behind = match (&self.origin, &new) {
+            (Origin::File { mirror: Some(own) }, Some(new)) => {
+                own.metadata.uid == new.metadata.uid && report::revision(own) >= report::revision(new)
+            }
+            _ => false,
+        };
+        if !behind {
+            self.origin = Origin::File { mirror: new };
         }
     }
 
@@ -206,13 +247,10 @@ impl Worker {
                 Err(error) => return self.hold("the runtime's inventory", &error.to_string()),
             }
         }
+        self.note_share();
         let plan = self.plan();
         self.probes.sync(self.pod.as_ref(), self.address(), &plan.probes);
-        if let (Some(pod), Some(status)) = (&self.pod, &plan.status)
-            && let Some(write) = self.report.write(&self.host, pod, status)
-        {
-            self.tasks.spawn(async move { Outcome::Reported(write.await) });
-        }
+        self.tell(&plan);
         if let Some(trouble) = self.trouble.as_ref().filter(|it| it.waits(clock::now())) {
             return Turn::Wait(clock::until(trouble.retry_at, clock::now()));
         }
@@ -240,17 +278,51 @@ impl Worker {
         Turn::Again
     }
 
+    /// Has the API told what is to be said of the pod, where that is another thing than it has.
+    fn tell(&mut self, plan: &Plan) {
+        let (Some(pod), Some(status)) = (&self.pod, &plan.status) else { return };
+        let of_api = match &self.origin {
+            Origin::Api => Some(Arc::clone(pod)),
+            Origin::File { mirror } => mirror.clone(),
+        };
+        if let Some(write) = of_api.and_then(|it| self.report.write(&self.host, &it, status)) {
+            self.tasks.spawn(async move { Outcome::Reported(write.await) });
+        }
+        if self.origin != Origin::Api && pod.status.as_ref() != Some(status) {
+            self.pod = Some(Arc::new(Pod { status: Some(status.clone()), ..Pod::clone(pod) }));
+        }
+    }
+
     fn plan(&self) -> Plan {
-        let seen = PodWorld {
+        let seen = self.seen();
+        match &self.pod {
+            Some(pod) => decide(pod, &seen),
+            None => decide_gone(&seen),
+        }
+    }
+
+    fn seen(&self) -> PodWorld<'_> {
+        PodWorld {
             now: clock::now(),
             node: &self.host.facts,
             inventory: &self.inventory,
             address: self.address(),
+            room: self.host.shares.room(&self.uid),
             memory: &self.memory,
-        };
+        }
+    }
+
+    /// Notes what the pod has of the node. More than it had is taken before it is given (see [`Self::resize`]).
+    fn note_share(&self) {
+        let over = self.pod.as_ref().and_then(|it| it.status.as_ref()?.phase.clone());
         match &self.pod {
-            Some(pod) => decide(pod, &seen),
-            None => decide_gone(&seen),
+            Some(pod) if self.memory.rejected.is_none() && !matches!(over.as_deref(), Some("Succeeded" | "Failed")) => {
+                let seen = self.seen();
+                let view = View::of(pod, &seen);
+                let has = resize::current(pod, &seen, &view);
+                self.host.shares.note(&self.uid, Share::of(&has));
+            }
+            _ => self.host.shares.give_back(&self.uid),
         }
     }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use orlop_client::events::{Recorder, Severity};
 
-use crate::machine::world::init_containers;
+use crate::machine::world::{ephemeral_containers, init_containers};
 
 /// Tells events about pods; clones share the queue.
 #[derive(Clone)]
@@ -25,8 +25,12 @@ impl Teller {
 fn regarding(pod: &Pod, container: Option<&str>) -> ObjectReference {
     let meta = &pod.metadata;
     let field = |name: &str| {
-        let init = init_containers(pod).iter().any(|it| it.name == name);
-        format!("spec.{}{{{name}}}", if init { "initContainers" } else { "containers" })
+        let list = match () {
+            () if init_containers(pod).iter().any(|it| it.name == name) => "initContainers",
+            () if ephemeral_containers(pod).iter().any(|it| it.name == name) => "ephemeralContainers",
+            () => "containers",
+        };
+        format!("spec.{list}{{{name}}}")
     };
     ObjectReference {
         api_version: Some("v1".into()),

@@ -170,9 +170,9 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// The status of a container of a pod, init containers included.
+/// The status of a container of a pod, init containers and those that were added included.
 pub fn container<'a>(pod: &'a Value, name: &str) -> &'a Value {
-    let lists = ["containerStatuses", "initContainerStatuses"];
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
     let mut all = lists.iter().filter_map(|it| pod["status"][it].as_array()).flatten();
     all.find(|it| it["name"] == name).unwrap_or(&Value::Null)
 }

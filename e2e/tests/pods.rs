@@ -5,6 +5,8 @@
 
 #[path = "pods/accounts.rs"]
 mod accounts;
+#[path = "pods/debug.rs"]
+mod debug;
 #[path = "pods/endings.rs"]
 mod endings;
 #[path = "pods/environment.rs"]
@@ -23,6 +25,10 @@ mod network;
 mod placement;
 #[path = "pods/probes.rs"]
 mod probes;
+#[path = "pods/processes.rs"]
+mod processes;
+#[path = "pods/resize.rs"]
+mod resize;
 #[path = "pods/resources.rs"]
 mod resources;
 #[path = "pods/volumes.rs"]
@@ -40,7 +46,10 @@ const ANYWHERE: &[Scenario] = &[
     ("probes", probes::play),
     ("volumes", volumes::play),
     ("hooks", hooks::play),
+    ("debug", debug::play),
     ("accounts", accounts::play),
+    ("processes", processes::play),
+    ("resize", resize::play),
     ("resources", resources::play),
     ("environment", environment::play),
 ];

@@ -29,6 +29,19 @@ struct Hierarchy {
     controllers: Vec<String>,
 }
 
+/// What a cgroup may use; none leaves what holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// As version 1 counts: 1024 a core.
+    pub cpu_shares: Option<u64>,
+    /// CPU time in a period of [`CPU_PERIOD_US`].
+    pub cpu_quota_us: Option<i64>,
+    pub memory_bytes: Option<i64>,
+}
+
+/// The period that a quota counts in, in microseconds.
+pub const CPU_PERIOD_US: u64 = 100_000;
+
 /// The cgroups of one path.
 #[derive(Clone, Debug)]
 pub struct Cgroup {
@@ -174,6 +187,63 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Sets other limits, in either version.
+    ///
+    /// # Errors
+    /// More memory is in use than there would be, or the kernel refuses.
+    pub fn limit(&self, limits: &Limits) -> io::Result<()> {
+        for (hierarchy, folder) in &self.folders {
+            let set = |file: &str, value: String| {
+                let path = folder.join(file);
+                fs::write(&path, value).map_err(|it| io::Error::new(it.kind(), format!("{}: {it}", path.display())))
+            };
+            let has = |it: &str| hierarchy.controllers.iter().any(|own| own == it);
+            if let Some(bytes) = limits.memory_bytes.filter(|_| hierarchy.unified || has("memory")) {
+                let file = if hierarchy.unified { "memory.current" } else { "memory.usage_in_bytes" };
+                let used = fs::read_to_string(folder.join(file)).ok().and_then(|it| it.trim().parse::<i64>().ok());
+                if let Some(used) = used.filter(|used| *used > bytes) {
+                    // Version 2 would kill for it.
+                    let why = format!("attempting to set memory limit ({bytes}) below current usage ({used})");
+                    return Err(io::Error::other(why));
+                }
+            }
+            if hierarchy.unified {
+                if let Some(it) = limits.cpu_shares {
+                    set("cpu.weight", weight(it).to_string())?;
+                }
+                if let Some(it) = limits.cpu_quota_us {
+                    set("cpu.max", format!("{it} {CPU_PERIOD_US}"))?;
+                }
+                if let Some(it) = limits.memory_bytes {
+                    set("memory.max", it.to_string())?;
+                }
+                continue;
+            }
+            if has("cpu") {
+                if let Some(it) = limits.cpu_shares {
+                    set("cpu.shares", it.to_string())?;
+                }
+                if let Some(it) = limits.cpu_quota_us {
+                    set("cpu.cfs_period_us", CPU_PERIOD_US.to_string())?;
+                    set("cpu.cfs_quota_us", it.to_string())?;
+                }
+            }
+            if let Some(it) = limits.memory_bytes.filter(|_| has("memory")) {
+                let (memory, both) = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes");
+                let counts_swap = folder.join(both).exists();
+                // Memory may never have more than both together: what rises first depends on the way.
+                let lower = set(memory, it.to_string());
+                if counts_swap {
+                    set(both, it.to_string())?;
+                }
+                if lower.is_err() {
+                    set(memory, it.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How many processes the kernel has killed here for want of memory.
     pub fn oom_kills(&self) -> u64 {
         let count = |(hierarchy, folder): &(Hierarchy, PathBuf)| {
@@ -198,6 +268,11 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// Version 2's weight for version 1's shares, as OCI runtimes count.
+fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
 }
 
 /// A folder and those below it, each after the one it is in.
@@ -246,6 +321,11 @@ mod tests {
         assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"), 3);
         assert_eq!(oom_kills("low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n"), 1);
         assert_eq!(oom_kills(""), 0);
+    }
+
+    #[test]
+    fn shares_are_weights() {
+        assert_eq!([2, 102, 1024, 262_144].map(weight), [1, 4, 39, 10_000]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::fcntl::OFlag;
@@ -119,7 +119,8 @@ impl Container {
         let (mut pipes, mut console, mut stdin) = (Vec::new(), None, None);
         let mut input = "/dev/null".to_owned();
         let (out, err) = if config.tty {
-            let path = folder.join(CONSOLE);
+            // From the pod's folder, which is the working directory: a path in full may be longer than an address.
+            let path = Path::new(record::CONTAINERS).join(name).join(CONSOLE);
             let _ = std::fs::remove_file(&path);
             let listener = UnixListener::bind(path)?;
             listener.set_nonblocking(true)?;

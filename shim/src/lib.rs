@@ -11,6 +11,7 @@ pub mod record;
 
 pub mod cgroup;
 
+pub mod reaper;
 pub mod sandbox;
 
 mod container;

@@ -8,12 +8,16 @@ use std::process::ExitCode;
 
 use nix::unistd::{dup2_stdin, dup2_stdout};
 use orlop_shim::record::{self, SHIM};
-use orlop_shim::sandbox;
 use orlop_shim::server::Shim;
+use orlop_shim::{reaper, sandbox};
 
 fn main() -> ExitCode {
+    if std::env::args().next().as_deref() == Some(reaper::NAME) {
+        return reaper::hold();
+    }
     match std::env::args().nth(1).as_deref() {
         Some("sandbox") => hold(),
+        Some(reaper::START) => reaper::start(),
         Some("--version") => {
             println!("orlop-shim {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -29,8 +33,8 @@ fn main() -> ExitCode {
 fn hold() -> ExitCode {
     let ready = take_helper().map_err(|it| format!("the helper: {it}")).and_then(|helper| {
         let config = record::read(Path::new("."), SHIM).map_err(|it| format!("{SHIM}: {it}"))?;
-        sandbox::set_up(&config.ok_or_else(|| format!("there is no {SHIM} here"))?)?;
-        Shim::listen(helper).map_err(|it| format!("the socket: {it}"))
+        let reaper = sandbox::set_up(&config.ok_or_else(|| format!("there is no {SHIM} here"))?)?;
+        Shim::listen(helper, reaper).map_err(|it| format!("the socket: {it}"))
     });
     let (line, shim) = match ready {
         Ok(it) => ("ready\n".to_owned(), Some(it)),

@@ -47,10 +47,13 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "did", rename_all = "kebab-case")]
 pub enum Response {
-    /// To [`Request::Ping`]: the process that holds the namespaces, and the addresses in its network namespace but the loopback's.
+    /// To [`Request::Ping`]: the process that holds the namespaces, the addresses in its network namespace but the loopback's, and the first process of
+    /// the containers' PID namespace where they share one.
     Pong {
         pid: i32,
         addresses: Vec<IpAddr>,
+        #[serde(default)]
+        first_process: Option<i32>,
     },
     Done,
     /// To [`Request::Exec`], [`Request::Session`] and [`Request::Attach`]; a frame with the output follows, which is bytes and no JSON.

@@ -52,6 +52,9 @@ pub struct Sandbox {
     pub hostname: Option<String>,
     pub host_network: bool,
     pub host_ipc: bool,
+    /// Whether its containers see one another's processes.
+    #[serde(default)]
+    pub share_processes: bool,
     /// Names with dots, as `sysctl` has them.
     pub sysctls: BTreeMap<String, String>,
     pub oom_score_adj: i32,

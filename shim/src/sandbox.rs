@@ -8,13 +8,14 @@ use nix::sys::prctl;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{sethostname, setsid};
 
+use crate::reaper::Reaper;
 use crate::record::Sandbox;
 
-/// Makes the calling process the sandbox. It must have one thread.
+/// Makes the calling process the sandbox. It must have one thread. Gives the first process of the containers' PID namespace, where they share one.
 ///
 /// # Errors
 /// In words: which part the kernel refused.
-pub fn set_up(config: &Sandbox) -> Result<(), String> {
+pub fn set_up(config: &Sandbox) -> Result<Option<Reaper>, String> {
     let failed = |what: &str, error: nix::Error| format!("{what}: {error}");
     // Of a session of its own, so that no terminal and no signal to the agent's group reaches it.
     setsid().map_err(|it| failed("a session", it))?;
@@ -33,7 +34,7 @@ pub fn set_up(config: &Sandbox) -> Result<(), String> {
     for (name, value) in &config.sysctls {
         set_sysctl(name, value)?;
     }
-    Ok(())
+    config.share_processes.then(Reaper::spawn).transpose()
 }
 
 /// Dots part a name; where it has slashes, those do, and a dot is a dot (an interface's name may have one), as in sysctl(8).

@@ -24,6 +24,7 @@ use crate::container::{Container, State};
 use crate::errand::Helper;
 use crate::exec::Exec;
 use crate::protocol::{Failure, Response, SOCKET};
+use crate::reaper::Reaper;
 use crate::session::Session;
 
 /// Connections at once: the agent has one for events and one for each request under way.
@@ -67,6 +68,8 @@ pub struct Shim {
     pod: PathBuf,
     /// The program of its helpers.
     helper: OwnedFd,
+    /// The first process of the containers' PID namespace, where they share one.
+    reaper: Option<Reaper>,
     listener: UnixListener,
     signals: SignalFd,
     sessions: BTreeMap<u64, Session>,
@@ -80,11 +83,12 @@ pub struct Shim {
 }
 
 impl Shim {
-    /// Listens in the pod's folder, which is the working directory. `helper` is the program of its helpers.
+    /// Listens in the pod's folder, which is the working directory. `helper` is the program of its helpers, `reaper` takes in what its containers
+    /// leave behind where these see one another.
     ///
     /// # Errors
     /// The kernel's or the disk's.
-    pub fn listen(helper: OwnedFd) -> io::Result<Self> {
+    pub fn listen(helper: OwnedFd, reaper: Option<Reaper>) -> io::Result<Self> {
         let mut mask = SigSet::empty();
         for it in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
             mask.add(it);
@@ -99,6 +103,7 @@ impl Shim {
         Ok(Self {
             pod: std::env::current_dir()?,
             helper,
+            reaper,
             listener,
             signals,
             sessions: BTreeMap::new(),

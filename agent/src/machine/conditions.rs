@@ -1,11 +1,11 @@
 //! A pod's conditions: the five the kubelet keeps, with its reasons and messages; those that others set are left alone.
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
 use super::containers::{Role, init_role};
+use super::resize::Resize;
 use super::status::time;
-use super::world::{init_containers, spec};
+use super::world::{PodWorld, init_containers, spec};
 
 /// A condition that is not (or no longer) met, and why.
 type Unmet = Option<(&'static str, String)>;
@@ -16,8 +16,10 @@ pub fn compute(
     status: &PodStatus,
     initialized: bool,
     sandbox_ready: bool,
-    now: Timestamp,
+    resize: &Resize,
+    seen: &PodWorld<'_>,
 ) -> Vec<PodCondition> {
+    let now = seen.now;
     let phase = status.phase.as_deref().unwrap_or_default();
     let old = pod.status.as_ref().and_then(|it| it.conditions.as_deref()).unwrap_or_default();
     // The sandbox of a pod that ended is gone, and with it what its init containers did: what was said of them holds.
@@ -25,6 +27,12 @@ pub fn compute(
     let initialized = initialized || phase == "Succeeded" || (phase == "Failed" && was_initialized);
     let containers = containers_ready(pod, status, phase);
     let ready = containers.clone().or_else(|| gates(pod, old));
+    let trouble = seen.memory.resize_failure.as_ref().map(|it| ("Error", it.message.clone()));
+    let of_resize: Option<(&str, bool, Unmet)> = match resize {
+        Resize::None => None,
+        Resize::Pending { reason, message } => Some(("PodResizePending", true, Some((reason, message.clone())))),
+        Resize::InProgress { .. } => Some(("PodResizeInProgress", true, trouble)),
+    };
     let own: [(&str, bool, Unmet); 5] = [
         ("PodReadyToStartContainers", sandbox_ready, None),
         ("Initialized", initialized, initialized_reason(status, initialized, phase)),
@@ -34,6 +42,7 @@ pub fn compute(
     ];
     let mut all: Vec<PodCondition> = own
         .into_iter()
+        .chain(of_resize)
         .map(|(kind, holds, why)| {
             let word = if holds { "True" } else { "False" };
             let before = old.iter().find(|it| it.type_ == kind);
@@ -51,7 +60,9 @@ pub fn compute(
             }
         })
         .collect();
-    let foreign: Vec<_> = old.iter().filter(|it| all.iter().all(|own| own.type_ != it.type_)).cloned().collect();
+    // Those of a change that is over are taken back.
+    let ours = |it: &&PodCondition| all.iter().any(|own| own.type_ == it.type_) || it.type_.starts_with("PodResize");
+    let foreign: Vec<_> = old.iter().filter(|it| !ours(it)).cloned().collect();
     all.extend(foreign);
     all
 }

@@ -22,6 +22,8 @@ pub enum Role {
     /// An init container that keeps running (`restartPolicy: Always`).
     Sidecar,
     App,
+    /// Added to a pod that runs, to look at the others; it runs once, whatever becomes of it.
+    Ephemeral,
 }
 
 /// A pod's restart policy.
@@ -169,6 +171,7 @@ pub fn verdict<'a>(pod: &Pod, container: &Container, role: Role, view: &View<'a>
     // A new sandbox begins anew: what an init container did for the old one is gone with its network and processes.
     let of_old_sandbox = life.latest.is_some_and(|it| !view.in_current_sandbox(it));
     let again = match (role, policy(pod)) {
+        (Role::Ephemeral, _) => false,
         (Role::Sidecar, _) | (Role::App, Policy::Always) => true,
         (Role::Init, _) if of_old_sandbox => true,
         (Role::Init, Policy::Always | Policy::OnFailure) | (Role::App, Policy::OnFailure) => exit.code != 0,

@@ -115,7 +115,7 @@ fn pod_grace(pod: &Pod, seen: &PodWorld<'_>) -> Duration {
     asked.min(Duration::from_secs(left.div_ceil(1000).try_into().unwrap_or(u64::MAX)))
 }
 
-/// A container of the pod by its name.
+/// A container of the pod by its name; not one that was added later.
 pub fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     app_containers(pod).iter().chain(init_containers(pod)).find(|it| it.name == name)
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::back_off::later;
+use super::resize::{Room, Share};
 use super::{Action, Failure, ImageState, Memory, NodeFacts, Plan, PodWorld, VolumeState, decide, decide_gone};
 use crate::runtime::{ContainerState, Image, Inventory, Phase, PodRef, SandboxState};
 
@@ -19,6 +20,7 @@ pub struct Model {
     pub memory: Memory,
     pub now: Timestamp,
     pub address: bool,
+    pub room: Room,
     /// Images that cannot be pulled.
     pub broken_image: bool,
     /// All actions that were done, as text.
@@ -40,6 +42,7 @@ impl Model {
             memory: Memory::default(),
             now: Timestamp::from_second(1_700_000_000).expect("a time"),
             address: false,
+            room: Room { capacity: Share { cpu_milli: 4000, memory_bytes: 1 << 33 }, ..Room::default() },
             broken_image: false,
             log: Vec::new(),
             made: 0,
@@ -49,16 +52,21 @@ impl Model {
 
     /// What the machine would do now.
     pub fn plan(&self) -> Plan {
-        let seen = PodWorld {
+        let seen = self.seen();
+        match &self.pod {
+            Some(pod) => decide(pod, &seen),
+            None => decide_gone(&seen),
+        }
+    }
+
+    fn seen(&self) -> PodWorld<'_> {
+        PodWorld {
             now: self.now,
             node: &self.node,
             inventory: &self.inventory,
             address: if self.address { "10.244.0.2".parse().ok() } else { None },
+            room: self.room,
             memory: &self.memory,
-        };
-        match &self.pod {
-            Some(pod) => decide(pod, &seen),
-            None => decide_gone(&seen),
         }
     }
 
@@ -125,6 +133,17 @@ impl Model {
         self.inventory.containers.iter().filter(|it| matches!(it.phase, Phase::Running { .. })).count()
     }
 
+    /// Notes what a container is given: what the pod asks for, or what it has while that is pending.
+    fn allot(&mut self, container: &str) {
+        let Some(pod) = self.pod.clone() else { return };
+        let seen = self.seen();
+        let view = super::world::View::of(&pod, &seen);
+        let resize = super::resize::decide(&pod, &seen, &view);
+        let allotted = super::resize::allotted(&pod, &seen, &view, &resize);
+        let given = super::ending::find(&allotted, container).and_then(|it| it.resources.clone()).unwrap_or_default();
+        self.memory.allotted.insert(container.to_owned(), given);
+    }
+
     fn act(&mut self, action: Action) {
         let pod_ref = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
         match action {
@@ -172,6 +191,7 @@ impl Model {
                     "{container} would run twice"
                 );
                 self.made += 1;
+                self.allot(&container);
                 self.memory.ran(&container, back_off, self.now);
                 self.inventory.containers.push(ContainerState {
                     id: format!("{container}-{attempt}"),
@@ -183,6 +203,7 @@ impl Model {
                     pid: Some(2),
                 });
             }
+            Action::ResizeContainer { container, .. } => self.allot(&container),
             Action::StartContainer { id, .. } => {
                 let now = self.now;
                 let it = self.inventory.containers.iter_mut().find(|it| it.id == id).expect("it was made");

@@ -24,6 +24,8 @@ pub enum Action {
     RunContainer { container: String, sandbox: Id, attempt: u32, back_off: Option<Duration> },
     /// Start a container that was created before the agent died.
     StartContainer { container: String, id: Id },
+    /// Give a running container the resources that it asks for now.
+    ResizeContainer { container: String, id: Id },
     /// Run the preStop hook, ask the container to stop, and kill it after `grace`. Takes long; shows in `Memory::stopping`.
     StopContainer { container: String, id: Id, grace: Duration, pre_stop: bool, message: String },
     /// Remove a container that is dead, and its log.
@@ -110,6 +112,7 @@ impl fmt::Display for Action {
                 back_off.map_or(Ok(()), |it| write!(f, ", next back-off {}", go_duration(it)))
             }
             Action::StartContainer { container, id } => write!(f, "start container {container} ({id})"),
+            Action::ResizeContainer { container, id } => write!(f, "change the resources of {container} ({id})"),
             Action::StopContainer { container, id, grace, pre_stop, message } => {
                 let hook = if *pre_stop { " after its hook" } else { "" };
                 write!(f, "stop container {container} ({id}) within {}{hook}: {message}", go_duration(*grace))

@@ -1,5 +1,6 @@
 //! A pod that should run: volumes and sandbox, then init containers one after another, then the others beside each other.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,16 +10,20 @@ use super::back_off::{self, BackOff, Restart, later};
 use super::containers::{self, Role, Verdict};
 use super::ending::stop;
 use super::plan::{Action, Plan, ProbeKind, ProbeWanted};
+use super::resize::{self, Resize};
 use super::status::{self, ERROR_SHOWS_FOR};
 use super::world::{
-    Failure, ImageState, PodWorld, PostStart, View, VolumeState, app_containers, full_name, host_network,
-    init_containers,
+    Failure, ImageState, PodWorld, PostStart, View, VolumeState, app_containers, ephemeral_containers, full_name,
+    host_network, init_containers, plain,
 };
 use crate::runtime::{ContainerState, Phase, SandboxState};
 
+/// How soon a change of resources that the node has no room for is looked at again.
+const DEFERRED_RECHECK: Duration = Duration::from_secs(5);
+
 /// A container that should be made, and what is known of its restart.
 struct Wanted<'a> {
-    container: &'a Container,
+    container: Cow<'a, Container>,
     attempt: u32,
     next: Option<Duration>,
 }
@@ -32,6 +37,7 @@ pub fn extend(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) 
     if lost_sandbox(plan, pod, seen, view) {
         return;
     }
+    resize(plan, pod, seen, view);
     let (wanted, starts) = containers_to_run(plan, pod, seen, view);
     if wanted.is_empty() && starts.is_empty() {
         // The sandbox is still looked after: an agent that was restarted must know that the pod is attached.
@@ -47,8 +53,8 @@ pub fn extend(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) 
     if !matches!(seen.memory.volumes, VolumeState::Ready) {
         return;
     }
-    for (container, state) in starts {
-        plan.push(Action::StartContainer { container: container.name.clone(), id: state.id.clone() });
+    for state in starts {
+        plan.push(Action::StartContainer { container: state.name.clone(), id: state.id.clone() });
     }
     for it in &wanted {
         let ready = matches!(seen.memory.images.get(&it.container.name), Some(ImageState::Ready { attempt, .. }) if *attempt == it.attempt);
@@ -59,6 +65,32 @@ pub fn extend(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) 
                 attempt: it.attempt,
                 back_off: it.next,
             });
+        }
+    }
+}
+
+/// Gives running containers the resources that they ask for now, as far as the node has them.
+fn resize(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) {
+    let containers = match resize::decide(pod, seen, view) {
+        Resize::None => return,
+        // Others may leave, or take less.
+        Resize::Pending { reason, .. } => {
+            if reason == "Deferred" {
+                plan.recheck_at(later(seen.now, DEFERRED_RECHECK));
+            }
+            return;
+        }
+        Resize::InProgress { containers } => containers,
+    };
+    if !due(plan, seen.memory.resize_failure.as_ref(), seen.now) {
+        return;
+    }
+    for (name, restart) in containers {
+        let Some(state) = view.life(&name).latest else { continue };
+        if restart {
+            stop(plan, pod, state, seen, None, format!("Container {name} resize requires restart"));
+        } else {
+            plan.push(Action::ResizeContainer { container: name, id: state.id.clone() });
         }
     }
 }
@@ -106,8 +138,18 @@ fn containers_to_run<'a, 'b>(
     pod: &'a Pod,
     seen: &PodWorld<'_>,
     view: &View<'b>,
-) -> (Vec<Wanted<'a>>, Vec<(&'a Container, &'b ContainerState)>) {
+) -> (Vec<Wanted<'a>>, Vec<&'b ContainerState>) {
     let (mut wanted, mut starts) = (Vec::new(), Vec::new());
+    // They look at whatever there is, so they wait for nobody.
+    for container in ephemeral_containers(pod).iter().map(plain) {
+        match containers::verdict(pod, &container, Role::Ephemeral, view, seen) {
+            Verdict::Start(state) => starts.push(state),
+            Verdict::Run { attempt, .. } => {
+                wanted.push(Wanted { container: Cow::Owned(container), attempt, next: None });
+            }
+            Verdict::Running(_) | Verdict::BackOff { .. } | Verdict::Done(_) => {}
+        }
+    }
     let initialized = status::is_initialized(pod, seen, view);
     let mut go_on = true;
     let inits = init_containers(pod).iter().map(|it| (it, containers::init_role(it)));
@@ -127,8 +169,10 @@ fn containers_to_run<'a, 'b>(
                 running(plan, pod, container, state, seen);
                 complete |= role == Role::Sidecar && containers::has_started(container, state, &life, seen);
             }
-            Verdict::Start(state) => starts.push((container, state)),
-            Verdict::Run { attempt, next, .. } => wanted.push(Wanted { container, attempt, next }),
+            Verdict::Start(state) => starts.push(state),
+            Verdict::Run { attempt, next, .. } => {
+                wanted.push(Wanted { container: Cow::Borrowed(container), attempt, next });
+            }
             Verdict::BackOff { until, attempt, .. } => {
                 plan.recheck_at(until);
                 plan.push(Action::Announce {

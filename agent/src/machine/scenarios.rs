@@ -279,12 +279,53 @@ fn sidecars_outlive_the_others() {
 }
 
 #[test]
+fn what_is_added_to_look_runs_once_and_counts_for_nothing() {
+    let mut model = Model::new(json!({
+        "initContainers": [{"name": "i", "image": "x"}], "containers": [{"name": "a", "image": "x"}], "restartPolicy": "OnFailure"
+    }));
+    model.settle();
+    model.log.clear();
+    let added = json!([{"name": "e", "image": "x"}, {"name": "f", "image": "x"}]);
+    let spec = model.pod.as_mut().and_then(|it| it.spec.as_mut()).expect("it has one");
+    spec.ephemeral_containers = serde_json::from_value(added).expect("containers");
+    let pending = "+PodReadyToStartContainers +PodScheduled";
+    let expected = format!(
+        "- get the image of e, attempt 0
+         - get the image of f, attempt 0
+         - run container e in s0, attempt 0
+         - run container f in s0, attempt 0
+         = Pending i=running ready restarts=0 a=PodInitializing restarts=0 e=running restarts=0 f=running restarts=0 {pending}"
+    );
+    check(&mut model, &expected);
+    model.exit("e", 1);
+    model.exit("i", 0);
+    model.restart_agent();
+    model.settle();
+    model.log.clear();
+    let expected = format!(
+        "= Running i=Completed 0 ready restarts=0 a=running ready restarts=0 e=Error 1 restarts=0 f=running restarts=0 {UP}"
+    );
+    check(&mut model, &expected);
+    // A new sandbox is none of theirs.
+    model.now = super::back_off::later(model.now, 60 * SECOND);
+    model.lose_sandbox();
+    model.settle();
+    model.exit("i", 0);
+    let text = model.settle().to_string();
+    assert!(text.contains("a=running") && text.contains("e=Error 1") && text.contains("f=Error 143"), "{text}");
+    model.exit("a", 0);
+    assert!(model.settle().to_string().starts_with("= Succeeded"), "{}", model.plan());
+    assert_eq!(model.running(), 0);
+}
+
+#[test]
 fn the_same_world_gives_the_same_plan() {
     let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}]}));
     model.settle();
     assert_eq!(model.plan(), model.plan());
     let node = super::NodeFacts::default();
     let (inventory, memory) = (model.inventory.clone(), Memory::default());
-    let seen = PodWorld { now: model.now, node: &node, inventory: &inventory, address: None, memory: &memory };
+    let room = model.room;
+    let seen = PodWorld { now: model.now, node: &node, inventory: &inventory, address: None, room, memory: &memory };
     assert_eq!(super::decide_gone(&seen).to_string(), super::decide_gone(&seen).to_string());
 }

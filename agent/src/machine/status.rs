@@ -12,6 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::back_off::{go_duration, later};
 use super::conditions;
 use super::containers::{self, Exit, Policy, Role, Verdict};
+use super::ending::find;
+use super::resize::{self, Resize};
 use super::world::{self, ImageState, PodWorld, View, app_containers, full_name, init_containers};
 use crate::resources;
 use crate::runtime::{ContainerState, Phase};
@@ -55,6 +57,11 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
     };
     status.init_container_statuses = of(&sidecars);
     status.container_statuses = of(&apps);
+    let resize = resize::decide(pod, seen, view);
+    tell_resources(&mut status, pod, seen, view, &resize);
+    let added: Vec<_> = world::ephemeral_containers(pod).iter().map(world::plain).collect();
+    let added: Vec<_> = added.iter().map(|it| (it, Role::Ephemeral)).collect();
+    status.ephemeral_container_statuses = of(&added);
 
     let initialized = is_initialized(pod, seen, view);
     if !over {
@@ -66,8 +73,21 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
         }
     }
     let sandbox_ready = view.running_sandbox().is_some() && (world::host_network(pod) || seen.address.is_some());
-    status.conditions = Some(conditions::compute(pod, &status, initialized, sandbox_ready, seen.now));
+    status.conditions = Some(conditions::compute(pod, &status, initialized, sandbox_ready, &resize, seen));
     status
+}
+
+/// What containers were promised, and what they have.
+fn tell_resources(status: &mut PodStatus, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>, resize: &Resize) {
+    let allotted = resize::allotted(pod, seen, view, resize);
+    let lists = [&mut status.init_container_statuses, &mut status.container_statuses];
+    for it in lists.into_iter().flatten().flatten() {
+        let Some(promised) = find(&allotted, &it.name) else { continue };
+        let running = it.state.as_ref().is_some_and(|it| it.running.is_some());
+        let has = if running { resize::with(promised, seen, view) } else { promised.clone() };
+        it.allocated_resources = promised.resources.as_ref().and_then(|it| it.requests.clone());
+        it.resources = Some(has.resources.unwrap_or_default());
+    }
 }
 
 /// When the pod's `activeDeadlineSeconds` is over.
@@ -183,7 +203,8 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
             .latest
             .map_or(0, |it| i32::try_from(it.attempt).unwrap_or(i32::MAX))
             .max(life.reported.map_or(0, |it| it.restart_count)),
-        started: Some(false),
+        // Nobody waits for one that was added: it is never said to have started or to be ready.
+        started: (role != Role::Ephemeral).then_some(false),
         volume_mounts: mounts(it, &seen.node.runtime),
         ..ContainerStatus::default()
     };
@@ -202,8 +223,10 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
             status.state =
                 Some(ReportedState { running: Some(ContainerStateRunning { started_at }), ..ReportedState::default() });
             status.last_state = before;
-            status.started = Some(containers::has_started(it, state, &life, seen));
-            status.ready = containers::is_ready(it, state, &life, seen);
+            if role != Role::Ephemeral {
+                status.started = Some(containers::has_started(it, state, &life, seen));
+                status.ready = containers::is_ready(it, state, &life, seen);
+            }
         }
         (Verdict::Start(_), _) | (Verdict::Run { last: None, .. }, None) => {
             status.state = Some(waiting(pod, it, seen));
@@ -318,7 +341,8 @@ fn image_id(container: &str, latest: Option<&ContainerState>, seen: &PodWorld<'_
 pub fn brief(status: &PodStatus) -> String {
     let mut words = vec![status.phase.clone().unwrap_or_default()];
     words.extend(status.reason.clone());
-    for it in status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten()) {
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    for it in lists.into_iter().flatten().flatten() {
         let state = it.state.clone().unwrap_or_default();
         let state = match (state.running, state.terminated, state.waiting) {
             (Some(_), _, _) => "running".to_owned(),

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, EphemeralContainer, Pod, PodSpec, ResourceRequirements};
 
 use super::back_off::{BackOff, later};
 use super::plan::ProbeKind;
+use super::resize::Room;
 use crate::runtime::{ContainerState, Id, Image, Inventory, Phase, SandboxState};
 
 /// What a status says about the node.
@@ -126,6 +127,10 @@ pub struct Memory {
     pub start_errors: BTreeMap<Id, (String, Timestamp)>,
     /// By container.
     pub back_offs: BTreeMap<String, BackOff>,
+    /// What containers were given last; by container.
+    pub allotted: BTreeMap<String, ResourceRequirements>,
+    /// Why what they are to be given could not be set.
+    pub resize_failure: Option<Failure>,
     /// Containers that are being stopped.
     pub stopping: BTreeSet<Id>,
     pub post_start: BTreeMap<Id, PostStart>,
@@ -176,6 +181,8 @@ pub struct PodWorld<'a> {
     pub inventory: &'a Inventory,
     /// The pod's address in the pod network, if it has one.
     pub address: Option<IpAddr>,
+    /// What the node has for it.
+    pub room: Room,
     pub memory: &'a Memory,
 }
 
@@ -206,7 +213,8 @@ impl<'a> View<'a> {
         let reported = pod
             .status
             .iter()
-            .flat_map(|it| it.init_container_statuses.iter().flatten().chain(it.container_statuses.iter().flatten()));
+            .flat_map(|it| [&it.init_container_statuses, &it.container_statuses, &it.ephemeral_container_statuses])
+            .flat_map(|it| it.iter().flatten());
         for status in reported {
             lives.entry(&status.name).or_default().reported = Some(status);
         }
@@ -253,6 +261,43 @@ pub fn app_containers(pod: &Pod) -> &[Container] {
 /// The containers that run one after another before them.
 pub fn init_containers(pod: &Pod) -> &[Container] {
     spec(pod).and_then(|it| it.init_containers.as_deref()).unwrap_or_default()
+}
+
+/// The containers that were added to look at the others.
+pub fn ephemeral_containers(pod: &Pod) -> &[EphemeralContainer] {
+    spec(pod).and_then(|it| it.ephemeral_containers.as_deref()).unwrap_or_default()
+}
+
+/// A container that was added, in the form that the others have: it has all that they have, but does not use some of it.
+pub fn plain(it: &EphemeralContainer) -> Container {
+    let it = it.clone();
+    Container {
+        args: it.args,
+        command: it.command,
+        env: it.env,
+        env_from: it.env_from,
+        image: it.image,
+        image_pull_policy: it.image_pull_policy,
+        lifecycle: None,
+        liveness_probe: None,
+        name: it.name,
+        ports: None,
+        readiness_probe: None,
+        resize_policy: None,
+        resources: it.resources,
+        restart_policy: None,
+        restart_policy_rules: None,
+        security_context: it.security_context,
+        startup_probe: None,
+        stdin: it.stdin,
+        stdin_once: it.stdin_once,
+        termination_message_path: it.termination_message_path,
+        termination_message_policy: it.termination_message_policy,
+        tty: it.tty,
+        volume_devices: it.volume_devices,
+        volume_mounts: it.volume_mounts,
+        working_dir: it.working_dir,
+    }
 }
 
 /// Whether the pod uses the node's network and address.

@@ -79,6 +79,11 @@ struct Marked {
 }
 
 impl Policies {
+    /// Whether all policies have been read once.
+    pub fn are_known(&self) -> bool {
+        self.known.policies.is_synced()
+    }
+
     /// Sees that the rules of a pod of this node are there, which has got its address.
     ///
     /// # Errors

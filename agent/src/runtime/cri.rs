@@ -31,8 +31,8 @@ use tokio::sync::mpsc;
 
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Resources,
+    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use endpoint::{Endpoint, QUICK};
 
@@ -120,6 +120,10 @@ impl Runtime for CriRuntime {
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
         container::stop(&self.endpoint, id, grace).await
+    }
+
+    async fn update_container(&self, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+        container::update(&self.endpoint, id, resources).await
     }
 
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {

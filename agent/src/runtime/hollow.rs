@@ -21,7 +21,7 @@ use super::feed::Feed;
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
     ContainerSpec, ExecOutput, Id, Image, Inventory, LogChunk, LogOptions, LogStream, PullProgress, RegistryAuth,
-    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use inventory::HollowPods;
 use orlop_client::clock;
@@ -140,6 +140,10 @@ impl Runtime for Hollow {
         Ok(())
     }
 
+    async fn update_container(&self, _: &str, _: &Resources) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {
         let changed = self.pods.lock().remove_container(id);
         self.tell(changed);
@@ -221,6 +225,7 @@ mod tests {
             host_network: false,
             host_pid: false,
             host_ipc: false,
+            share_processes: false,
             nameservers: Vec::new(),
             searches: Vec::new(),
             dns_options: Vec::new(),
@@ -250,6 +255,7 @@ mod tests {
             tty: false,
             stdin: false,
             stdin_once: false,
+            processes: crate::runtime::Processes::Own,
         }
     }
 

@@ -38,8 +38,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::feed::Feed;
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Resources,
+    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use machine::Machine;
 use program::Program;
@@ -216,6 +216,10 @@ impl Runtime for NativeRuntime {
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
         container::stop(&self.node, id, grace).await
+    }
+
+    async fn update_container(&self, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+        container::update(&self.node, id, resources).await
     }
 
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {

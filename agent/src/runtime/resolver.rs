@@ -36,6 +36,7 @@ mod tests {
             host_network: false,
             host_pid: false,
             host_ipc: false,
+            share_processes: false,
             nameservers: Vec::new(),
             searches: Vec::new(),
             dns_options: Vec::new(),

@@ -126,7 +126,8 @@ pub async fn answer(host: &Host, namespace: &str, pod: &str, container: &str, as
 async fn waiting_for(host: &Host, namespace: &str, pod: &str, container: &str) -> Option<String> {
     let api = Api::<Pod>::namespaced(host.client.clone(), namespace);
     let status = within(api.get(pod)).await.ok()?.status?;
-    let mut all = status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    let mut all = lists.into_iter().flatten().flatten();
     let reason = all.find(|it| it.name == container)?.state.clone()?.waiting?.reason.unwrap_or_default();
     Some(match reason.as_str() {
         "ErrImagePull" => "image can't be pulled".to_owned(),

@@ -14,10 +14,13 @@ use super::{Outcome, Worker, container, hooks, tokens};
 use crate::dns::listen::RESOLV_CONF;
 use crate::dns::resolv_conf::ResolvConf;
 use crate::machine::ending::find;
-use crate::machine::world::{PostStart, host_network};
+use crate::machine::resize::{self, Resize, Share};
+use crate::machine::world::{PostStart, View, ephemeral_containers, host_network, plain};
 use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::network::{HostPort, Protocol};
-use crate::runtime::{Id, RuntimeError};
+use crate::resources;
+use crate::runtime::{ContainerSpec, Id, Processes, RuntimeError};
+use crate::statics::Origin;
 use crate::volumes::claims;
 
 /// How long a container waits for the services to be read, whose addresses are among its variables.
@@ -41,6 +44,7 @@ impl Worker {
             Action::RunContainer { container, sandbox, attempt, back_off } => {
                 self.run_container(&container, &sandbox, attempt, back_off).await;
             }
+            Action::ResizeContainer { container, id } => self.resize(&container, &id).await,
             Action::StartContainer { container, id } => self.start_container(&container, id).await,
             Action::StopContainer { container, id, grace, pre_stop, message } => {
                 self.spawn_stop(container, id, grace, pre_stop, message);
@@ -139,7 +143,10 @@ impl Worker {
                 if let Some(pod) = self.report.written(it)
                     && self.pod.is_some()
                 {
-                    self.see(Some(pod));
+                    match self.origin {
+                        Origin::Api => self.see(Some(pod)),
+                        Origin::File { .. } => self.take_mirror(Some(pod)),
+                    }
                 }
             }
         }
@@ -206,7 +213,8 @@ impl Worker {
         let Some(pod) = self.pod.clone() else { return };
         let attached = match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
             Ok(address) => match &self.host.policies {
-                // No container runs before the rules that isolate it are there.
+                // No container runs before the rules that isolate it are there. A static pod may be what the API server needs, which knows them.
+                Some(it) if self.origin != Origin::Api && !it.are_known() => Ok(address),
                 Some(it) => it.ready(&pod, address).await.map(|()| address).map_err(|it| it.to_string()),
                 None => Ok(address),
             },
@@ -235,17 +243,24 @@ impl Worker {
     }
 
     async fn run_container(&mut self, name: &str, sandbox: &str, attempt: u32, back_off: Option<Duration>) {
-        let Some((pod, it)) = self.container(name) else { return };
+        let Some((pod, mut it)) = self.container(name) else { return };
+        let given = self.allotted(&pod, &it);
+        it.resources.clone_from(&given.resources);
         let Some(ImageState::Ready { image, .. }) = self.memory.images.get(name).cloned() else { return };
         let pod_ip = if host_network(&pod) { self.host.facts.host_ip } else { self.address() };
-        if let Some(known) = &self.host.services {
+        let of_api = self.origin == Origin::Api;
+        if let Some(known) = self.host.services.as_ref().filter(|_| of_api) {
             // Only just after the agent's start is there anything to wait for; if it takes too long, the container's failure says so.
             let _ = tokio::time::timeout(SERVICES_WITHIN, known.services.synced()).await;
         }
         let spec = match self.host.references.snapshot(&pod).await {
-            Ok(found) => container::spec(&self.host, &pod, &it, &image, attempt, &found, pod_ip),
+            Ok(found) => container::service_links(&self.host, &pod, of_api).and_then(|links| {
+                let around = container::Around { found: &found, links, pod_ip };
+                container::spec(&self.host, &pod, &it, &image, attempt, around)
+            }),
             Err(error) => Err(error.to_string()),
         };
+        let spec = spec.and_then(|it| Ok(ContainerSpec { processes: self.processes(&pod, name)?, ..it }));
         let spec = match spec {
             Ok(it) => it,
             Err(message) => return self.create_failed(&pod, name, "CreateContainerConfigError", message),
@@ -253,12 +268,61 @@ impl Worker {
         self.dirty = true;
         match self.host.runtime.create_container(sandbox, &spec).await {
             Ok(id) => {
+                self.memory.allotted.insert(name.to_owned(), given.resources.unwrap_or_default());
                 self.memory.ran(name, back_off, clock::now());
                 self.host.teller.normal(&pod, Some(name), "Created", format!("Created container: {name}"));
                 self.start_container(name, id).await;
             }
             Err(error) => self.create_failed(&pod, name, "CreateContainerError", error.to_string()),
         }
+    }
+
+    /// A container with what it is to be given: what it asks for, or what it had while the node has no room for that.
+    fn allotted(&self, pod: &Pod, container: &Container) -> Container {
+        let seen = self.seen();
+        let view = View::of(pod, &seen);
+        match resize::decide(pod, &seen, &view) {
+            Resize::Pending { .. } => resize::with(container, &seen, &view),
+            Resize::None | Resize::InProgress { .. } => container.clone(),
+        }
+    }
+
+    /// Gives a running container the resources that it asks for now.
+    async fn resize(&mut self, name: &str, id: &str) {
+        let Some((pod, it)) = self.container(name) else { return };
+        // Another pod may have taken meanwhile what there was; the next look says so.
+        if !self.host.shares.take(&self.uid, Share::of(&pod)) {
+            return;
+        }
+        let numbers = resources::of_container(&pod, &it, self.host.memory_bytes);
+        match self.host.runtime.update_container(id, &numbers).await {
+            Ok(()) => {
+                self.memory.allotted.insert(name.to_owned(), it.resources.unwrap_or_default());
+                self.memory.resize_failure = None;
+            }
+            Err(error) => {
+                let before = self.memory.resize_failure.as_ref();
+                let failure = Failure::after(before, "Error", error.to_string(), clock::now());
+                self.memory.resize_failure = Some(failure);
+            }
+        }
+    }
+
+    /// Whose processes a container sees.
+    ///
+    /// # Errors
+    /// The kubelet's words for a container to look at that has never been there.
+    fn processes(&self, pod: &Pod, name: &str) -> Result<Processes, String> {
+        let added = ephemeral_containers(pod).iter().find(|it| it.name == name);
+        let target = added.and_then(|it| it.target_container_name.as_deref()).filter(|it| !it.is_empty());
+        if let Some(target) = target {
+            let of_it = self.inventory.containers.iter().filter(|it| it.name == target);
+            let found = of_it.max_by_key(|it| it.attempt);
+            return found
+                .map(|it| Processes::Of(it.id.clone()))
+                .ok_or_else(|| format!("unable to find target container {target}"));
+        }
+        Ok(if container::shares_processes(pod) { Processes::Pods } else { Processes::Own })
     }
 
     fn create_failed(&mut self, pod: &Pod, name: &str, reason: &'static str, message: String) {
@@ -317,6 +381,11 @@ impl Worker {
 
     async fn delete_pod(&mut self) -> Result<(), String> {
         let Some(pod) = &self.pod else { return Ok(()) };
+        if self.origin != Origin::Api {
+            // It is in no API; what stands for it there is the keeper's, who hears of its end.
+            (self.pod, self.over) = (None, true);
+            return Ok(());
+        }
         let api: Api<Pod> =
             Api::namespaced(self.host.client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
         let only_this = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
@@ -340,7 +409,8 @@ impl Worker {
 
     fn container(&self, name: &str) -> Option<(Arc<Pod>, Container)> {
         let pod = self.pod.clone()?;
-        let container = find(&pod, name)?.clone();
+        let own = find(&pod, name).cloned();
+        let container = own.or_else(|| ephemeral_containers(&pod).iter().find(|it| it.name == name).map(plain))?;
         Some((pod, container))
     }
 }

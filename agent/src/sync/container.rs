@@ -13,7 +13,7 @@ use crate::machine::world::spec as pod_spec;
 use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
-use crate::runtime::{ContainerSpec, Image, PodRef, SandboxSpec};
+use crate::runtime::{ContainerSpec, Image, PodRef, Processes, SandboxSpec};
 
 /// The longest name of a host (POSIX).
 const HOSTNAME_BYTES: usize = 63;
@@ -31,6 +31,11 @@ fn hostname(pod: &Pod) -> String {
     name.chars().take(HOSTNAME_BYTES).collect::<String>().trim_end_matches(['-', '.']).to_owned()
 }
 
+/// Whether the pod's containers see one another's processes.
+pub fn shares_processes(pod: &Pod) -> bool {
+    pod_spec(pod).and_then(|it| it.share_process_namespace).unwrap_or(false)
+}
+
 /// The sandbox of a pod; `host_dns` is what the host's `resolv.conf` says.
 pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
     let it = pod_spec(pod).cloned().unwrap_or_default();
@@ -44,11 +49,20 @@ pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> S
         host_network: it.host_network.unwrap_or(false),
         host_pid: it.host_pid.unwrap_or(false),
         host_ipc: it.host_ipc.unwrap_or(false),
+        share_processes: shares_processes(pod),
         nameservers: dns.servers,
         searches: dns.searches,
         dns_options: dns.options,
         sysctls: sysctls.into_iter().map(|it| (it.name, it.value)).collect(),
     }
+}
+
+/// What a container finds around it.
+pub struct Around<'a> {
+    pub found: &'a Snapshot,
+    /// The variables of services.
+    pub links: Vec<(String, String)>,
+    pub pod_ip: Option<IpAddr>,
 }
 
 /// A container of a pod.
@@ -61,11 +75,10 @@ pub fn spec(
     container: &Container,
     image: &Image,
     attempt: u32,
-    found: &Snapshot,
-    pod_ip: Option<IpAddr>,
+    around: Around<'_>,
 ) -> Result<ContainerSpec, String> {
-    let links = service_links(host, pod)?;
-    let mut env = build(pod, container, found, &host.place(pod_ip), links).map_err(|it| it.to_string())?;
+    let place = host.place(around.pod_ip);
+    let mut env = build(pod, container, around.found, &place, around.links).map_err(|it| it.to_string())?;
     let mounts = host.volumes.mounts(pod, container, &env)?;
     let command = expand_all(container.command.as_ref(), &env);
     let args = expand_all(container.args.as_ref(), &env);
@@ -102,16 +115,17 @@ pub fn spec(
         tty: container.tty.unwrap_or(false),
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
+        processes: Processes::Own,
     })
 }
 
-/// The variables of the services that a pod may see.
+/// The variables of the services that a pod may see. A static pod, which is none `of_api`, gets those that are known.
 ///
 /// # Errors
 /// The kubelet's message, until the services have been read.
-fn service_links(host: &Host, pod: &Pod) -> Result<Vec<(String, String)>, String> {
+pub fn service_links(host: &Host, pod: &Pod, of_api: bool) -> Result<Vec<(String, String)>, String> {
     let Some(known) = &host.services else { return Ok(Vec::new()) };
-    if !known.services.is_synced() {
+    if of_api && !known.services.is_synced() {
         return Err("services have not yet been read at least once, cannot construct envvars".to_owned());
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();

@@ -100,6 +100,7 @@ pub fn sandbox(name: &str) -> SandboxSpec {
         host_network: false,
         host_pid: false,
         host_ipc: false,
+        share_processes: false,
         nameservers: Vec::new(),
         searches: Vec::new(),
         dns_options: Vec::new(),
@@ -131,5 +132,6 @@ pub fn script(pod: &PodRef, name: &str, text: &str) -> ContainerSpec {
         tty: false,
         stdin: false,
         stdin_once: false,
+        processes: orlop_agent::runtime::Processes::Own,
     }
 }

@@ -43,6 +43,9 @@ pub struct Args {
     /// Load every image archive of this folder (docker save, OCI; plain, gzip, zstd) into the nodes at the start; may be given several times.
     #[arg(long, value_name = "DIR")]
     load_images: Vec<PathBuf>,
+    /// Run the pods whose manifests lie in this folder, one a file, on the first node.
+    #[arg(long, value_name = "DIR")]
+    pod_manifest_path: Option<PathBuf>,
     /// Where objects are kept: embedded, memory, or etcd=URL[,URL].
     #[arg(long, default_value = "embedded")]
     store: String,
@@ -152,7 +155,7 @@ async fn components(
         orlop_controllers::run(config, controllers, end).await;
         ("controllers".to_owned(), Ok(()))
     });
-    for name in args.node_names() {
+    for (at, name) in args.node_names().into_iter().enumerate() {
         let folder = nodes_dir(data_dir).join(&name);
         std::fs::create_dir_all(&folder)?;
         let files = server.pki().write_node(&name, &[args.listen.ip()], &url, orlop_client::clock::now())?;
@@ -160,6 +163,7 @@ async fn components(
         config.runtime = args.runtime;
         config.runtime_endpoint.clone_from(&args.runtime_endpoint);
         config.load_images = args.load_images.clone();
+        config.pod_manifest_path = args.pod_manifest_path.clone().filter(|_| at == 0);
         config.cluster_cidr = args.cluster_cidr;
         // All on one machine: the node needs to be reached by the host and its pods only.
         config.address = Some(Address::Gateway);

@@ -19,6 +19,11 @@ impl Shim {
                 Ok(it) => it,
             };
             let Some(pid) = status.pid().map(|it| it.as_raw()) else { continue };
+            if self.reaper.as_ref().is_some_and(|it| it.pid == pid) {
+                // All that the containers were has gone with it, and nothing new can be born there.
+                self.shut_down(None);
+                continue;
+            }
             if let Some((helper, purpose)) = self.helpers.remove(&pid) {
                 self.helped(purpose, helper.report());
             } else if !self.ended(pid, status) && self.unclaimed.len() < UNCLAIMED_MAX {

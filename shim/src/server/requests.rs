@@ -28,7 +28,9 @@ impl Shim {
     pub(super) fn request(&mut self, id: u64, request: Request) {
         match request {
             Request::Ping => {
-                let pong = Response::Pong { pid: std::process::id().cast_signed(), addresses: addresses() };
+                let first_process = self.reaper.as_ref().map(|it| it.pid);
+                let pid = std::process::id().cast_signed();
+                let pong = Response::Pong { pid, addresses: addresses(), first_process };
                 self.answer(id, &pong, None);
             }
             Request::Start { container } => self.start(id, container),

@@ -9,7 +9,7 @@ use super::endpoint::{Endpoint, QUICK, SLOW, absent_is_done};
 use super::{inventory, sandbox};
 use crate::runtime::labels::{ATTEMPT, CONTAINER, Labelled, POD_UID};
 use crate::runtime::log_files::LOG;
-use crate::runtime::{ContainerSpec, Id, Propagation, Resources, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, Id, Processes, Propagation, Resources, RuntimeError, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;
@@ -59,7 +59,11 @@ pub async fn create(endpoint: &Endpoint, sandbox: &str, spec: &ContainerSpec) ->
     };
     let sandbox_config = sandbox::recalled(endpoint, &holder, spec.privileged);
     let options = sandbox_config.linux.as_ref().and_then(|it| it.security_context.as_ref());
-    let options = options.and_then(|it| it.namespace_options.clone());
+    let mut options = options.and_then(|it| it.namespace_options.clone());
+    if let (Some(options), Processes::Of(other)) = (&mut options, &spec.processes) {
+        options.pid = cri::NamespaceMode::Target.into();
+        options.target_id.clone_from(other);
+    }
     let config = config(endpoint, &labelled, spec, options);
     let folder = PathBuf::from(&sandbox_config.log_directory).join(&config.log_path);
     if let Some(folder) = folder.parent() {
@@ -107,6 +111,19 @@ pub async fn stop(endpoint: &Endpoint, id: &str, grace: Duration) -> Result<(), 
     let limit = grace.saturating_add(SLOW);
     let call = endpoint.call("StopContainer", limit, |mut it| async move { it.stop_container(request).await });
     absent_is_done(call.await.map(drop))
+}
+
+/// Gives a running container other limits.
+pub async fn update(endpoint: &Endpoint, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+    status(endpoint, id).await?.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+    let request = cri::UpdateContainerResourcesRequest {
+        container_id: id.to_owned(),
+        linux: Some(limits(resources)),
+        ..Default::default()
+    };
+    let call = endpoint
+        .call("UpdateContainerResources", SLOW, |mut it| async move { it.update_container_resources(request).await });
+    call.await.map(drop)
 }
 
 /// Removes a container, which is killed if it runs, and its log.

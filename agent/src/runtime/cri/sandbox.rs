@@ -109,7 +109,7 @@ fn config(endpoint: &Endpoint, spec: &SandboxSpec) -> cri::PodSandboxConfig {
     };
     let given = !(dns.servers.is_empty() && dns.searches.is_empty() && dns.options.is_empty());
     let security = cri::LinuxSandboxSecurityContext {
-        namespace_options: Some(namespaces(spec.host_network, spec.host_pid, spec.host_ipc)),
+        namespace_options: Some(namespaces(spec)),
         readonly_rootfs: true,
         seccomp: Some(cri::SecurityProfile::default()),
         ..Default::default()
@@ -136,13 +136,14 @@ fn config(endpoint: &Endpoint, spec: &SandboxSpec) -> cri::PodSandboxConfig {
     }
 }
 
-/// Namespaces that are the pod's own, but for those that are the host's. Each container has its own processes, as Kubernetes has it by default.
-pub fn namespaces(host_network: bool, host_pid: bool, host_ipc: bool) -> cri::NamespaceOption {
+/// Namespaces that are the pod's own, but for those that are the host's. Each container has its own processes unless the pod shares them.
+fn namespaces(spec: &SandboxSpec) -> cri::NamespaceOption {
+    let own = if spec.share_processes { cri::NamespaceMode::Pod } else { cri::NamespaceMode::Container };
     let mode = |host: bool, own: cri::NamespaceMode| if host { cri::NamespaceMode::Node } else { own };
     cri::NamespaceOption {
-        network: mode(host_network, cri::NamespaceMode::Pod).into(),
-        pid: mode(host_pid, cri::NamespaceMode::Container).into(),
-        ipc: mode(host_ipc, cri::NamespaceMode::Pod).into(),
+        network: mode(spec.host_network, cri::NamespaceMode::Pod).into(),
+        pid: mode(spec.host_pid, own).into(),
+        ipc: mode(spec.host_ipc, cri::NamespaceMode::Pod).into(),
         ..Default::default()
     }
 }

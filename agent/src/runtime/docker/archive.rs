@@ -50,6 +50,13 @@ pub fn image(reference: &str, files: &[File<'_>], config: &Config<'_>) -> io::Re
     archive.into_inner()
 }
 
+/// The id of the image in an archive that [`image`] made: the digest of its description, after which the first file is named.
+pub fn id(archive: &[u8]) -> Option<String> {
+    let mut archive = tar::Archive::new(archive);
+    let first = archive.entries().ok()?.next()?.ok()?.path().ok()?.display().to_string();
+    Some(format!("sha256:{}", first.strip_suffix(".json")?))
+}
+
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|it| format!("{it:02x}")).collect()
@@ -94,5 +101,6 @@ mod tests {
         assert_eq!(names.len(), 3);
         assert!(names[0].ends_with(".json") && names[0].len() == 69, "{names:?}");
         assert_eq!(names[1..], ["layer.tar", "manifest.json"]);
+        assert_eq!(id(&bytes).unwrap(), format!("sha256:{}", &names[0][..64]));
     }
 }

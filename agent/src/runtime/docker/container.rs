@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
-    MountType,
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountType,
 };
 use bollard::query_parameters::StopContainerOptions;
 
 use super::engine::{Engine, SLOW};
 use super::sandbox::{self, Made};
 use crate::runtime::labels::Labelled;
-use crate::runtime::{ContainerSpec, Id, Propagation, Resources, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, Id, Processes, Propagation, Resources, RuntimeError, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;
@@ -35,7 +35,7 @@ pub async fn create(engine: &Engine, sandbox: &str, spec: &ContainerSpec) -> Res
     spec.without_recursive()?;
     let holder = engine.owned(sandbox).await?.ok_or_else(|| RuntimeError::NotFound(sandbox.to_owned()))?;
     let id = holder.id.clone().unwrap_or_default();
-    let shared = shared(&id, holder.host_config.unwrap_or_default());
+    let shared = shared(&id, holder.host_config.unwrap_or_default(), &spec.processes);
     let labelled = Labelled { pod: spec.pod.clone(), attempt: spec.attempt, container: Some((spec.name.clone(), id)) };
     match sandbox::create(engine, &labelled, body(engine.node(), &labelled, spec, &shared)).await? {
         Made::New(id) => Ok(id),
@@ -83,6 +83,21 @@ pub async fn stop(engine: &Engine, id: &str, grace: Duration) -> Result<(), Runt
     }
 }
 
+/// Gives a running container other limits.
+pub async fn update(engine: &Engine, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+    engine.owned(id).await?.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+    let it = limits(resources);
+    let body = ContainerUpdateBody {
+        cpu_shares: it.cpu_shares,
+        cpu_period: it.cpu_period,
+        cpu_quota: it.cpu_quota,
+        memory: it.memory,
+        memory_swap: it.memory_swap,
+        ..ContainerUpdateBody::default()
+    };
+    engine.call("update", SLOW, |docker| async move { docker.update_container(id, body).await }).await.map(drop)
+}
+
 /// Logs in files that rotate, readable through the Engine.
 pub fn log_config() -> HostConfigLogConfig {
     let limits = [("max-size", LOG_MAX_SIZE), ("max-file", LOG_MAX_FILES)];
@@ -92,12 +107,17 @@ pub fn log_config() -> HostConfigLogConfig {
     }
 }
 
-fn shared(sandbox: &str, host: HostConfig) -> Shared {
+fn shared(sandbox: &str, host: HostConfig, processes: &Processes) -> Shared {
     let join = format!("container:{sandbox}");
     let on_host = |mode: &Option<String>| mode.as_deref() == Some("host");
     Shared {
         ipc: if on_host(&host.ipc_mode) { "host".to_owned() } else { join.clone() },
-        pid: on_host(&host.pid_mode).then(|| "host".to_owned()),
+        pid: match processes {
+            Processes::Of(other) => Some(format!("container:{other}")),
+            _ if on_host(&host.pid_mode) => Some("host".to_owned()),
+            Processes::Pods => Some(join.clone()),
+            Processes::Own => None,
+        },
         network: join,
     }
 }
@@ -158,11 +178,12 @@ fn mount(mount: &crate::runtime::Mount) -> Mount {
         target: Some(mount.container_path.clone()),
         read_only: Some(mount.read_only),
         bind_options: Some(MountBindOptions {
-            propagation: Some(match mount.propagation {
-                Propagation::None => MountBindOptionsPropagationEnum::RPRIVATE,
-                Propagation::HostToContainer => MountBindOptionsPropagationEnum::RSLAVE,
-                Propagation::Bidirectional => MountBindOptionsPropagationEnum::RSHARED,
-            }),
+            propagation: match mount.propagation {
+                // The Engine's own: none, but for folders that the Engine's lie in, which it refuses to mount so.
+                Propagation::None => None,
+                Propagation::HostToContainer => Some(MountBindOptionsPropagationEnum::RSLAVE),
+                Propagation::Bidirectional => Some(MountBindOptionsPropagationEnum::RSHARED),
+            },
             ..MountBindOptions::default()
         }),
         ..Mount::default()
@@ -194,9 +215,13 @@ mod tests {
     #[test]
     fn containers_share_what_the_sandbox_has() {
         let mode = |it: &str| Some(it.to_owned());
-        let private = shared("s", HostConfig { ipc_mode: mode("shareable"), ..HostConfig::default() });
+        let own = HostConfig { ipc_mode: mode("shareable"), ..HostConfig::default() };
+        let private = shared("s", own.clone(), &Processes::Own);
         assert_eq!((private.network.as_str(), private.ipc.as_str(), private.pid), ("container:s", "container:s", None));
-        let host = shared("s", HostConfig { ipc_mode: mode("host"), pid_mode: mode("host"), ..HostConfig::default() });
+        assert_eq!(shared("s", own.clone(), &Processes::Pods).pid.as_deref(), Some("container:s"));
+        assert_eq!(shared("s", own, &Processes::Of("o".into())).pid.as_deref(), Some("container:o"));
+        let on_host = HostConfig { ipc_mode: mode("host"), pid_mode: mode("host"), ..HostConfig::default() };
+        let host = shared("s", on_host, &Processes::Pods);
         assert_eq!((host.ipc.as_str(), host.pid.as_deref()), ("host", Some("host")));
     }
 }

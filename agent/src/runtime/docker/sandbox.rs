@@ -190,6 +190,7 @@ mod tests {
             host_network: false,
             host_pid: false,
             host_ipc: false,
+            share_processes: false,
             nameservers: Vec::new(),
             searches: Vec::new(),
             dns_options: Vec::new(),

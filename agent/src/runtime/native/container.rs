@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use oci_spec::image::ImageConfiguration;
 use orlop_client::clock;
+use orlop_shim::cgroup::{Cgroup, Limits};
 use orlop_shim::protocol::{Request, Response};
 use orlop_shim::record::{self as shared, EXIT, OCI, SHIM, STARTED};
 
@@ -18,9 +19,9 @@ use super::record::{self, CONTAINER, Container, SANDBOX, Sandbox, failed};
 use super::sandbox::{SHM, absent};
 use super::shims::remove_cgroup;
 use super::spec::resources::pod_cgroup;
-use super::spec::{Place, Program};
+use super::spec::{Place, Processes, Program};
 use super::{Node, etc, identity, inside, machine, spec};
-use crate::runtime::{ContainerSpec, ExecOutput, Id, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, ExecOutput, Id, Processes as Wanted, Resources, RuntimeError, oom};
 
 /// The root file system's folder in a bundle.
 const ROOTFS: &str = "rootfs";
@@ -63,15 +64,21 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
     let user = spec.user.clone().or(image_user).unwrap_or_default();
     let who = identity::find(&rootfs, &user, &spec.supplementary_groups).map_err(refused)?;
     // The network is attached by now, so its addresses are known.
-    let addresses = match ask(&pod, &Request::Ping, QUICK).await? {
-        (Response::Pong { addresses, .. }, _) => addresses,
-        _ => Vec::new(),
+    let (addresses, first_process) = match ask(&pod, &Request::Ping, QUICK).await? {
+        (Response::Pong { addresses, first_process, .. }, _) => (addresses, first_process),
+        _ => (Vec::new(), None),
+    };
+    let processes = match &spec.processes {
+        Wanted::Of(other) => Processes::With(running(node, other)?),
+        _ if holder.host_pid => Processes::Host,
+        Wanted::Pods => first_process.map_or(Processes::Own, Processes::With),
+        Wanted::Own => Processes::Own,
     };
     etc::write_hosts(&pod, holder, &addresses)?;
     let cgroups_path = format!("{}/{name}", pod_cgroup(&node.cgroup_root, &spec.pod.uid, spec.resources.oom_score_adj));
     let place = Place {
         hostname: holder.hostname.clone(),
-        host_pid: holder.host_pid,
+        processes,
         shm: if holder.host_ipc { "/dev/shm".into() } else { pod.join(SHM) },
         etc: etc::files(&pod),
         cgroups_path: cgroups_path.clone(),
@@ -132,6 +139,16 @@ pub fn find(node: &Node, id: &str) -> Result<ContainerName, RuntimeError> {
     name.ok_or_else(|| RuntimeError::NotFound(id.to_owned()))
 }
 
+/// The first process of a container that runs.
+fn running(node: &Node, id: &str) -> Result<i32, RuntimeError> {
+    let name = find(node, id)?;
+    let folder = name.folder(&node.pods);
+    let started: Option<shared::Started> = record::read(&folder, STARTED);
+    let alive = node.shims.pid(&name.sandbox).is_some() && !folder.join(EXIT).exists();
+    let why = || RuntimeError::CreateContainer(format!("the container {id} does not run"));
+    started.filter(|_| alive).map(|it| it.pid).ok_or_else(why)
+}
+
 /// Starts what was created; what runs already stays as it is.
 pub async fn start(node: &Node, id: &str) -> Result<(), RuntimeError> {
     let name = find(node, id)?;
@@ -155,6 +172,22 @@ pub async fn stop(node: &Node, id: &str, grace: Duration) -> Result<(), RuntimeE
         Err(RuntimeError::Unavailable(_)) if node.shims.over(&name.sandbox, QUICK).await => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Gives a running container other limits, by its cgroups.
+pub async fn update(node: &Node, id: &str, resources: &Resources) -> Result<(), RuntimeError> {
+    running(node, id)?;
+    let name = find(node, id)?;
+    let note: Container =
+        record::read(&name.folder(&node.pods), CONTAINER).ok_or_else(|| RuntimeError::NotFound(id.to_owned()))?;
+    let limits = Limits {
+        cpu_shares: Some(resources.cpu_shares).filter(|it| *it > 0),
+        cpu_quota_us: resources.cpu_quota_us,
+        memory_bytes: resources.memory_limit_bytes,
+    };
+    // The kernel may have much to put elsewhere before there is less.
+    let set = tokio::task::spawn_blocking(move || Cgroup::find(&note.cgroups_path)?.limit(&limits)).await;
+    set.map_err(|it| RuntimeError::Other(it.to_string()))?.map_err(|it| RuntimeError::Other(it.to_string()))
 }
 
 /// Removes a container, its log and all that was its.

@@ -31,6 +31,8 @@ pub struct Sandbox {
     pub host_network: bool,
     pub host_pid: bool,
     pub host_ipc: bool,
+    #[serde(default)]
+    pub share_processes: bool,
     pub created: Timestamp,
 }
 

@@ -68,6 +68,7 @@ async fn make(node: &Node, name: &SandboxName, spec: &SandboxSpec) -> Result<San
         host_network: spec.host_network,
         host_pid: spec.host_pid,
         host_ipc: spec.host_ipc,
+        share_processes: spec.share_processes,
         created: clock::now(),
     };
     record::write(&folder, SANDBOX, &sandbox)?;
@@ -80,6 +81,7 @@ async fn make(node: &Node, name: &SandboxName, spec: &SandboxSpec) -> Result<San
         hostname: (!spec.host_network).then(|| spec.hostname.clone()),
         host_network: spec.host_network,
         host_ipc: spec.host_ipc,
+        share_processes: spec.share_processes && !spec.host_pid,
         sysctls: spec.sysctls.clone(),
         oom_score_adj: i32::try_from(oom::attainable(OOM_SCORE_ADJ)).unwrap_or_default(),
     };

@@ -45,11 +45,21 @@ pub struct Program {
     pub working_dir: Option<String>,
 }
 
+/// Where a container's processes are to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Processes {
+    #[default]
+    Own,
+    Host,
+    /// Where this process of the machine's is.
+    With(i32),
+}
+
 /// Where the container will be: its pod, and this machine.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     pub hostname: String,
-    pub host_pid: bool,
+    pub processes: Processes,
     /// What is mounted at `/dev/shm`.
     pub shm: PathBuf,
     /// The pod's own files of these names in `/etc`: `hosts`, `hostname`, `resolv.conf`.
@@ -91,8 +101,10 @@ pub fn build(spec: &ContainerSpec, program: &Program, who: &Identity, place: &Pl
     let granted =
         capabilities::granted(spec.privileged, &spec.capabilities_add, &spec.capabilities_drop, &place.capabilities)?;
     let mut namespaces = vec![json!({"type": "mount"})];
-    if !place.host_pid {
-        namespaces.push(json!({"type": "pid"}));
+    match place.processes {
+        Processes::Own => namespaces.push(json!({"type": "pid"})),
+        Processes::With(pid) => namespaces.push(json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")})),
+        Processes::Host => {}
     }
     if place.unified && !spec.privileged {
         namespaces.push(json!({"type": "cgroup"}));
@@ -152,6 +164,7 @@ pub mod tests {
             tty: false,
             stdin: false,
             stdin_once: false,
+            processes: crate::runtime::Processes::Own,
         }
     }
 
@@ -180,8 +193,16 @@ pub mod tests {
 
     #[test]
     fn what_the_pod_shares_is_not_made_anew() {
-        let it = built(&plain(), &Place { host_pid: true, ..Place::default() });
-        let namespaces = it.linux().as_ref().unwrap().namespaces().clone().unwrap();
-        assert_eq!(namespaces.iter().map(|it| it.typ().to_string()).collect::<Vec<_>>(), ["mnt"]);
+        let check = |processes: Processes, expected: &[(&str, Option<&str>)]| {
+            let it = built(&plain(), &Place { processes, ..Place::default() });
+            let namespaces = it.linux().as_ref().unwrap().namespaces().clone().unwrap();
+            let found =
+                namespaces.iter().map(|it| (it.typ().to_string(), it.path().as_ref().and_then(|it| it.to_str())));
+            let expected = expected.iter().map(|(kind, path)| ((*kind).to_owned(), *path));
+            assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        };
+        check(Processes::Host, &[("mnt", None)]);
+        check(Processes::Own, &[("mnt", None), ("pid", None)]);
+        check(Processes::With(7), &[("mnt", None), ("pid", Some("/proc/7/ns/pid"))]);
     }
 }
