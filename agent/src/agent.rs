@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use orlop_client::informer::Change;
-use orlop_client::{Informer, Store, clock, random};
+use orlop_client::{Store, clock, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -82,8 +82,7 @@ impl Agent {
     /// Runs until its shutdown. `renewed` is when the node's lease was renewed last; after `fence_after` without that no pod runs.
     pub async fn run(mut self, mut renewed: watch::Receiver<Instant>, fence_after: Option<Duration>) {
         let shutdown = self.shutdown.clone();
-        let selector = format!("spec.nodeName={}", self.host.node_name);
-        let store = Informer::<Pod>::new(self.host.client.clone()).fields(&selector).start(shutdown.clone());
+        let store = self.host.pods.clone();
         let (_, mut changes) = store.subscribe();
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use orlop_api::quantity::Quantity;
+use orlop_client::Store;
 
 use crate::environment::Place;
 use crate::images::Images;
@@ -16,18 +18,22 @@ use crate::resolver::ClusterDns;
 use crate::runtime::Runtime;
 use crate::services::view::Known;
 use crate::telling::Teller;
+use crate::usage::meter::Meter;
 use crate::volumes::Volumes;
 
 /// One node's shared parts.
 pub struct Host {
     pub node_name: String,
     pub client: kube::Client,
+    /// The pods that are bound to this node.
+    pub pods: Store<Pod>,
     pub runtime: Arc<dyn Runtime>,
     pub network: Arc<dyn PodNetwork>,
     pub images: Images,
     pub volumes: Volumes,
     pub references: References,
     pub teller: Teller,
+    pub meter: Meter,
     pub facts: NodeFacts,
     pub memory_bytes: i64,
     pub allocatable: BTreeMap<String, Quantity>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use orlop_client::events::Recorder;
 use orlop_client::swap::Swap;
@@ -42,6 +42,7 @@ use crate::services::keeper::{self, Keeper};
 use crate::services::table::Dns;
 use crate::services::view::Known;
 use crate::telling::Teller;
+use crate::usage::meter::Meter;
 use crate::volumes::{self, Volumes};
 
 /// How long the value of a label may be.
@@ -196,9 +197,20 @@ pub async fn run_with_lease_client(
         policies = Some(keep_policies(&config, &client, &network, dns, &shutdown));
     }
     let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
-    let host =
-        host(&config, client, runtime, network, services, policies, Teller(recorder), &capacity, address, runtime_name);
-    let (host, bells) = host;
+    let teller = Teller(recorder);
+    let (host, bells) = host(
+        &config,
+        client,
+        runtime,
+        network,
+        services,
+        policies,
+        teller,
+        &capacity,
+        address,
+        runtime_name,
+        &shutdown,
+    );
     logs.serve(Arc::clone(&host));
     // A node whose name is too long for a label is given no such volumes.
     if !hollow && config.node_name.len() <= LABEL_BYTES {
@@ -311,6 +323,7 @@ fn host(
     capacity: &Capacity,
     address: IpAddr,
     runtime_name: String,
+    shutdown: &CancellationToken,
 ) -> (Arc<Host>, Bells) {
     let bells: Bells = Arc::new(Mutex::default());
     let ring = Arc::clone(&bells);
@@ -323,10 +336,14 @@ fn host(
     let host = Host {
         node_name: config.node_name.clone(),
         client: client.clone(),
+        pods: Informer::<Pod>::new(client.clone())
+            .fields(&format!("spec.nodeName={}", config.node_name))
+            .start(shutdown.clone()),
         images: Images::new(Arc::clone(&runtime), teller.clone()),
         volumes: Volumes::new(&config.data_dir),
         references: References::new(client, wake),
         teller,
+        meter: Meter::default(),
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
         allocatable: [

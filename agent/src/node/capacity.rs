@@ -80,7 +80,11 @@ impl Pressure {
 
 /// A line of /proc/meminfo, in bytes.
 fn meminfo(name: &str) -> Option<i64> {
-    let all = text("/proc/meminfo");
+    meminfo_in(&text("/proc/meminfo"), name)
+}
+
+/// A line of a text like /proc/meminfo's, in bytes.
+pub fn meminfo_in(all: &str, name: &str) -> Option<i64> {
     let line = all.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<i64>().ok()?.checked_mul(1024)
 }

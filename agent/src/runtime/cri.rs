@@ -19,6 +19,7 @@ mod rotate;
 mod sandbox;
 mod session;
 mod upgrade;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ use tokio::sync::mpsc;
 
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, DiskUse, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth,
+    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use endpoint::{Endpoint, QUICK};
 
@@ -154,6 +155,10 @@ impl Runtime for CriRuntime {
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
         image::list(&self.endpoint).await
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
+        usage::disk(&self.endpoint).await
     }
 
     async fn pull(

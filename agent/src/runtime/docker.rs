@@ -19,6 +19,7 @@ mod pause;
 mod progress;
 mod sandbox;
 mod session;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,8 @@ use tokio::sync::mpsc;
 
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Runtime,
-    RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, DiskUse, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth,
+    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use engine::{Engine, QUICK};
 
@@ -148,6 +149,10 @@ impl Runtime for DockerRuntime {
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
         image::list(&self.engine).await
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
+        usage::disk(&self.engine).await
     }
 
     async fn pull(
