@@ -22,6 +22,7 @@ use crate::admission::{Allocatable, NODE_AFFINITY, admit};
 use crate::host::Host;
 use crate::machine::Rejection;
 use crate::node::within;
+use crate::pressure::refuses;
 use crate::runtime::RuntimeEvent;
 use crate::sync::{Bell, Worker};
 
@@ -219,6 +220,9 @@ impl Agent {
         let known = status.is_some_and(|it| it.start_time.is_some()) || self.adopted.contains(uid);
         if known || pod.metadata.deletion_timestamp.is_some() {
             return None;
+        }
+        if let Some(it) = refuses(self.host.pressure.now(), pod) {
+            return Some(it);
         }
         let running: Vec<Arc<Pod>> = store
             .list()

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use orlop_api::quantity::Quantity;
 use orlop_client::Store;
+use orlop_client::events::Severity;
 
 use crate::environment::Place;
 use crate::images::Images;
 use crate::machine::NodeFacts;
 use crate::network::PodNetwork;
 use crate::policy::keeper::Policies;
+use crate::pressure::Board;
 use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::runtime::Runtime;
@@ -34,6 +36,8 @@ pub struct Host {
     pub references: References,
     pub teller: Teller,
     pub meter: Meter,
+    /// What the node is short of.
+    pub pressure: Board,
     pub facts: NodeFacts,
     pub memory_bytes: i64,
     pub allocatable: BTreeMap<String, Quantity>,
@@ -46,6 +50,19 @@ pub struct Host {
 }
 
 impl Host {
+    /// Tells something of the node that a user should know.
+    pub fn tell_of_node(&self, reason: &str, message: &str) {
+        let node = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Node".into()),
+            name: Some(self.node_name.clone()),
+            // As the kubelet has it: its name stands for the uid.
+            uid: Some(self.node_name.clone()),
+            ..ObjectReference::default()
+        };
+        self.teller.0.note(node, Severity::Warning, reason, message);
+    }
+
     /// What a pod may ask about where it runs.
     pub fn place(&self, pod_ip: Option<IpAddr>) -> Place {
         Place {

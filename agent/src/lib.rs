@@ -31,6 +31,7 @@ pub mod resources;
 pub mod host;
 pub mod images;
 pub mod pods;
+pub mod pressure;
 pub mod probes;
 pub mod sync;
 pub mod telling;

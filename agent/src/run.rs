@@ -22,6 +22,7 @@ use crate::credentials::{Folder, Rotation};
 use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
 use crate::images::Images;
+use crate::images::ledger::Ledger;
 use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::network::bridge::{self, BridgeNetwork};
@@ -33,6 +34,7 @@ use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::policy;
 use crate::policy::keeper::Policies;
+use crate::pressure::{self, Board};
 use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::rules::kernel::COMPARE_EVERY;
@@ -145,13 +147,16 @@ pub async fn run_with_lease_client(
         None => own_address(),
     };
     let capacity = Capacity::of_this_machine(&config.data_dir);
+    let allocatable = config.eviction.allocatable(&capacity);
+    let pressure = Board::default();
     let about = About {
         name: config.node_name.clone(),
         address,
         capacity: capacity.clone(),
+        allocatable: allocatable.clone(),
+        pressure: Some(pressure.clone()).filter(|_| !hollow),
         data_dir: config.data_dir.clone(),
         port: None,
-        hollow,
     };
     let mut keeper = NodeKeeper { about, api: Api::<Node>::all(client.clone()), runtime: Arc::clone(&runtime) };
     let Some(node) = keeper.register(&shutdown).await else { return Ok(()) };
@@ -209,6 +214,7 @@ pub async fn run_with_lease_client(
         &capacity,
         address,
         runtime_name,
+        pressure,
         &shutdown,
     );
     logs.serve(Arc::clone(&host));
@@ -222,8 +228,14 @@ pub async fn run_with_lease_client(
         };
         tokio::spawn(keeper.run(shutdown.clone()));
     }
+    if !hollow {
+        let (host, bells) = (Arc::clone(&host), Arc::clone(&bells));
+        let keeper =
+            pressure::keeper::Keeper { host, bells, settings: config.eviction.clone(), images: config.image_policy };
+        tokio::spawn(keeper.run(shutdown.clone()));
+    }
     tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
-    let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone());
+    let agent = Agent::new(host, bells, allocatable, labels, shutdown.clone());
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;
     Ok(())
@@ -323,6 +335,7 @@ fn host(
     capacity: &Capacity,
     address: IpAddr,
     runtime_name: String,
+    pressure: Board,
     shutdown: &CancellationToken,
 ) -> (Arc<Host>, Bells) {
     let bells: Bells = Arc::new(Mutex::default());
@@ -332,18 +345,19 @@ fn host(
             it.references_changed();
         }
     });
-    let allocatable = capacity.allocatable();
+    let allocatable = config.eviction.allocatable(capacity);
     let host = Host {
         node_name: config.node_name.clone(),
         client: client.clone(),
         pods: Informer::<Pod>::new(client.clone())
             .fields(&format!("spec.nodeName={}", config.node_name))
             .start(shutdown.clone()),
-        images: Images::new(Arc::clone(&runtime), teller.clone()),
+        images: Images::new(Arc::clone(&runtime), teller.clone(), Ledger::open(&config.data_dir)),
         volumes: Volumes::new(&config.data_dir),
         references: References::new(client, wake),
         teller,
         meter: Meter::default(),
+        pressure,
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
         allocatable: [

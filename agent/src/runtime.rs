@@ -397,6 +397,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// All images that are here.
     async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
 
+    /// Removes an image with all its names; one that is gone is no error.
+    ///
+    /// # Errors
+    /// A container uses it, or the runtime is away.
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError>;
+
     /// What images and containers take of the disk. It is measured, which takes as long as containers have written much.
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError>;
 

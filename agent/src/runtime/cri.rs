@@ -157,6 +157,10 @@ impl Runtime for CriRuntime {
         image::list(&self.endpoint).await
     }
 
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError> {
+        image::remove(&self.endpoint, image).await
+    }
+
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
         usage::disk(&self.endpoint).await
     }

@@ -151,6 +151,10 @@ impl Runtime for DockerRuntime {
         image::list(&self.engine).await
     }
 
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError> {
+        image::remove(&self.engine, image).await
+    }
+
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
         usage::disk(&self.engine).await
     }

@@ -198,6 +198,10 @@ impl Runtime for Hollow {
         Ok(Vec::new())
     }
 
+    async fn remove_image(&self, _image: &Image) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
         Ok(DiskUse::default())
     }

@@ -253,6 +253,10 @@ impl Runtime for NativeRuntime {
         self.node.images.images().await
     }
 
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError> {
+        self.node.images.remove(&image.id).await
+    }
+
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
         usage::disk(&self.node).await
     }

@@ -95,6 +95,10 @@ impl Images for Folder {
         Ok(())
     }
 
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        Err(RuntimeError::Other(format!("{id} stays: other tests use it")))
+    }
+
     fn written(&self, container: &str) -> Option<PathBuf> {
         Some(self.of(container).join("upper")).filter(|it| it.is_dir())
     }

@@ -35,6 +35,9 @@ pub trait Images: Send + Sync + 'static {
     /// Takes it away, with what the container wrote.
     async fn unmount(&self, container: &str, at: &Path) -> Result<(), RuntimeError>;
 
+    /// Removes an image; gone already is fine.
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError>;
+
     /// Where a container's root keeps what it writes; none if that is nowhere apart.
     fn written(&self, container: &str) -> Option<PathBuf>;
 
@@ -71,6 +74,10 @@ impl Images for ImageStore {
 
     async fn unmount(&self, container: &str, at: &Path) -> Result<(), RuntimeError> {
         Self::unmount(self, container, at).await
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        Self::remove(self, id).await
     }
 
     fn written(&self, container: &str) -> Option<PathBuf> {
