@@ -164,7 +164,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The data directory of the agent that has a pod.
-    fn agent_dir(&self, pod: &Value) -> std::path::PathBuf {
+    pub fn agent_dir(&self, pod: &Value) -> std::path::PathBuf {
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
         self.cluster.agent_dir(node.rsplit('-').next().unwrap_or_default())
     }

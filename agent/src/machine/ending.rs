@@ -113,10 +113,9 @@ fn pod_grace(pod: &Pod, seen: &PodWorld<'_>) -> Duration {
     let of_spec = seen.memory.evicted.as_ref().map_or(of_spec, |it| it.grace.min(of_spec));
     let Some(deadline) = &pod.metadata.deletion_timestamp else { return of_spec };
     let asked = pod.metadata.deletion_grace_period_seconds.map_or(of_spec, seconds);
-    // The API keeps whole seconds; what is left of one counts as one.
-    let left =
-        Duration::from_secs(since(seen.now, deadline.0).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
-    asked.min(left)
+    // The API keeps whole seconds and drops the rest: the deadline was meant to be up to a second later. Runtimes count in whole seconds, too.
+    let left = since(seen.now, deadline.0).as_millis().saturating_add(1000).div_ceil(1000);
+    asked.min(Duration::from_secs(left.try_into().unwrap_or(u64::MAX)))
 }
 
 /// A container of the pod by its name.

@@ -71,7 +71,7 @@ spec:
     let pod = scene.succeeded("env")?;
     let text = scene.logs("env", &[])?;
     let lines: Vec<&str> = text.lines().collect();
-    let node = scene.cluster.node_name("1");
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     let (uid, ip) = (pod["metadata"]["uid"].as_str().unwrap_or_default(), address(&pod)?);
     let host = pod["status"]["hostIP"].as_str().unwrap_or_default();
     let expected = [

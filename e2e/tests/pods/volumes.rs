@@ -91,7 +91,7 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     })?;
     ensure!(inside("reader", "cat /in/line")? == "from the writer\nfrom the writer\n", "the folder was not kept");
     let uid = pod["metadata"]["uid"].as_str().context("a pod has a uid")?;
-    let folder = scene.cluster.folder().join("agent-1").join("pods").join(uid);
+    let folder = scene.agent_dir(&pod).join("pods").join(uid);
     ensure!(folder.is_dir(), "{} should be the pod's", folder.display());
     scene.run(&["delete", "pod", "volumes", "--grace-period=1"])?;
     ensure!(!folder.exists(), "{} was left behind", folder.display());

@@ -2,6 +2,8 @@
 //!
 //! A command whose client has gone is killed ([`super::abandoned`]).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::FutureExt;
 use k8s_cri::v1 as cri;
@@ -21,8 +23,11 @@ use crate::server::spdy::stream::{Inbound, Outbound, Stream};
 /// How much is copied at once.
 const PIECE_BYTES: usize = 32 << 10;
 /// How often a process is looked for whose outputs have ended, and how often in a row it is not there when it counts as gone: ten seconds.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const GONE_LOOKS: u32 = 10;
+/// How long an attach holds its input back. Containerd passes an input on before it has joined the outputs (`ContainerIO.Attach`, which starts the
+/// one in a goroutine ahead of the others) and tells nobody when it has: a process that answers and ends at once would not be heard.
+const JOINS_WITHIN: Duration = Duration::from_millis(250);
 /// The longest word about the end: a status with a message.
 const END_BYTES_MAX: usize = 64 << 10;
 
@@ -43,7 +48,7 @@ pub async fn exec(endpoint: &Endpoint, id: &str, spec: &ExecSpec) -> Result<Sess
         stderr: wanted.stderr,
     };
     let url = endpoint.call("Exec", QUICK, |mut it| async move { it.exec(request).await }).await?.url;
-    Ok(session(upgrade::open(&url, wanted).await?, Some(guard)))
+    Ok(session(upgrade::open(&url, wanted).await?, Duration::ZERO, Some(guard)))
 }
 
 /// Joins a container's own process.
@@ -66,12 +71,12 @@ pub async fn attach(endpoint: &Endpoint, id: &str, spec: &AttachSpec) -> Result<
         stderr: wanted.stderr,
     };
     let url = endpoint.call("Attach", QUICK, |mut it| async move { it.attach(request).await }).await?.url;
-    Ok(session(upgrade::open(&url, wanted).await?, None))
+    Ok(session(upgrade::open(&url, wanted).await?, JOINS_WITHIN, None))
 }
 
-fn session(streams: Streams, mut guard: Option<Abandoned>) -> Session {
+fn session(streams: Streams, hold: Duration, mut guard: Option<Abandoned>) -> Session {
     let Streams { connection, error, stdin, stdout, stderr, sizes } = streams;
-    let (stdin, feeding) = stdin.map(input).unzip();
+    let (stdin, feeding) = stdin.map(|it| input(it, hold)).unzip();
     let (stdout, copying_out) = stdout.map(output).unzip();
     let (stderr, copying_err) = stderr.map(output).unzip();
     let resize = sizes.map(resize);
@@ -108,11 +113,12 @@ fn session(streams: Streams, mut guard: Option<Abandoned>) -> Session {
     Session { stdin, stdout, stderr, resize, exit: exit.boxed() }
 }
 
-/// What is written goes to the process; its end is the input's.
-fn input(stream: Stream) -> (Input, AbortOnDropHandle<()>) {
+/// What is written goes to the process, after a while; its end is the input's.
+fn input(stream: Stream, hold: Duration) -> (Input, AbortOnDropHandle<()>) {
     let (ours, mut theirs): (DuplexStream, DuplexStream) = tokio::io::duplex(OUTPUT_BYTES);
     let mut to: Outbound = stream.output;
     let copying = async move {
+        tokio::time::sleep(hold).await;
         let mut piece = vec![0; PIECE_BYTES];
         while let Ok(length) = theirs.read(&mut piece).await {
             if length == 0 || to.write(Bytes::copy_from_slice(&piece[..length])).await.is_err() {
