@@ -113,6 +113,8 @@ fn pod_grace(pod: &Pod, seen: &PodWorld<'_>) -> Duration {
     let of_spec = seen.memory.evicted.as_ref().map_or(of_spec, |it| it.grace.min(of_spec));
     let Some(deadline) = &pod.metadata.deletion_timestamp else { return of_spec };
     let asked = pod.metadata.deletion_grace_period_seconds.map_or(of_spec, seconds);
+    // Who was told to go at once does not get more time by being deleted.
+    let asked = if seen.memory.evicted.is_some() { asked.min(of_spec) } else { asked };
     // The API keeps whole seconds and drops the rest: the deadline was meant to be up to a second later. Runtimes count in whole seconds, too.
     let left = since(seen.now, deadline.0).as_millis().saturating_add(1000).div_ceil(1000);
     asked.min(Duration::from_secs(left.try_into().unwrap_or(u64::MAX)))

@@ -55,7 +55,7 @@ pub fn decide(memory: &mut Memory, settings: &Eviction, seen: &Observations, now
     }
     memory.met_since = met;
     memory.last_met.retain(|_, at| later(*at, settings.transition_period) > now);
-    let has = |of: &[Starved]| of.iter().any(|it| memory.last_met.get(it).is_some());
+    let has = |of: &[Starved]| of.iter().any(|it| memory.last_met.contains_key(it));
     let conditions = Pressure {
         memory: has(&[Starved::Memory]),
         disk: has(&[Starved::Disk, Starved::Inodes]),

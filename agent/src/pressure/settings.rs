@@ -110,7 +110,7 @@ pub fn reserve(reserved: &mut BTreeMap<String, Quantity>, text: &str) -> Result<
         if amount.is_negative() {
             return Err(format!("resource quantity for {resource:?} cannot be negative"));
         }
-        let sum = reserved.remove(resource).map_or(amount.clone(), |it| it + amount);
+        let sum = reserved.remove(resource).map_or(amount, |it| it + amount);
         reserved.insert(resource.to_owned(), sum);
     }
     Ok(())

@@ -28,11 +28,12 @@ pub async fn summary(State(shared): State<Shared>, RawQuery(query): RawQuery) ->
         Ok(it) => it,
         Err(error) => return failed(&error.to_string()),
     };
-    let disk = if brief { None } else { host.meter.disk(&host).await };
+    let nothing = host.runtime.runs_nothing();
+    let disk = if brief || nothing { None } else { host.meter.disk(&host).await };
     let node = summary::NodeFacts {
         name: &host.node_name,
         started: machine::started(),
-        processes: if brief { None } else { machine::processes() },
+        processes: if brief || nothing { None } else { machine::processes() },
     };
     Json(summary::of(&node, &sample, disk.as_deref(), brief)).into_response()
 }

@@ -55,6 +55,8 @@ impl Meter {
                 move |uid: &str| pods.iter().any(|it| it.metadata.uid.as_deref() == Some(uid) && host_network(it));
             let taking = tokio::task::spawn_blocking(move || sample::take(&inventory, memory_bytes, on_host));
             let taken = taking.await.map_err(|it| RuntimeError::Other(it.to_string()))?;
+            // A node that runs nothing is not its machine.
+            let taken = if host.runtime.runs_nothing() { taken.without_machine() } else { taken };
             let taken = Arc::new(taken.since(kept.as_ref().map(|it| &it.1)));
             *kept = Some((Instant::now(), Arc::clone(&taken)));
             Ok(taken)

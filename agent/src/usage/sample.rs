@@ -145,6 +145,11 @@ pub fn take(inventory: &Inventory, capacity_bytes: i64, host_network: impl Fn(&s
 }
 
 impl Sample {
+    /// The same without what the machine itself uses.
+    pub fn without_machine(self) -> Self {
+        Sample { cpu: None, memory: None, network: Vec::new(), ..self }
+    }
+
     /// Fills in how fast CPU time was spent since an earlier sample.
     pub fn since(mut self, before: Option<&Arc<Sample>>) -> Self {
         let Some(before) = before else { return self };

@@ -40,7 +40,7 @@ impl Half {
     /// CPU and memory, or nothing: the one without the other is a container that has just gone or come. One without memory runs nothing.
     fn whole(self) -> Option<Point> {
         let ((cpu_seconds, at), memory) = self.cpu.zip(self.memory)?;
-        if !(memory >= 1.0 && memory < 9e18 && cpu_seconds >= 0.0) {
+        if !(1.0..9e18).contains(&memory) || cpu_seconds < 0.0 {
             return None;
         }
         let started = self.started.and_then(|it| Timestamp::from_millisecond((it * 1000.0) as i64).ok());
