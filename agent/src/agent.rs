@@ -95,6 +95,7 @@ impl Agent {
             self.put(pod, &store).await;
         }
         let mut runtime = std::pin::pin!(listen(Arc::clone(&self.host), Arc::clone(&self.bells), shutdown.clone()));
+        let mut clock = std::pin::pin!(follow_clock(Arc::clone(&self.bells)));
         loop {
             // Seen with this: a renewal of before the fence must not lift it again.
             let last_renewal = *renewed.borrow_and_update();
@@ -111,6 +112,7 @@ impl Agent {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = &mut runtime => {}
+                () = &mut clock => {}
                 () = fence => self.fence(&renewed, fence_after),
                 _ = renewed.changed(), if self.fenced => {}
                 first = changes.next() => {
@@ -282,6 +284,15 @@ impl Agent {
         for pod in store.list() {
             self.put(pod, store).await;
         }
+    }
+}
+
+/// Wakes pods when somebody has set the machine's clock, as they may have tokens by the old time.
+async fn follow_clock(bells: Bells) {
+    loop {
+        let moved = clock::set().await;
+        tracing::warn!(seconds = moved.as_secs(), "the machine's clock was set");
+        bells.lock().values().for_each(|it| it.references_changed());
     }
 }
 

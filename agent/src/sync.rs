@@ -204,6 +204,10 @@ impl Worker {
     /// Takes the pod as it is now. A downward API volume shows its labels and annotations, and follows them.
     fn see(&mut self, new: Option<Arc<Pod>>) {
         let shown = |it: &Arc<Pod>| (it.metadata.labels.clone(), it.metadata.annotations.clone());
+        let ends = |it: &Arc<Pod>| it.metadata.deletion_timestamp.is_some();
+        if matches!((&self.pod, &new), (Some(own), Some(new)) if !ends(own) && ends(new)) {
+            self.memory.told_to_end = Some(clock::now());
+        }
         let refill = matches!((&self.pod, &new), (Some(own), Some(new)) if shown(own) != shown(new));
         self.pod = new;
         if refill && matches!(self.memory.volumes, VolumeState::Ready) {
@@ -230,7 +234,7 @@ impl Worker {
         {
             self.tasks.spawn(async move { Outcome::Reported(write.await) });
         }
-        if let Some(trouble) = self.trouble.as_ref().filter(|it| it.retry_at > clock::now()) {
+        if let Some(trouble) = self.trouble.as_ref().filter(|it| it.waits(clock::now())) {
             return Turn::Wait(clock::until(trouble.retry_at, clock::now()));
         }
         let gone = plan.status.is_none();

@@ -80,12 +80,12 @@ impl Config {
 pub struct Seen {
     /// Its content.
     pub spec: LeaseSpec,
-    /// When this process first saw exactly this content, on this process's clock.
+    /// When this process first saw exactly this content, on its [`steady`](clock::steady) clock.
     pub since: Timestamp,
 }
 
 impl Seen {
-    /// What is known after seeing `spec` at `now`: the clock starts anew only if something changed.
+    /// What is known after seeing `spec` at `now`, of the steady clock: the wait starts anew only if something changed.
     pub fn update(old: Option<Seen>, spec: LeaseSpec, now: Timestamp) -> Seen {
         match old {
             Some(old) if old.spec == spec => old,
@@ -117,8 +117,8 @@ pub enum Step {
     Wait(Duration),
 }
 
-/// Decides what `config.identity` does about the lease at `now`.
-pub fn decide(seen: Option<&Seen>, config: &Config, standing: Standing, now: Timestamp) -> Step {
+/// Decides what `config.identity` does about the lease at `now`, which is `steady` on the steady clock.
+pub fn decide(seen: Option<&Seen>, config: &Config, standing: Standing, now: Timestamp, steady: Timestamp) -> Step {
     let seconds = i32::try_from(config.duration.as_secs()).unwrap_or(i32::MAX).max(1);
     let ours = |acquired: MicroTime, transitions: i32| LeaseSpec {
         holder_identity: Some(config.identity.name().to_owned()),
@@ -139,7 +139,7 @@ pub fn decide(seen: Option<&Seen>, config: &Config, standing: Standing, now: Tim
     let of_predecessor = in_our_name && standing == Standing::Fresh;
     if !holder.is_empty() && !of_predecessor {
         let promised = spec.lease_duration_seconds.and_then(|it| u64::try_from(it).ok()).map(Duration::from_secs);
-        let left = promised.unwrap_or(config.duration).saturating_sub(clock::since(*since, now));
+        let left = promised.unwrap_or(config.duration).saturating_sub(clock::since(*since, steady));
         if !left.is_zero() {
             return Step::Wait(left.min(config.retry));
         }
@@ -263,7 +263,7 @@ impl Candidate<'_> {
             self.note(lease);
         }
         let leading = self.holds();
-        let step = decide(self.seen.as_ref(), self.config, self.standing, clock::now());
+        let step = decide(self.seen.as_ref(), self.config, self.standing, clock::now(), clock::steady());
         let renewing = leading && matches!(step, Step::Write(_));
         if !look && !renewing {
             // A leader that lost its lease may not take it again within the same term: its fence would be another one.
@@ -323,14 +323,13 @@ impl Candidate<'_> {
     }
 
     fn note(&mut self, lease: Option<Lease>) {
-        let now = clock::now();
         let old = self.seen.take();
         let Some(lease) = lease else {
             self.revision = None;
             return;
         };
         self.revision = lease.metadata.resource_version;
-        self.seen = Some(Seen::update(old, lease.spec.unwrap_or_default(), now));
+        self.seen = Some(Seen::update(old, lease.spec.unwrap_or_default(), clock::steady()));
     }
 
     fn lease(&self, spec: LeaseSpec, revision: Option<String>) -> Lease {
@@ -383,7 +382,8 @@ mod tests {
             let holder = it.holder_identity.unwrap_or_default();
             format!("{verb} {holder} {} since {acquired}", it.lease_transitions.unwrap_or_default())
         };
-        let step = match decide(seen.as_ref(), &Config::new("kube-system", "x", "me".into()), standing, at(now)) {
+        let config = Config::new("kube-system", "x", "me".into());
+        let step = match decide(seen.as_ref(), &config, standing, at(now), at(now)) {
             Step::Create(spec) => show("create", spec),
             Step::Write(spec) => show("write", spec),
             Step::Wait(wait) => format!("wait {}", wait.as_secs()),
@@ -408,6 +408,17 @@ mod tests {
         check(Some(seen("me", 4, 99)), Holding(3), 100, "wait 2");
         check(Some(seen("me", 4, 99)), Ousted, 100, "wait 2");
         check(Some(seen("me", 4, 85)), Ousted, 100, "write me 5 since 100");
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_moves_no_lease() {
+        let (held, config) = (seen("other", 3, 90), Config::new("kube-system", "x", "me".into()));
+        for wall in [0, 100, 1_000_000] {
+            let step = decide(Some(&held), &config, Standing::Fresh, at(wall), at(100));
+            assert_eq!(step, Step::Wait(Duration::from_secs(2)), "at {wall}");
+            let step = decide(Some(&held), &config, Standing::Fresh, at(wall), at(105));
+            assert!(matches!(step, Step::Write(_)), "at {wall}: {step:?}");
+        }
     }
 
     #[test]

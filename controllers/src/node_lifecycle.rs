@@ -272,11 +272,18 @@ impl NodeLifecycle {
     /// How long this node's pods wait because too many nodes are silent: none for the first, and longer for each next.
     fn hold(&self, node: &NodeView, world: &World) -> Duration {
         let nodes = world.nodes.list();
-        let silent: Vec<_> = nodes.iter().filter(|it| !is_reachable(it)).collect();
+        let mut silent: Vec<_> = nodes.iter().filter(|it| !is_reachable(it)).collect();
         // Counts are far below 2^52.
         if nodes.len() < ZONE_LEAST || (silent.len() as f64) <= DISRUPTED * nodes.len() as f64 {
             return Duration::ZERO;
         }
+        // Whoever was lost earlier has gone: one that is lost later must not come before it.
+        // The API keeps whole seconds of when that was.
+        let hearing = world.hearing.lock();
+        silent.sort_by_key(|it| {
+            let since = ready(it).and_then(|it| it.last_transition_time.as_ref()).map(|it| it.0);
+            (since, hearing.of(name_of(&it.metadata)))
+        });
         let place = silent.iter().position(|it| uid_of(&it.metadata) == uid_of(&node.metadata)).unwrap_or(0);
         SLOW * u32::try_from(place).unwrap_or(u32::MAX)
     }
@@ -286,7 +293,8 @@ impl NodeLifecycle {
 fn evict_at(pod: &PodView, taints: &[Taint], now: Timestamp) -> Option<Timestamp> {
     let mut earliest: Option<Timestamp> = None;
     for taint in taints.iter().filter(|it| it.effect == "NoExecute") {
-        let added = taint.time_added.as_ref().map_or(now, |it| it.0);
+        // One of the future was added before the clock was set back.
+        let added = taint.time_added.as_ref().map_or(now, |it| it.0.min(now));
         let tolerating = pod.spec.tolerations.iter().filter(|it| {
             let effect = it.effect.as_deref().is_none_or(|it| it.is_empty() || it == taint.effect);
             let key = it.key.as_deref().is_none_or(|it| it.is_empty() || it == taint.key);
@@ -429,6 +437,33 @@ mod tests {
         pod("web", json!([]));
         pod("agent", json!([{ "operator": "Exists" }]));
         insta::assert_snapshot!(decide(&world, 8.0));
+    }
+
+    #[test]
+    fn of_many_silent_nodes_only_the_first_gives_its_pods_up_at_once() {
+        let world = World::default();
+        let show = |name: &str, silent: Option<f64>| {
+            let since = silent.map(|it| at(it).strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+            let status = if silent.is_some() { "Unknown" } else { "True" };
+            let condition = json!({ "type": "Ready", "status": status, "lastTransitionTime": since });
+            let node = json!({ "metadata": { "name": name, "uid": name }, "status": { "conditions": [condition] } });
+            world.nodes.apply(serde_json::from_value(node).unwrap());
+        };
+        let hold = |name: &str| {
+            let node = world.nodes.get(&Key::new("", name)).unwrap();
+            NodeLifecycle { grace: Duration::from_secs(8) }.hold(&node, &world)
+        };
+        show("a", None);
+        show("b", None);
+        show("c", Some(10.2));
+        assert_eq!(hold("c"), Duration::ZERO, "one of three is at fault itself");
+        // Within the same second, and of a name before that of the first.
+        show("b", Some(10.7));
+        world.hearing.lock().note_node("c", at(2.2));
+        world.hearing.lock().note_node("b", at(2.7));
+        assert_eq!((hold("c"), hold("b")), (Duration::ZERO, SLOW));
+        show("a", Some(14.0));
+        assert_eq!((hold("c"), hold("b"), hold("a")), (Duration::ZERO, SLOW, 2 * SLOW));
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Options {
     pub agent_flags: &'static [&'static str],
     /// Further flags of `orlop cluster create`, for [`Form::Nodes`].
     pub cluster_flags: Vec<String>,
+    /// Variables of all parts, for [`Form::Nodes`].
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             images: Vec::new(),
             agent_flags: &[],
             cluster_flags: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -162,7 +165,8 @@ impl Cluster {
 
     /// The cluster as `orlop cluster` knows it, for [`Form::Nodes`].
     pub fn local(&self) -> Nodes {
-        Nodes::new(&self.folder().join("clusters"), &self.node_prefix())
+        let nodes = Nodes::new(&self.folder().join("clusters"), &self.node_prefix());
+        nodes.with_environment(self.options.environment.clone())
     }
 
     /// The control plane's data directory.

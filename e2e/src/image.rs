@@ -43,13 +43,28 @@ fn make() -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that the archives of all three tiers of manifests/examples/three-tiers are there, and gives their folders, for `--load-images`.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn three_tiers() -> Result<[PathBuf; 2]> {
+    static MADE: OnceLock<Result<(), String>> = OnceLock::new();
+    MADE.get_or_init(|| examples("--three-tiers")).clone().map_err(anyhow::Error::msg)?;
+    Ok(["images", "three-tiers"].map(|it| tool::repository().join("target").join(it)))
+}
+
+/// Makes the examples' images, and those that `more` names.
+fn examples(more: &str) -> Result<(), String> {
+    let made = tool::run(Command::new(tool::repository().join("scripts/example-images")).arg(more));
+    made.map(drop).map_err(|it| format!("{it:#}"))
+}
+
 /// Makes sure that the archives of the three images are there, and gives their folders, for `--load-images`. Needs no Docker Engine.
 ///
 /// # Errors
 /// When one cannot be made.
 pub fn archives() -> Result<[PathBuf; 2]> {
     static MADE: OnceLock<Result<(), String>> = OnceLock::new();
-    let make = || tool::run(Command::new(tool::repository().join("scripts/example-images")).arg("--tests"));
-    MADE.get_or_init(|| make().map(drop).map_err(|it| format!("{it:#}"))).clone().map_err(anyhow::Error::msg)?;
+    MADE.get_or_init(|| examples("--tests")).clone().map_err(anyhow::Error::msg)?;
     Ok(["images", "test-images"].map(|it| tool::repository().join("target").join(it)))
 }

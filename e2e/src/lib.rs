@@ -18,6 +18,7 @@ pub mod image;
 pub mod inside;
 pub mod kubectl;
 pub mod nodes;
+pub mod outage;
 pub mod scene;
 pub mod server;
 

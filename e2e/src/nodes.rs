@@ -21,12 +21,18 @@ const TAIL_BYTES: usize = 4000;
 pub struct Nodes {
     clusters: PathBuf,
     name: String,
+    environment: Vec<(String, String)>,
 }
 
 impl Nodes {
     /// That of a name, in a folder for clusters of a test's own.
     pub fn new(clusters: &Path, name: &str) -> Nodes {
-        Nodes { clusters: clusters.to_owned(), name: name.to_owned() }
+        Nodes { clusters: clusters.to_owned(), name: name.to_owned(), environment: Vec::new() }
+    }
+
+    /// Gives the command, and every part that it starts, these variables.
+    pub fn with_environment(self, environment: Vec<(String, String)>) -> Nodes {
+        Nodes { environment, ..self }
     }
 
     /// The cluster's name.
@@ -52,6 +58,7 @@ impl Nodes {
         let mut command = Command::new(tool::ours("orlop")?);
         command.arg("cluster").args(words).arg("--clusters-dir").arg(&self.clusters);
         command.arg("--kubeconfig").arg(self.users_kubeconfig());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
@@ -187,7 +194,7 @@ impl Nodes {
 }
 
 /// The cgroup of all pods of a cluster.
-fn cgroup(folder: &str) -> String {
+pub(crate) fn cgroup(folder: &str) -> String {
     use sha2::{Digest, Sha256};
     let hash: String = Sha256::digest(folder.as_bytes())[..4].iter().map(|it| format!("{it:02x}")).collect();
     format!("orlop-{hash}")

@@ -1,5 +1,8 @@
 //! Pods without a container engine: an agent of the runtime `native`, images from a real registry, and kubectl's view of it all.
 
+#[path = "native/greedy.rs"]
+mod greedy;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -72,6 +75,13 @@ fn pods_run_without_an_engine() -> Result<()> {
         })?;
         Ok(())
     })
+}
+
+#[test]
+fn a_pod_that_takes_all_is_held() -> Result<()> {
+    image::ready()?;
+    let images = image::archives()?.to_vec();
+    Cluster::with(Options { runtime: "native", images, ..Options::default() }, greedy::play)
 }
 
 fn container_id_of(pod: &Value) -> String {

@@ -1,6 +1,6 @@
 //! Pods that wait for a node: those to be tried now, those that wait out a back-off, those that fit nowhere until something happens.
 //!
-//! Pure: `now` comes from the caller. A pod stands in one of the three, or is *in flight* while it is being bound. Kubernetes:
+//! Pure: `now` comes from the caller, of a clock that nobody sets. A pod stands in one of the three, or is *in flight* while it is being bound. Kubernetes:
 //! `pkg/scheduler/backend/queue`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

@@ -153,7 +153,7 @@ impl Scheduler {
                 }
                 continue;
             }
-            let now = clock::now();
+            let now = clock::steady();
             let due = self.queue.next_due().map(|it| clock::until(it, now));
             let full = self.bindings.available_permits() == 0;
             tokio::select! {
@@ -195,7 +195,7 @@ impl Scheduler {
     }
 
     fn wake(&mut self, happened: HashSet<Happening>) {
-        let now = clock::now();
+        let now = clock::steady();
         for it in happened {
             self.queue.happened(it, now);
         }
@@ -257,7 +257,7 @@ impl Scheduler {
     /// Decides on the next pod, if there is one and a binding may start. Says whether it did.
     fn decide_next(&mut self) -> bool {
         let Ok(permit) = self.bindings.clone().try_acquire_owned() else { return false };
-        let now = clock::now();
+        let now = clock::steady();
         let Some(pod) = self.queue.pop(now) else { return false };
         self.turn += 1;
         // Each decision begins where the one before may have ended, so that all nodes take their turn.
@@ -283,7 +283,7 @@ impl Scheduler {
     /// Binds the pod's claims, then the pod. The wait for volumes holds up no other pod's binding.
     fn bind_claims(&mut self, pod: Arc<Pod>, node: Box<str>, claims: Vec<(Key, Choice)>) {
         let Ok(waits) = self.waiting.clone().try_acquire_owned() else {
-            return self.queue.back_off(&pod.uid, clock::now());
+            return self.queue.back_off(&pod.uid, clock::steady());
         };
         let labels = self.cluster.node(&node).map(|it| it.labels.clone()).unwrap_or_default();
         let place = Node { name: node.clone(), labels, ..Node::default() };
@@ -335,7 +335,7 @@ impl Scheduler {
                 let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
                 self.recorder.note(pod.reference(), Severity::Warning, "FailedScheduling", message);
                 self.cluster.remove_unconfirmed(&pod.uid);
-                self.queue.back_off(&pod.uid, clock::now());
+                self.queue.back_off(&pod.uid, clock::steady());
             }
             Outcome::Bound => {
                 let message = format!("Successfully assigned {} to {node}", pod.full_name());
@@ -349,7 +349,7 @@ impl Scheduler {
             Outcome::Failed(why) => {
                 tracing::warn!(pod = %pod.full_name(), %node, error = why, "binding failed; trying again");
                 self.cluster.remove_unconfirmed(&pod.uid);
-                self.queue.back_off(&pod.uid, clock::now());
+                self.queue.back_off(&pod.uid, clock::steady());
             }
         }
     }

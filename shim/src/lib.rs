@@ -25,3 +25,4 @@ pub mod enter;
 mod handing_on;
 pub mod run;
 pub mod server;
+mod workload;

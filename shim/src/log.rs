@@ -154,7 +154,7 @@ impl Lines {
         while !bytes.is_empty() {
             let room = LINE_MAX_BYTES - self.begun.len();
             let window = &bytes[..bytes.len().min(room)];
-            let newline = window.iter().position(|it| *it == b'\n');
+            let newline = memchr::memchr(b'\n', window);
             self.begun.extend_from_slice(&window[..newline.unwrap_or(window.len())]);
             bytes = &bytes[newline.map_or(window.len(), |it| it + 1)..];
             if newline.is_none() && self.begun.len() < LINE_MAX_BYTES {

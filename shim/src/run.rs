@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use crate::complaints::Complaints;
 use crate::handing_on;
 use crate::record::{self, CONTAINERS, OCI, SHIM};
+use crate::workload::Workload;
 
 /// The console's socket in a container's folder, over which libcontainer hands out the terminal.
 pub const CONSOLE: &str = "console.sock";
@@ -41,8 +42,10 @@ fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -
         // Of a start that was interrupted; nothing of it runs, or the agent would have killed it.
         std::fs::remove_dir_all(left)?;
     }
-    let mut builder =
-        ContainerBuilder::new(config.id.clone(), SyscallType::default()).validate_id()?.with_root_path(root)?;
+    let mut builder = ContainerBuilder::new(config.id.clone(), SyscallType::default())
+        .with_executor(Workload)
+        .validate_id()?
+        .with_root_path(root)?;
     if config.tty {
         builder = builder.with_console_socket(Some(PathBuf::from(folder).join(CONSOLE)));
     } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::back_off::since;
+use super::back_off::{later, since};
 use super::containers::{Role, init_role};
 use super::plan::{Action, Plan};
 use super::world::{PodWorld, View, app_containers, init_containers, spec};
@@ -105,8 +105,8 @@ pub fn stop(
     });
 }
 
-/// The time the pod's containers have to stop. While it is being deleted its deadline is the API's, so that an agent that comes back
-/// late does not begin the wait anew.
+/// The time the pod's containers have to stop. Where this agent saw the deletion, it counts from then; else the deadline is the API's, so that an
+/// agent that comes back late does not begin the wait anew.
 fn pod_grace(pod: &Pod, seen: &PodWorld<'_>) -> Duration {
     let seconds = |it: i64| Duration::from_secs(it.max(0).unsigned_abs());
     let of_spec = spec(pod).and_then(|it| it.termination_grace_period_seconds).map_or(DEFAULT_GRACE, seconds);
@@ -115,9 +115,15 @@ fn pod_grace(pod: &Pod, seen: &PodWorld<'_>) -> Duration {
     let asked = pod.metadata.deletion_grace_period_seconds.map_or(of_spec, seconds);
     // Who was told to go at once does not get more time by being deleted.
     let asked = if seen.memory.evicted.is_some() { asked.min(of_spec) } else { asked };
-    // The API keeps whole seconds and drops the rest: the deadline was meant to be up to a second later. Runtimes count in whole seconds, too.
-    let left = since(seen.now, deadline.0).as_millis().saturating_add(1000).div_ceil(1000);
-    asked.min(Duration::from_secs(left.try_into().unwrap_or(u64::MAX)))
+    let left = match seen.memory.told_to_end {
+        // Set back meanwhile, the clock says nothing of how long ago that was.
+        Some(told) if told > seen.now => return asked,
+        Some(told) => since(seen.now, later(told, asked)).as_millis(),
+        // The API keeps whole seconds and drops the rest: the deadline was meant to be up to a second later.
+        None => since(seen.now, deadline.0).as_millis().saturating_add(1000),
+    };
+    // Runtimes count in whole seconds, too.
+    asked.min(Duration::from_secs(left.div_ceil(1000).try_into().unwrap_or(u64::MAX)))
 }
 
 /// A container of the pod by its name.

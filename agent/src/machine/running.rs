@@ -197,7 +197,7 @@ fn image(plan: &mut Plan, wanted: &Wanted<'_>, seen: &PodWorld<'_>) {
     match seen.memory.images.get(name) {
         Some(ImageState::Ready { attempt, .. } | ImageState::Pulling { attempt, .. }) if *attempt == wanted.attempt => {
         }
-        Some(ImageState::Failed { attempt, failure }) if *attempt == wanted.attempt && failure.retry_at > seen.now => {
+        Some(ImageState::Failed { attempt, failure }) if *attempt == wanted.attempt && failure.waits(seen.now) => {
             plan.recheck_at(failure.retry_at);
             let turns = later(failure.at, ERROR_SHOWS_FOR);
             if failure.reason == "ErrImagePull" {
@@ -230,7 +230,7 @@ fn announce_pull_back_off(plan: &mut Plan, wanted: &Wanted<'_>, failure: &Failur
 /// Whether something that failed may be tried again now; otherwise the plan looks again then.
 fn due(plan: &mut Plan, failure: Option<&Failure>, now: Timestamp) -> bool {
     match failure {
-        Some(it) if it.retry_at > now => {
+        Some(it) if it.waits(now) => {
             plan.recheck_at(it.retry_at);
             false
         }

@@ -236,6 +236,32 @@ fn what_the_api_no_longer_has_is_killed_at_once() {
 }
 
 #[test]
+fn an_end_has_its_time_whatever_the_machines_clocks_say() {
+    let check = |told: Option<Duration>, ahead_of_the_api: Duration, expected: &str| {
+        let mut model = Model::new(json!({"containers": [{"name": "a", "image": "x"}]}));
+        model.settle();
+        model.delete(30);
+        model.now = super::back_off::later(model.now, ahead_of_the_api);
+        model.memory.told_to_end = told.and_then(|it| model.now.checked_sub(it).ok());
+        let text = model.plan().to_string();
+        assert!(text.contains(&format!(" within {expected}")), "{text}");
+    };
+    // Who has seen the deletion counts from then; an agent that was not there has the API's word only.
+    check(Some(Duration::ZERO), Duration::from_secs(3600), "30s");
+    check(Some(10 * SECOND), Duration::from_secs(3600), "20s");
+    check(None, 10 * SECOND, "21s");
+    check(None, Duration::from_secs(3600), "2s");
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_up() {
+    let at = jiff::Timestamp::from_second(10_000).unwrap();
+    let failure = super::Failure::after(None, "", String::new(), at);
+    assert!(failure.waits(at) && !failure.waits(failure.retry_at));
+    assert!(!failure.waits(at - jiff::SignedDuration::from_hours(1)));
+}
+
+#[test]
 fn sidecars_outlive_the_others() {
     let mut model = Model::new(json!({
         "initContainers": [{"name": "s", "image": "x", "restartPolicy": "Always"}], "containers": [{"name": "a", "image": "x"}]

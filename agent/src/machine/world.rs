@@ -62,6 +62,11 @@ impl Failure {
         let wait = FIRST_RETRY.saturating_mul(1 << (count - 1).min(6)).min(LONGEST_RETRY);
         Failure { reason, message, count, at: now, retry_at: later(now, wait) }
     }
+
+    /// Whether it is not to be tried again yet. One that lies in the future is: the clock was set back, and may stay behind for hours.
+    pub fn waits(&self, now: Timestamp) -> bool {
+        self.at <= now && now < self.retry_at
+    }
 }
 
 /// How far the pod's volumes are.
@@ -144,6 +149,8 @@ pub struct Memory {
     pub cleaned: bool,
     /// The API was told to delete the pod.
     pub deleted: bool,
+    /// When this agent learned that the pod is to end, on its own clock, if it saw that happen: the API server's clock may be another.
+    pub told_to_end: Option<Timestamp>,
 }
 
 impl Memory {

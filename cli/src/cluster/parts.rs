@@ -143,6 +143,9 @@ fn command(folder: &Folder, record: &Record, part: &str, images: &[PathBuf]) -> 
             it.arg("--tls-cert-file").arg(authority(&format!("agent-{node}.crt")));
             it.arg("--tls-private-key-file").arg(authority(&format!("agent-{node}.key")));
             it.arg("--client-ca-file").arg(authority("ca.crt"));
+            if let Some(seconds) = record.fence_after_seconds {
+                it.arg("--fence-after").arg(seconds.to_string());
+            }
             images.iter().for_each(|folder| _ = it.arg("--load-images").arg(folder));
         }
     }
@@ -167,6 +170,7 @@ mod tests {
         let mut record = Record::new("a".into(), nodes, "172.30.4.0/24".parse().unwrap(), Timestamp::UNIX_EPOCH);
         record.ports = vec!["8080:30080".parse().unwrap()];
         record.resolver = Some(std::net::Ipv4Addr::new(127, 0, 0, 53));
+        record.fence_after_seconds = Some(6);
         let folder = Folder::at("/c/a".into());
         let lines: Vec<String> = all(&record)
             .iter()

@@ -27,6 +27,9 @@ pub struct Record {
     /// How packets travel between the nodes, in the words of the agent's `--overlay`.
     pub overlay: String,
     pub ports: Vec<PortMap>,
+    /// After how many seconds without the API a node kills its pods (the agent's `--fence-after`); never if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence_after_seconds: Option<u64>,
     /// The DNS server of the host's loopback that nodes are led to, found at each start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<Ipv4Addr>,
@@ -70,6 +73,7 @@ impl Record {
             subnet,
             overlay: "auto".to_owned(),
             ports: Vec::new(),
+            fence_after_seconds: None,
             resolver: None,
             kubeconfig: PathBuf::new(),
         }

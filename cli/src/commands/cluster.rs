@@ -68,6 +68,10 @@ pub enum What {
         /// How packets for pods travel between nodes.
         #[arg(long, default_value = "auto", value_parser = ["auto", "vxlan", "routes"])]
         overlay: String,
+        /// Have a node that cannot reach the API for so many seconds kill its pods, before the 8 s are over after which they run elsewhere: for pods that
+        /// write to what several nodes have. Without it they run on until the node hears that they were moved.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(FENCE_SECONDS))]
+        fence_after: Option<u64>,
         /// Load every image archive of this folder into all nodes before pods run; may be given several times.
         #[arg(long, value_name = "DIR")]
         load_images: Vec<PathBuf>,
@@ -116,6 +120,9 @@ pub enum What {
 /// Each node has a /24 of the pods' addresses, and an address of the cluster's own /24, which the host shares.
 const NODES_LIMIT: u16 = 250;
 
+/// Leases are renewed every 2 s, and one renewal may fail; a node's pods are moved 8 s after the last, and killing them takes a moment.
+const FENCE_SECONDS: std::ops::RangeInclusive<u64> = 4..=7;
+
 /// Runs it.
 ///
 /// # Errors
@@ -133,7 +140,7 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
         bail!("local clusters are made of network namespaces and mounts: run it as root");
     }
     match args.what {
-        What::Create { name, nodes, control_planes, reached, overlay, load_images, waiting } => {
+        What::Create { name, nodes, control_planes, reached, overlay, fence_after, load_images, waiting } => {
             if control_planes != 1 {
                 bail!("--control-planes {control_planes}: a local cluster has one, whose store is embedded");
             }
@@ -144,6 +151,7 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
             let mut record =
                 Record::new(name.to_string(), name.nodes(nodes), first_subnet(&clusters, &name)?, clock::now());
             record.overlay = overlay;
+            record.fence_after_seconds = fence_after;
             record.ports = reached.ports;
             record.kubeconfig = kubeconfig_path(globals)?;
             check_ports(&record.ports)?;

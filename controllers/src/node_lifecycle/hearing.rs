@@ -26,8 +26,14 @@ pub struct Hearing {
 impl Hearing {
     /// Something arrived on the watch of the leases.
     pub fn note(&mut self, now: Timestamp) {
-        let since = self.since(now).unwrap_or(now);
+        let was_set_back = self.stretch.is_some_and(|(_, last)| now < last);
+        let since = self.since(now).unwrap_or(now).min(now);
         self.stretch = Some((since, now));
+        if was_set_back {
+            // What was heard in what is the future now would keep a dead node alive until then. How long ago that was is
+            // not known: those times begin anew.
+            self.nodes.values_mut().for_each(|it| *it = now.min(*it));
+        }
     }
 
     /// A sign of life of `node` arrived.
@@ -51,5 +57,27 @@ impl Hearing {
     /// When `node` was last heard.
     pub fn of(&self, node: &str) -> Option<Timestamp> {
         self.nodes.get(node).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_no_dead_node_alive() {
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let mut hearing = Hearing::default();
+        hearing.note(at(100_000));
+        hearing.note_node("dead", at(100_000));
+        for second in 0..10 {
+            hearing.note(at(5_000 + second));
+        }
+        assert_eq!(hearing.of("dead"), Some(at(5_000)));
+        assert_eq!(hearing.since(at(5_010)), Some(at(5_000)));
+        // Set forward, it was deaf for as long.
+        assert_eq!(hearing.since(at(90_000)), None);
+        hearing.note(at(90_000));
+        assert_eq!(hearing.since(at(90_001)), Some(at(90_000)));
     }
 }

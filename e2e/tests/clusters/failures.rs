@@ -23,6 +23,7 @@ pub fn play() -> Result<()> {
     refused(&["create", "bad", "--nodes", "0"], "0 is not in 1..=250")?;
     refused(&["create", "bad", "--control-planes", "3"], "a local cluster has one")?;
     refused(&["create", "bad", "--overlay", "pigeons"], "pigeons")?;
+    refused(&["create", "bad", "--fence-after", "8"], "8 is not in 4..=7")?;
     refused(&["create", "bad", "--port", "80"], "is not HOST-PORT:NODE-PORT")?;
     refused(&["create", "bad", "--load-images", "/nowhere"], "/nowhere")?;
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
