@@ -18,6 +18,8 @@ pub const NODE_AFFINITY: &str = "NodeAffinity";
 pub struct Allocatable {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
+    /// Of the disk, for what pods write and log.
+    pub disk_bytes: i64,
     pub pods: i64,
 }
 
@@ -35,7 +37,12 @@ pub fn admit<'a>(
     if count >= allocatable.pods {
         return Err(short("pods", 1, count, allocatable.pods));
     }
-    for (resource, capacity) in [("cpu", allocatable.cpu_milli), ("memory", allocatable.memory_bytes)] {
+    let of = [
+        ("cpu", allocatable.cpu_milli),
+        ("memory", allocatable.memory_bytes),
+        ("ephemeral-storage", allocatable.disk_bytes),
+    ];
+    for (resource, capacity) in of {
         let wanted = pod_request(pod, resource);
         let used: i64 = taken.clone().map(|it| pod_request(it, resource)).sum();
         if wanted > 0 && wanted.saturating_add(used) > capacity {
@@ -90,7 +97,7 @@ mod tests {
 
     fn check(new: serde_json::Value, taken: &[serde_json::Value], expected: Option<&str>) {
         let taken: Vec<Pod> = taken.iter().cloned().map(pod).collect();
-        let node = Allocatable { cpu_milli: 1000, memory_bytes: 1 << 30, pods: 3 };
+        let node = Allocatable { cpu_milli: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30, pods: 3 };
         let refused = admit(&pod(new), taken.iter(), &node, &BTreeMap::new()).err();
         assert_eq!(refused.as_ref().map(|it| it.reason.as_str()), expected);
     }

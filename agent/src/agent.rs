@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use orlop_client::informer::Change;
-use orlop_client::{Informer, Store, clock, random};
+use orlop_client::{Store, clock, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,6 +25,7 @@ use crate::machine::back_off::later;
 use crate::machine::resize::counted;
 use crate::machine::status::time;
 use crate::node::within;
+use crate::pressure::refuses;
 use crate::runtime::RuntimeEvent;
 use crate::statics::keeper::Keeper;
 use crate::statics::manifest::key;
@@ -81,8 +82,6 @@ pub struct Agent {
     adopted: BTreeSet<String>,
     /// The pods that lie in files, where the node has some.
     statics: Option<Statics>,
-    /// There are no pods but those: the node is not known to the API yet.
-    alone: bool,
     /// The lease was lost for too long: no pod of the API runs.
     fenced: bool,
     shutdown: CancellationToken,
@@ -106,27 +105,21 @@ impl Agent {
             workers: JoinSet::new(),
             adopted: BTreeSet::new(),
             statics: None,
-            alone: false,
             fenced: false,
             shutdown,
         }
     }
 
-    /// Has it run the pods of files, too; `alone` no others.
-    pub fn with_statics(mut self, files: Option<watch::Receiver<Vec<Arc<Pod>>>>, alone: bool) -> Self {
+    /// Has it run the pods of files, too.
+    pub fn with_statics(mut self, files: Option<watch::Receiver<Vec<Arc<Pod>>>>) -> Self {
         self.statics = files.map(Statics::of);
-        self.alone = alone;
         self
     }
 
     /// Runs until its shutdown. `renewed` is when the node's lease was renewed last; after `fence_after` without that no pod runs.
     pub async fn run(mut self, mut renewed: watch::Receiver<Instant>, fence_after: Option<Duration>) {
         let shutdown = self.shutdown.clone();
-        let selector = format!("spec.nodeName={}", self.host.node_name);
-        let store = match self.alone {
-            true => Store::new(),
-            false => Informer::<Pod>::new(self.host.client.clone()).fields(&selector).start(shutdown.clone()),
-        };
+        let store = self.host.pods.clone();
         let (_, mut changes) = store.subscribe();
         let mut runtime = std::pin::pin!(listen(Arc::clone(&self.host), Arc::clone(&self.bells), shutdown.clone()));
         if self.statics.is_some() {
@@ -345,6 +338,9 @@ impl Agent {
         let known = status.is_some_and(|it| it.start_time.is_some()) || self.adopted.contains(uid);
         if known || pod.metadata.deletion_timestamp.is_some() {
             return None;
+        }
+        if let Some(it) = refuses(self.host.pressure.now(), pod) {
+            return Some(it);
         }
         let running: Vec<Arc<Pod>> = self
             .handles

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
+use orlop_client::Store;
 use orlop_client::events::Recorder;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ use crate::config::Config;
 use crate::network::PodNetwork;
 use crate::network::absent::AbsentNetwork;
 use crate::node::Capacity;
+use crate::pressure::board::Board;
 use crate::run::{host, open_network, runtime_name};
 use crate::runtime::Runtime;
 use crate::telling::Teller;
@@ -72,12 +74,27 @@ impl Alone<'_> {
         let name = runtime_name(self.runtime, &end).await;
         let teller = Teller(Recorder::start(client.clone(), "kubelet", &config.node_name, end.clone()));
         let runtime = Arc::clone(self.runtime);
-        let (host, bells) =
-            host(config, client, runtime, network, None, None, teller, self.capacity, self.address, name);
-        let agent = Agent::new(host, bells, self.capacity.allocatable(), Default::default(), end);
+        // There are no pods but those: the node is not known to the API yet.
+        let (pods, pressure) = (Store::new(), Board::default());
+        let (host, bells) = host(
+            config,
+            client,
+            pods,
+            runtime,
+            network,
+            None,
+            None,
+            teller,
+            self.capacity,
+            self.address,
+            name,
+            pressure,
+        );
+        let allocatable = config.eviction.allocatable(self.capacity);
+        let agent = Agent::new(host, bells, allocatable, Default::default(), end);
         // No lease is lost that was never had.
         let (_renewed, renewed) = watch::channel(Instant::now());
-        Box::pin(agent.with_statics(Some(files), true).run(renewed, None)).await;
+        Box::pin(agent.with_statics(Some(files)).run(renewed, None)).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a user decides about an agent: its arguments, and the settings made from them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +9,10 @@ use clap::{Args as ClapArgs, ValueEnum};
 use ipnet::Ipv4Net;
 
 use crate::credentials::Rotation;
+use crate::images::collect::Policy;
 use crate::network::overlay::Overlay;
+use crate::pressure::settings::Eviction;
+use crate::pressure::{self, settings, signals};
 use crate::runtime::cri::CONTAINERD;
 
 /// Which runtime runs the containers.
@@ -95,6 +99,40 @@ pub struct Args {
     /// `orlop node join` writes.
     #[arg(long, conflicts_with_all = ["tls_cert_file", "hollow_nodes"])]
     pub rotate_certificates: bool,
+    /// Below which of these pods are evicted at once, as `memory.available<1Gi,nodefs.available<10%`. Signals: memory.available, nodefs.available,
+    /// nodefs.inodesFree, imagefs.available, imagefs.inodesFree, pid.available.
+    #[arg(long, value_name = "SIGNAL<VALUE,...", default_value = pressure::settings::HARD)]
+    pub eviction_hard: String,
+    /// Below which of these pods are evicted after a while.
+    #[arg(long, value_name = "SIGNAL<VALUE,...", default_value = "")]
+    pub eviction_soft: String,
+    /// After how long, for each of --eviction-soft: `memory.available=1m30s`.
+    #[arg(long, value_name = "SIGNAL=TIME,...", default_value = "")]
+    pub eviction_soft_grace_period: String,
+    /// The longest that pods may take to end that are evicted for --eviction-soft, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub eviction_max_pod_grace_period: u64,
+    /// How much more has to be free until the node is no longer short: `nodefs.available=2Gi`.
+    #[arg(long, value_name = "SIGNAL=VALUE,...", default_value = "")]
+    pub eviction_minimum_reclaim: String,
+    /// How long the node's condition stays when it is no longer short.
+    #[arg(long, value_name = "TIME", default_value = "5m0s")]
+    pub eviction_pressure_transition_period: String,
+    /// From this percentage of the disk on that is used, images are removed that were pulled and that nobody uses; 100 is never.
+    #[arg(long, value_name = "PERCENT", default_value_t = 85, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_high_threshold: u8,
+    /// Down to which.
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub image_gc_low_threshold: u8,
+    /// For how long an image stays after it was pulled or used last.
+    #[arg(long, value_name = "TIME", default_value = "2m0s")]
+    pub minimum_image_ttl_duration: String,
+    /// Kept back from pods for the system: `cpu=200m,memory=500Mi,ephemeral-storage=1Gi`.
+    #[arg(long, value_name = "RESOURCE=VALUE,...", default_value = "")]
+    pub system_reserved: String,
+    /// Kept back from pods for Kubernetes' own parts.
+    #[arg(long, value_name = "RESOURCE=VALUE,...", default_value = "")]
+    pub kube_reserved: String,
 }
 
 /// What the node is reached by.
@@ -175,6 +213,10 @@ pub struct Config {
     pub lease_duration: Duration,
     pub fence_after: Option<Duration>,
     pub serving: ServingCertificate,
+    /// What it does when it runs short, and what it keeps back.
+    pub eviction: Eviction,
+    /// When images go that nobody uses.
+    pub image_policy: Policy,
     /// The PEM text of the CA whose clients may read logs; none lets nobody.
     pub client_ca_pem: Option<Vec<u8>>,
 }
@@ -201,6 +243,8 @@ impl Config {
             lease_duration: Duration::from_secs(8),
             fence_after: None,
             serving: ServingCertificate::SelfSigned,
+            eviction: Eviction::default(),
+            image_policy: Policy::default(),
             client_ca_pem: None,
         }
     }
@@ -210,6 +254,8 @@ impl TryFrom<Args> for Config {
     type Error = std::io::Error;
 
     fn try_from(args: Args) -> Result<Self, std::io::Error> {
+        let eviction = eviction(&args).map_err(std::io::Error::other)?;
+        let image_policy = image_policy(&args).map_err(std::io::Error::other)?;
         let node_name = match args.node_name {
             Some(it) => it,
             None => std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_lowercase(),
@@ -235,10 +281,52 @@ impl TryFrom<Args> for Config {
             lease_duration: Duration::from_secs(args.lease_duration.max(1)),
             fence_after: args.fence_after.map(Duration::from_secs),
             serving,
+            eviction,
+            image_policy,
             client_ca_pem: args.client_ca_file.map(std::fs::read).transpose()?,
             ..Config::new(&node_name, args.data_dir)
         })
     }
+}
+
+/// The settings of the arguments about pressure.
+///
+/// # Errors
+/// The kubelet's message for one that makes no sense.
+fn eviction(args: &Args) -> Result<Eviction, String> {
+    let mut reserved = BTreeMap::new();
+    settings::reserve(&mut reserved, &args.system_reserved).map_err(|it| format!("--system-reserved: {it}"))?;
+    settings::reserve(&mut reserved, &args.kube_reserved).map_err(|it| format!("--kube-reserved: {it}"))?;
+    let period = &args.eviction_pressure_transition_period;
+    Ok(Eviction {
+        hard: signals::parse(&args.eviction_hard).map_err(|it| format!("--eviction-hard: {it}"))?,
+        soft: signals::parse(&args.eviction_soft)
+            .and_then(|it| settings::with_graces(it, &args.eviction_soft_grace_period))
+            .map_err(|it| format!("--eviction-soft: {it}"))?,
+        minimum_reclaim: signals::parse(&args.eviction_minimum_reclaim.replace('=', "<"))
+            .map_err(|it| format!("--eviction-minimum-reclaim: {it}"))?,
+        transition_period: settings::duration(period)
+            .ok_or_else(|| format!("--eviction-pressure-transition-period: {period:?} is no duration"))?,
+        max_pod_grace: Duration::from_secs(args.eviction_max_pod_grace_period),
+        reserved,
+    })
+}
+
+/// The settings of the arguments about images that nobody uses.
+///
+/// # Errors
+/// Marks that cross each other, or a time that is none.
+fn image_policy(args: &Args) -> Result<Policy, String> {
+    let (high_percent, low_percent) = (args.image_gc_high_threshold, args.image_gc_low_threshold);
+    if low_percent >= high_percent {
+        return Err(format!(
+            "--image-gc-low-threshold {low_percent} must be less than --image-gc-high-threshold {high_percent}"
+        ));
+    }
+    let text = &args.minimum_image_ttl_duration;
+    let least_age = settings::duration(text);
+    let least_age = least_age.ok_or_else(|| format!("--minimum-image-ttl-duration: {text:?} is no duration"))?;
+    Ok(Policy { high_percent, low_percent, least_age })
 }
 
 /// Certificates in DER as one PEM text.

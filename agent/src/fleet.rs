@@ -140,13 +140,15 @@ async fn register_all(config: &Config, members: &mut Vec<Member>, client: &kube:
     let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let runtime: Arc<dyn crate::runtime::Runtime> = Arc::new(Hollow::new(HollowOptions::default()));
     let registering = futures::stream::iter(std::mem::take(members)).map(|mut it| {
+        let capacity = Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS_MOST };
         let about = About {
             name: it.lease.node.clone(),
             address: address(it.number),
-            capacity: Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS_MOST },
+            allocatable: config.eviction.allocatable(&capacity),
+            capacity,
+            pressure: None,
             data_dir: config.data_dir.clone(),
             port: None,
-            hollow: true,
         };
         let keeper = NodeKeeper { about, api: api.clone(), runtime: Arc::clone(&runtime) };
         let leases = leases.clone();

@@ -4,31 +4,41 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use orlop_api::quantity::Quantity;
+use orlop_client::Store;
+use orlop_client::events::Severity;
 
 use crate::environment::Place;
 use crate::images::Images;
 use crate::machine::NodeFacts;
 use crate::network::PodNetwork;
 use crate::policy::keeper::Policies;
+use crate::pressure::Board;
 use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::runtime::Runtime;
 use crate::services::view::Known;
 use crate::shares::Shares;
 use crate::telling::Teller;
+use crate::usage::meter::Meter;
 use crate::volumes::Volumes;
 
 /// One node's shared parts.
 pub struct Host {
     pub node_name: String,
     pub client: kube::Client,
+    /// The pods that are bound to this node.
+    pub pods: Store<Pod>,
     pub runtime: Arc<dyn Runtime>,
     pub network: Arc<dyn PodNetwork>,
     pub images: Images,
     pub volumes: Volumes,
     pub references: References,
     pub teller: Teller,
+    pub meter: Meter,
+    /// What the node is short of.
+    pub pressure: Board,
     pub facts: NodeFacts,
     pub memory_bytes: i64,
     /// What its pods have of it.
@@ -43,6 +53,19 @@ pub struct Host {
 }
 
 impl Host {
+    /// Tells something of the node that a user should know.
+    pub fn tell_of_node(&self, reason: &str, message: &str) {
+        let node = ObjectReference {
+            api_version: Some("v1".into()),
+            kind: Some("Node".into()),
+            name: Some(self.node_name.clone()),
+            // As the kubelet has it: its name stands for the uid.
+            uid: Some(self.node_name.clone()),
+            ..ObjectReference::default()
+        };
+        self.teller.0.note(node, Severity::Warning, reason, message);
+    }
+
     /// What a pod may ask about where it runs.
     pub fn place(&self, pod_ip: Option<IpAddr>) -> Place {
         Place {

@@ -3,7 +3,9 @@
 //! Pulls of one image at one time are one pull; only a few run beside each other; failures back off per pod and image as the kubelet's
 //! do. It tells Events as it goes. It does not know when an image is needed: the pod machine does.
 
+pub mod collect;
 pub mod credentials;
+pub mod ledger;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::images::ledger::Ledger;
 use crate::machine::Failure;
 use crate::machine::back_off::later;
 use crate::references::Snapshot;
@@ -78,12 +81,18 @@ pub struct Images {
     permits: Semaphore,
     lines: Mutex<Lines>,
     teller: Teller,
+    ledger: Ledger,
 }
 
 impl Images {
+    /// Which of the images were pulled by this agent.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Images of `runtime`.
-    pub fn new(runtime: Arc<dyn Runtime>, teller: Teller) -> Self {
-        Images { runtime, permits: Semaphore::new(PULLS), lines: Mutex::default(), teller }
+    pub fn new(runtime: Arc<dyn Runtime>, teller: Teller, ledger: Ledger) -> Self {
+        Images { runtime, permits: Semaphore::new(PULLS), lines: Mutex::default(), teller, ledger }
     }
 
     /// Makes sure that the container's image is here. `before` is the last failure of this pod with it.
@@ -116,6 +125,13 @@ impl Images {
                 return Err(failure(before, "ImageInspectError", message));
             }
         };
+        let before_id = here.as_ref().map(|it| it.id.clone());
+        let note = |pulled: &Image| {
+            // What was here already may be somebody else's.
+            if before_id.as_ref() != Some(&pulled.id) {
+                self.ledger.pulled(&pulled.id, orlop_client::clock::now());
+            }
+        };
         match (policy, here) {
             (PullPolicy::IfNotPresent | PullPolicy::Never, Some(here)) => {
                 self.teller.normal(
@@ -132,7 +148,7 @@ impl Images {
                 self.teller.warning(pod, name, "Failed", "Error: ErrImageNeverPull");
                 Err(failure(before, "ErrImageNeverPull", message))
             }
-            _ => self.pull(pod, container, image, found).await.map_err(|error| {
+            _ => self.pull(pod, container, image, found).await.inspect(note).map_err(|error| {
                 let reason = match error {
                     RuntimeError::InvalidImageName(..) => "InvalidImageName",
                     _ => "ErrImagePull",

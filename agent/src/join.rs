@@ -288,7 +288,7 @@ mod tests {
             let line =
                 format!("x 127.0.0.1:1 --node-name n1 --join-timeout 1 --data-dir {} {more}", dir.path().display());
             let args = Line::try_parse_from(line.split_whitespace()).map_err(|it| it.to_string())?.args;
-            run(args, CancellationToken::new()).await.map_err(|it| it.to_string())
+            Box::pin(run(args, CancellationToken::new())).await.map_err(|it| it.to_string())
         };
         let hash = format!("--ca-hash sha256:{}", "0".repeat(64));
         let told = run("").await.unwrap_err();
@@ -313,6 +313,6 @@ mod tests {
         assert!(told.contains("holds the credentials of \"system:node:n2\", not of node \"n1\""), "{told}");
         let line = format!("x 127.0.0.1:1 --node-name n2 --data-dir {}", dir.path().display());
         let args = Line::try_parse_from(line.split_whitespace()).unwrap().args;
-        assert!(matches!(super::run(args, CancellationToken::new()).await, Err(JoinError::Expired)));
+        assert!(matches!(Box::pin(super::run(args, CancellationToken::new())).await, Err(JoinError::Expired)));
     }
 }

@@ -1,7 +1,7 @@
 //! One machine of the cluster: its pods, images, volumes, probes, network, logs.
 //!
 //! Changes of pods flow in from the API; [`agent`] gives each pod a worker ([`sync`]), which lets the pure [`machine`] decide and does
-//! what it says through a [`runtime`] and a [`network`]. [`node`] says that the machine lives, [`server`] gives out logs, [`local`] takes
+//! what it says through a [`runtime`] and a [`network`]. [`node`] says that the machine lives, [`server`] gives out logs and what is used ([`usage`]), [`local`] takes
 //! images from commands of this machine. [`join`] makes a machine a node, [`credentials`] keeps what it shows. [`fleet`] plays thousands of
 //! nodes that run nothing. Nothing here sees the store or the API server's insides.
 
@@ -34,9 +34,11 @@ pub mod shares;
 pub mod host;
 pub mod images;
 pub mod pods;
+pub mod pressure;
 pub mod probes;
 pub mod sync;
 pub mod telling;
+pub mod usage;
 pub mod volumes;
 
 pub mod dns;

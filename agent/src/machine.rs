@@ -26,7 +26,7 @@ mod storm;
 use k8s_openapi::api::core::v1::Pod;
 
 pub use plan::{Action, Plan, ProbeKind, ProbeWanted};
-pub use world::{Failure, ImageState, Memory, NodeFacts, PodWorld, ProbeResults, Rejection, VolumeState};
+pub use world::{Evicted, Failure, ImageState, Memory, NodeFacts, PodWorld, ProbeResults, Rejection, VolumeState};
 
 use world::View;
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use orlop_client::events::Recorder;
 use orlop_client::swap::Swap;
-use orlop_client::{Informer, agent, connect, random};
+use orlop_client::{Informer, Store, agent, connect, random};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use crate::credentials::{Folder, Rotation};
 use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
 use crate::images::Images;
+use crate::images::ledger::Ledger;
 use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::machine::resize::Share;
@@ -35,6 +36,7 @@ use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::policy;
 use crate::policy::keeper::Policies;
+use crate::pressure::{self, Board};
 use crate::references::References;
 use crate::resolver::ClusterDns;
 use crate::rules::kernel::COMPARE_EVERY;
@@ -46,6 +48,7 @@ use crate::services::view::Known;
 use crate::shares::Shares;
 use crate::statics;
 use crate::telling::Teller;
+use crate::usage::meter::Meter;
 use crate::volumes::{self, Volumes};
 
 /// How long the value of a label may be.
@@ -148,13 +151,16 @@ pub async fn run_with_lease_client(
         None => own_address(),
     };
     let capacity = Capacity::of_this_machine(&config.data_dir);
+    let allocatable = config.eviction.allocatable(&capacity);
+    let pressure = Board::default();
     let about = About {
         name: config.node_name.clone(),
         address,
         capacity: capacity.clone(),
+        allocatable: allocatable.clone(),
+        pressure: Some(pressure.clone()).filter(|_| !hollow),
         data_dir: config.data_dir.clone(),
         port: None,
-        hollow,
     };
     let mut keeper = NodeKeeper { about, api: Api::<Node>::all(client.clone()), runtime: Arc::clone(&runtime) };
     let files = config
@@ -217,9 +223,24 @@ pub async fn run_with_lease_client(
         policies = Some(keep_policies(&config, &client, &network, dns, &shutdown));
     }
     let recorder = Recorder::start(client.clone(), "kubelet", &config.node_name, shutdown.clone());
-    let host =
-        host(&config, client, runtime, network, services, policies, Teller(recorder), &capacity, address, runtime_name);
-    let (host, bells) = host;
+    let teller = Teller(recorder);
+    let pods = Informer::<Pod>::new(client.clone())
+        .fields(&format!("spec.nodeName={}", config.node_name))
+        .start(shutdown.clone());
+    let (host, bells) = host(
+        &config,
+        client,
+        pods,
+        runtime,
+        network,
+        services,
+        policies,
+        teller,
+        &capacity,
+        address,
+        runtime_name,
+        pressure,
+    );
     logs.serve(Arc::clone(&host));
     // A node whose name is too long for a label is given no such volumes.
     if !hollow && config.node_name.len() <= LABEL_BYTES {
@@ -231,8 +252,14 @@ pub async fn run_with_lease_client(
         };
         tokio::spawn(keeper.run(shutdown.clone()));
     }
+    if !hollow {
+        let (host, bells) = (Arc::clone(&host), Arc::clone(&bells));
+        let keeper =
+            pressure::keeper::Keeper { host, bells, settings: config.eviction.clone(), images: config.image_policy };
+        tokio::spawn(keeper.run(shutdown.clone()));
+    }
     tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
-    let agent = Agent::new(host, bells, capacity.allocatable(), labels, shutdown.clone()).with_statics(files, false);
+    let agent = Agent::new(host, bells, allocatable, labels, shutdown.clone()).with_statics(files);
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;
     Ok(())
@@ -324,6 +351,7 @@ fn keep_policies(
 pub(crate) fn host(
     config: &Config,
     client: kube::Client,
+    pods: Store<Pod>,
     runtime: Arc<dyn Runtime>,
     network: Arc<dyn PodNetwork>,
     services: Option<Known>,
@@ -332,6 +360,7 @@ pub(crate) fn host(
     capacity: &Capacity,
     address: IpAddr,
     runtime_name: String,
+    pressure: Board,
 ) -> (Arc<Host>, Bells) {
     let bells: Bells = Arc::new(Mutex::default());
     let ring = Arc::clone(&bells);
@@ -340,14 +369,17 @@ pub(crate) fn host(
             it.references_changed();
         }
     });
-    let allocatable = capacity.allocatable();
+    let allocatable = config.eviction.allocatable(capacity);
     let host = Host {
         node_name: config.node_name.clone(),
         client: client.clone(),
-        images: Images::new(Arc::clone(&runtime), teller.clone()),
+        pods,
+        images: Images::new(Arc::clone(&runtime), teller.clone(), Ledger::open(&config.data_dir)),
         volumes: Volumes::new(&config.data_dir),
         references: References::new(client, wake),
         teller,
+        meter: Meter::default(),
+        pressure,
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
         shares: Shares::new(Share { cpu_milli: allocatable.cpu_milli, memory_bytes: allocatable.memory_bytes }),

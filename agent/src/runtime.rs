@@ -230,6 +230,34 @@ pub struct Image {
     pub user: Option<String>,
 }
 
+/// Room that files take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// What they occupy of the disk, which may be less than their length.
+    pub bytes: u64,
+    /// None where the runtime does not tell.
+    pub inodes: Option<u64>,
+}
+
+/// What a container takes of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContainerRoom {
+    /// What it has written to its root.
+    pub root: Room,
+    pub log: Room,
+}
+
+/// What the runtime takes of the disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskUse {
+    /// A folder of the file system on which images and containers' roots lie; none where nothing lies anywhere.
+    pub images_at: Option<PathBuf>,
+    /// All images.
+    pub images: Room,
+    /// This node's containers, dead ones too.
+    pub containers: BTreeMap<Id, ContainerRoom>,
+}
+
 /// Credentials for a registry, from a pull secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryAuth {
@@ -388,6 +416,15 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// All images that are here.
     async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
+
+    /// Removes an image with all its names; one that is gone is no error.
+    ///
+    /// # Errors
+    /// A container uses it, or the runtime is away.
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError>;
+
+    /// What images and containers take of the disk. It is measured, which takes as long as containers have written much.
+    async fn disk_use(&self) -> Result<DiskUse, RuntimeError>;
 
     /// Pulls an image; progress goes to `progress`, which is bounded and may be dropped by the receiver.
     async fn pull(

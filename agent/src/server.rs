@@ -1,4 +1,5 @@
-//! The agent's own port: the way to its containers for the API server (logs, exec, attach, port-forward), and whether it lives.
+//! The agent's own port: the way to its containers for the API server (logs, exec, attach, port-forward), what they use, and
+//! whether it lives.
 //!
 //! TLS with a client certificate of the cluster's CA; who has none gets no further than the handshake, and who is no administrator is asked for
 //! at the API server ([`access`]). Paths are the kubelet's.
@@ -12,6 +13,7 @@ pub mod streams;
 pub mod terminal;
 pub mod tls;
 pub mod upgrade;
+pub mod usage;
 pub mod websocket;
 
 use std::net::{IpAddr, SocketAddr};
@@ -143,6 +145,8 @@ fn router(shared: Shared) -> Router {
             "/portForward/{namespace}/{pod}/{uid}",
             get(streams::port_forward_by_uid).post(streams::port_forward_by_uid),
         )
+        .route("/stats/summary", get(usage::summary))
+        .route("/metrics/resource", get(usage::resource))
         .route_layer(middleware::from_fn_with_state(shared.clone(), access::check));
     Router::new().route("/healthz", get(healthz)).merge(into_container).with_state(shared)
 }

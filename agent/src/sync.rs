@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use orlop_client::{clock, random};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 use crate::host::Host;
 use crate::machine::resize::{self, Share};
 use crate::machine::world::View;
-use crate::machine::{Failure, Memory, Plan, PodWorld, ProbeKind, Rejection, VolumeState, decide, decide_gone};
+use crate::machine::{
+    Evicted, Failure, Memory, Plan, PodWorld, ProbeKind, Rejection, VolumeState, decide, decide_gone,
+};
 use crate::probes::{ProbeSet, Verdict};
 use crate::runtime::{Id, Image, Inventory};
 use crate::statics::{Assigned, Origin};
@@ -43,6 +46,8 @@ const LOOKS_IN_A_ROW: u32 = 50;
 pub struct Bell {
     runtime: AtomicBool,
     references: AtomicBool,
+    collects: AtomicBool,
+    evicted: Mutex<Option<Evicted>>,
     rung: Notify,
 }
 
@@ -51,6 +56,18 @@ impl Bell {
     pub fn runtime_changed(&self) {
         self.runtime.store(true, Ordering::Release);
         self.rung.notify_one();
+    }
+
+    /// The pod has to go.
+    pub fn evict(&self, it: Evicted) {
+        *self.evicted.lock() = Some(it);
+        self.rung.notify_one();
+    }
+
+    /// What is left of the pod, if it is over, has to go.
+    pub fn collect(&self) {
+        self.collects.store(true, Ordering::Release);
+        self.runtime_changed();
     }
 
     /// A ConfigMap or Secret of the pod changed.
@@ -164,6 +181,10 @@ impl Worker {
             if bell.runtime.swap(false, Ordering::AcqRel) {
                 self.dirty = true;
             }
+            if let Some(it) = bell.evicted.lock().take() {
+                self.memory.evicted = Some(it);
+            }
+            self.memory.collected |= bell.collects.load(Ordering::Acquire);
             if bell.references.swap(false, Ordering::AcqRel) || self.refresh_at.is_some_and(|it| it <= Instant::now()) {
                 self.references_changed();
             }

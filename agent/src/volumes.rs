@@ -52,6 +52,11 @@ impl Volumes {
         Volumes { root: data_dir.join("pods"), folders: Folders::new(data_dir) }
     }
 
+    /// Where all pods' folders are.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folders that are volumes themselves.
     pub fn folders(&self) -> &Folders {
         &self.folders
@@ -219,7 +224,11 @@ impl Volumes {
         }
     }
 
-    fn folder(&self, pod: &Pod, volume: &str) -> Result<PathBuf, String> {
+    /// The folder of a pod's volume that is no claim.
+    ///
+    /// # Errors
+    /// The names are none for folders.
+    pub fn folder(&self, pod: &Pod, volume: &str) -> Result<PathBuf, String> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         Ok(self.root.join(plain(uid)?).join("volumes").join(plain(volume)?))
     }

@@ -5,12 +5,15 @@
 
 pub mod component_status;
 pub mod label;
+pub mod node_metrics;
+pub mod pod_metrics;
+pub mod usage;
 
-use crate::kind::{Kind, Names, Selectable};
+use crate::kind::{Kind, Names, Scope, Selectable};
 use crate::table::Column;
 
 /// The computed kinds.
-pub static COMPUTED: &[Kind] = &[label::KIND, component_status::KIND];
+pub static COMPUTED: &[Kind] = &[label::KIND, component_status::KIND, node_metrics::KIND, pod_metrics::KIND];
 
 /// What differs between computed kinds.
 pub(crate) struct Parts {
@@ -18,6 +21,7 @@ pub(crate) struct Parts {
     pub version: &'static str,
     pub kind: &'static str,
     pub names: Names,
+    pub scope: Scope,
     pub fields: &'static [Selectable],
     pub columns: &'static [Column],
     /// Where its table is in the cache.

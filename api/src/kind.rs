@@ -383,7 +383,7 @@ impl Kind {
             version: parts.version,
             kind: parts.kind,
             names: parts.names,
-            scope: Scope::Cluster,
+            scope: parts.scope,
             subs: &[],
             fields: parts.fields,
             columns: parts.columns,

@@ -14,6 +14,7 @@ use crate::labels::Labels;
 use crate::proxy::Proxies;
 use crate::service_addresses::ServiceAddresses;
 use crate::stage::{Connector, Plugin};
+use crate::usage::Usage;
 
 /// What the verbs work with.
 pub struct Core {
@@ -23,6 +24,7 @@ pub struct Core {
     pub connectors: Vec<Arc<dyn Connector>>,
     pub addresses: ServiceAddresses,
     pub labels: Arc<Labels>,
+    pub usage: Usage,
     pub proxies: Proxies,
     /// Calls the webhooks that convert custom objects.
     pub caller: Arc<Caller>,

@@ -42,6 +42,7 @@ pub mod convert;
 pub mod core;
 pub mod quota;
 pub mod service_addresses;
+pub mod usage;
 
 pub mod feed;
 

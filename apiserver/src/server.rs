@@ -47,6 +47,7 @@ use crate::serve::tls::Identification;
 use crate::serve::{self, Listener, ServeError};
 use crate::service_addresses::ServiceAddresses;
 use crate::stage::{Identity, Peer};
+use crate::usage::Usage;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +160,7 @@ impl Server {
             plugins,
             addresses: addresses.clone(),
             labels: Labels::new(cache.clone()),
+            usage: Usage::new(pki.ca(), &pki.kubelet_client)?,
             proxies: Proxies::new(pki.ca(), &pki.kubelet_client, sight.clone(), draining.clone())?,
             caller,
             stopping: shutdown.clone(),

@@ -34,6 +34,7 @@ use crate::present::{self, Response};
 use crate::registry;
 use crate::request::{Request, Verb};
 use crate::stage::Authorized;
+use crate::usage;
 
 /// Serves a request for a resource.
 ///
@@ -75,6 +76,11 @@ pub async fn serve(core: &Arc<Core>, it: &Authorized, body: Bytes) -> status::Re
         core.catch_up().await?;
         if components::computes(kind) {
             components::look(&core.cache);
+        } else if usage::computes(kind) {
+            // A later page is of the same look as the first.
+            if request.options.continued.is_empty() {
+                Box::pin(core.usage.look(core, kind)).await;
+            }
         } else {
             core.labels.prepare(&core.draining).await?;
         }

@@ -261,6 +261,15 @@ impl Cluster {
         self.start_part(part)
     }
 
+    /// kill -9 of an agent, and its start with other flags.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn restart_agent_with(&mut self, part: &str, flags: &'static [&'static str]) -> Result<()> {
+        self.options.agent_flags = flags;
+        self.kill_and_restart(part)
+    }
+
     /// Waits until `/readyz` says 200.
     ///
     /// # Errors

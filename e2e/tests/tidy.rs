@@ -63,6 +63,14 @@ const PURE: &[&str] = &[
     "agent/src/dns/message.rs",
     "agent/src/dns/resolv_conf.rs",
     "agent/src/resources.rs",
+    "agent/src/usage/summary.rs",
+    "agent/src/usage/exposition.rs",
+    "agent/src/images/collect.rs",
+    "agent/src/pressure/signals.rs",
+    "agent/src/pressure/settings.rs",
+    "agent/src/pressure/decide.rs",
+    "agent/src/pressure/rank.rs",
+    "agent/src/pressure/limits.rs",
     "agent/src/runtime/resolver.rs",
     "agent/src/runtime/native/names.rs",
     "agent/src/runtime/native/spec",
@@ -99,6 +107,8 @@ const PURE: &[&str] = &[
     "controllers/src/service_account_token.rs",
     "apiserver/src/authorize/rbac.rs",
     "apiserver/src/authorize/node.rs",
+    "apiserver/src/usage/points.rs",
+    "apiserver/src/usage/history.rs",
 ];
 
 /// What a decision does not touch: runtimes, clocks, randomness, files, sockets, threads.
@@ -192,6 +202,7 @@ const KIND_EXCEPTIONS: &[(&str, &str)] = &[
     ("apiserver/src/quota.rs", "what quotas count differs by kind"),
     ("apiserver/src/callout.rs", "a webhook may be a service"),
     ("apiserver/src/components.rs", "leases tell who lives"),
+    ("apiserver/src/usage.rs", "nodes and pods are what uses something"),
     ("apiserver/src/registry.rs", "definitions make kinds"),
     ("apiserver/src/bootstrap.rs", "the first objects are made by kind"),
     ("apiserver/src/service_addresses.rs", "services are what gets addresses"),

@@ -24,6 +24,8 @@ const HOLD_LOOKS: usize = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Hierarchy {
     mount: PathBuf,
+    /// The cgroup that is mounted there: not the root where this process sees only a part.
+    root: String,
     /// The unified hierarchy of version 2, or else that of these controllers.
     unified: bool,
     controllers: Vec<String>,
@@ -69,7 +71,8 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
         let Some((mount, source)) = line.split_once(" - ") else { continue };
         let mut source = source.split(' ');
         let (kind, options) = (source.next().unwrap_or_default(), source.nth(1).unwrap_or_default());
-        let Some(at) = mount.split(' ').nth(4) else { continue };
+        let mut fields = mount.split(' ').skip(3);
+        let (Some(root), Some(at)) = (fields.next(), fields.next()) else { continue };
         // The only escape that a path of a cgroup's mount is likely to have.
         let mount = PathBuf::from(at.replace("\\040", " "));
         let unified = match kind {
@@ -85,7 +88,7 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
         let named = controllers.iter().any(|it| it.starts_with("name="));
         let known = found.iter().any(|it| it.unified == unified && it.controllers == controllers);
         if !named && !known {
-            found.push(Hierarchy { mount, unified, controllers });
+            found.push(Hierarchy { mount, root: root.to_owned(), unified, controllers });
         }
     }
     found
@@ -106,6 +109,26 @@ impl Cgroup {
         let hierarchies =
             if relative.is_empty() || relative.split('/').any(|it| it == "..") { Vec::new() } else { hierarchies()? };
         Ok(Self { folders: hierarchies.into_iter().map(at).filter(|(_, it)| it.is_dir()).collect() })
+    }
+
+    /// Those that a process is in.
+    ///
+    /// # Errors
+    /// It has ended, or the mounts cannot be read.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        let lines = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        Ok(Self { folders: hierarchies()?.into_iter().filter_map(|it| place(it, &lines)).collect() })
+    }
+
+    /// The file of a controller, by its names in version 1 and 2, and whether it is version 2's; none where it is not there.
+    pub fn read(&self, controller: &str, name_1: &str, name_2: &str) -> Option<(String, bool)> {
+        let has = |it: &&(Hierarchy, PathBuf)| it.0.controllers.iter().any(|it| it == controller);
+        let of = |it: &(Hierarchy, PathBuf), name: &str| fs::read_to_string(it.1.join(name)).ok();
+        if let Some(text) = self.folders.iter().find(has).and_then(|it| of(it, name_1)) {
+            return Some((text, false));
+        }
+        let unified = self.folders.iter().find(|(it, _)| it.unified)?;
+        of(unified, name_2).map(|it| (it, true))
     }
 
     /// The file of each cgroup that a process is put in by writing its id.
@@ -275,6 +298,25 @@ fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
 }
 
+/// The folder of a hierarchy in which a process is, by the lines of `/proc/<pid>/cgroup`: `4:memory:/a`, `0::/a`.
+fn place(hierarchy: Hierarchy, lines: &str) -> Option<(Hierarchy, PathBuf)> {
+    let path = lines.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let same = match hierarchy.unified {
+            true => controllers.is_empty(),
+            false => controllers.split(',').any(|it| hierarchy.controllers.iter().any(|own| own == it)),
+        };
+        same.then_some(path)
+    })?;
+    let below = if hierarchy.root == "/" { path } else { path.strip_prefix(hierarchy.root.as_str()).unwrap_or(path) };
+    if below.split('/').any(|it| it == "..") {
+        return None;
+    }
+    let folder = hierarchy.mount.join(below.trim_start_matches('/'));
+    Some((hierarchy, folder))
+}
+
 /// A folder and those below it, each after the one it is in.
 fn tree(folder: &Path, depth: usize) -> Vec<PathBuf> {
     let mut found = vec![folder.to_path_buf()];
@@ -314,6 +356,22 @@ mod tests {
             ("/sys/fs/cgroup/unified", true, ""),
         ];
         assert_eq!(found, expected.map(|(mount, unified, it)| (PathBuf::from(mount), unified, it.to_owned())));
+    }
+
+    #[test]
+    fn a_process_is_where_the_kernel_says() {
+        let mounts = "\
+33 31 0:28 / /cg/memory rw - cgroup none rw,memory
+34 31 0:29 /docker/abc /cg/cpu,cpuacct rw - cgroup none rw,cpu,cpuacct
+36 31 0:30 / /cg/unified rw - cgroup2 cgroup2 rw
+";
+        let lines = "9:name=systemd:/x\n4:memory:/kubepods/podu/c\n2:cpuacct,cpu:/docker/abc/kubepods\n0::/v2\n";
+        let check = |lines: &str, expected: &[&str]| {
+            let found: Vec<_> = parse(mounts).into_iter().filter_map(|it| place(it, lines)).map(|it| it.1).collect();
+            assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{lines}");
+        };
+        check(lines, &["/cg/memory/kubepods/podu/c", "/cg/cpu,cpuacct/kubepods", "/cg/unified/v2"]);
+        check("0::/../elsewhere\n", &[]);
     }
 
     #[test]

@@ -67,6 +67,23 @@ pub fn compute(
     all
 }
 
+/// Adds that the pod ends for the node's sake; what is said already stays as it is.
+pub fn disrupted(all: &mut Vec<PodCondition>, message: &str, observed_generation: Option<i64>, now: Timestamp) {
+    if all.iter().any(|it| it.type_ == "DisruptionTarget" && it.status == "True") {
+        return;
+    }
+    all.retain(|it| it.type_ != "DisruptionTarget");
+    all.push(PodCondition {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: Some(time(now)),
+        last_probe_time: None,
+        observed_generation,
+    });
+}
+
 fn names<'a>(of: impl Iterator<Item = &'a str>) -> String {
     format!("[{}]", of.collect::<Vec<_>>().join(" "))
 }

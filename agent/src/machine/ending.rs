@@ -19,7 +19,15 @@ const HELD_RECHECK: Duration = Duration::from_secs(300);
 
 /// A pod that will never run again but stays: nothing of it runs, its dead containers stay for their logs.
 pub fn end(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) {
-    if stop_all(plan, pod, seen) || seen.memory.cleaned {
+    if stop_all(plan, pod, seen) {
+        return;
+    }
+    if seen.memory.cleaned {
+        if seen.memory.collected {
+            let containers = seen.inventory.containers.iter().map(|it| Action::RemoveContainer { id: it.id.clone() });
+            let sandboxes = seen.inventory.sandboxes.iter().map(|it| Action::RemoveSandbox { id: it.id.clone() });
+            containers.chain(sandboxes).for_each(|it| plan.push(it));
+        }
         return;
     }
     if !seen.inventory.sandboxes.is_empty() {
@@ -102,8 +110,11 @@ pub fn stop(
 fn pod_grace(pod: &Pod, seen: &PodWorld<'_>) -> Duration {
     let seconds = |it: i64| Duration::from_secs(it.max(0).unsigned_abs());
     let of_spec = spec(pod).and_then(|it| it.termination_grace_period_seconds).map_or(DEFAULT_GRACE, seconds);
+    let of_spec = seen.memory.evicted.as_ref().map_or(of_spec, |it| it.grace.min(of_spec));
     let Some(deadline) = &pod.metadata.deletion_timestamp else { return of_spec };
     let asked = pod.metadata.deletion_grace_period_seconds.map_or(of_spec, seconds);
+    // Who was told to go at once does not get more time by being deleted.
+    let asked = if seen.memory.evicted.is_some() { asked.min(of_spec) } else { asked };
     let left = match seen.memory.told_to_end {
         // Set back meanwhile, the clock says nothing of how long ago that was.
         Some(told) if told > seen.now => return asked,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::model::Model;
-use super::world::{ProbeResults, Rejection};
+use super::world::{Evicted, ProbeResults, Rejection};
 use super::{Memory, PodWorld};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -316,6 +316,33 @@ fn what_is_added_to_look_runs_once_and_counts_for_nothing() {
     model.exit("a", 0);
     assert!(model.settle().to_string().starts_with("= Succeeded"), "{}", model.plan());
     assert_eq!(model.running(), 0);
+}
+
+#[test]
+fn an_evicted_pod_fails_and_leaves_its_dead_until_the_disk_is_short() {
+    let mut model =
+        Model::new(json!({"containers": [{"name": "a", "image": "x"}], "terminationGracePeriodSeconds": 600}));
+    model.settle();
+    model.log.clear();
+    let message = "The node was low on resource: memory. ".to_owned();
+    model.memory.evicted = Some(Evicted { message: message.clone(), grace: 5 * SECOND, disrupts: true });
+    model.settle();
+    assert_eq!(model.log[0], "stop container a (a-0) within 5s: Stopping container a");
+    let status = model.pod.as_ref().and_then(|it| it.status.clone()).unwrap();
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref(), status.message.as_deref()),
+        (Some("Failed"), Some("Evicted"), Some(message.as_str()))
+    );
+    let disrupted = status.conditions.iter().flatten().find(|it| it.type_ == "DisruptionTarget").unwrap();
+    assert_eq!((disrupted.status.as_str(), disrupted.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    assert_eq!((model.running(), model.inventory.containers.len()), (0, 1));
+    model.restart_agent();
+    model.settle();
+    assert_eq!(model.pod.as_ref().unwrap().status.as_ref().unwrap().reason.as_deref(), Some("Evicted"));
+    model.memory.collected = true;
+    model.settle();
+    assert!(model.inventory.containers.is_empty() && model.inventory.sandboxes.is_empty());
+    assert_eq!(model.pod.as_ref().unwrap().status.as_ref().unwrap().phase.as_deref(), Some("Failed"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::containers::{self, Exit, Policy, Role, Verdict};
 use super::ending::find;
 use super::resize::{self, Resize};
 use super::world::{self, ImageState, PodWorld, View, app_containers, full_name, init_containers};
+use crate::pressure::EVICTED;
 use crate::resources;
 use crate::runtime::{ContainerState, Phase};
 
@@ -71,9 +72,18 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
             status.reason = Some("DeadlineExceeded".into());
             status.message = Some("Pod was active on the node longer than the specified deadline".into());
         }
+        if let Some(evicted) = &seen.memory.evicted {
+            status.phase = Some("Failed".into());
+            status.reason = Some(EVICTED.into());
+            status.message = Some(evicted.message.clone());
+        }
     }
     let sandbox_ready = view.running_sandbox().is_some() && (world::host_network(pod) || seen.address.is_some());
-    status.conditions = Some(conditions::compute(pod, &status, initialized, sandbox_ready, &resize, seen));
+    let mut all = conditions::compute(pod, &status, initialized, sandbox_ready, &resize, seen);
+    if let Some(evicted) = seen.memory.evicted.as_ref().filter(|it| it.disrupts) {
+        conditions::disrupted(&mut all, &evicted.message, status.observed_generation, seen.now);
+    }
+    status.conditions = Some(all);
     status
 }
 

@@ -30,6 +30,16 @@ pub struct Rejection {
     pub message: String,
 }
 
+/// A pod that has to go for want of something, or because it takes too much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    pub message: String,
+    /// What its containers are given to end, at the most.
+    pub grace: Duration,
+    /// It goes for the node's sake, and not for its own limits: the condition `DisruptionTarget` says so.
+    pub disrupts: bool,
+}
+
 /// Something that failed and is tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -112,6 +122,9 @@ pub enum PostStart {
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     pub rejected: Option<Rejection>,
+    pub evicted: Option<Evicted>,
+    /// The disk is short: what is left of a pod that is over goes.
+    pub collected: bool,
     pub volumes: VolumeState,
     /// The sandbox that is connected to the pod network.
     pub attached: Option<Id>,

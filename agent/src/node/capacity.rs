@@ -3,12 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 
-use crate::admission::Allocatable;
-
 /// Pods that a node takes, as the kubelet's default.
 pub const PODS: i64 = 110;
-/// Memory kept back from pods: the kubelet's default hard eviction threshold.
-const RESERVED_BYTES: i64 = 100 << 20;
 
 /// A machine's size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,18 +30,9 @@ impl Capacity {
             pods: PODS,
         }
     }
-
-    /// What pods may have of it.
-    pub fn allocatable(&self) -> Allocatable {
-        Allocatable {
-            cpu_milli: self.cpu * 1000,
-            memory_bytes: (self.memory_bytes - RESERVED_BYTES).max(0),
-            pods: self.pods,
-        }
-    }
 }
 
-/// How a machine is doing.
+/// What a machine is short of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
     pub memory: bool,
@@ -53,34 +40,13 @@ pub struct Pressure {
     pub pids: bool,
 }
 
-/// Memory below this is pressure (the kubelet's default).
-const LEAST_MEMORY_BYTES: i64 = 100 << 20;
-/// Free disk below this part of it is pressure (the kubelet's `nodefs.available<10%`).
-const LEAST_DISK_PART: u64 = 10;
-/// Free process ids below this part of them are pressure.
-const LEAST_PIDS_PART: i64 = 10;
-
-impl Pressure {
-    /// This machine's now.
-    pub fn now(data_dir: &Path) -> Self {
-        let disk = nix::sys::statvfs::statvfs(data_dir);
-        let disk = disk.is_ok_and(|it| it.blocks_available() < it.blocks() / LEAST_DISK_PART);
-        let most = text("/proc/sys/kernel/pid_max").parse::<i64>().unwrap_or(i64::MAX);
-        // `0.50 0.40 0.30 2/345 6789`: running and existing threads.
-        let loadavg = text("/proc/loadavg");
-        let threads = loadavg.split_whitespace().nth(3).and_then(|it| it.split('/').nth(1));
-        let threads = threads.and_then(|it| it.parse::<i64>().ok());
-        Pressure {
-            memory: meminfo("MemAvailable").is_some_and(|it| it < LEAST_MEMORY_BYTES),
-            disk,
-            pids: threads.is_some_and(|it| most - it < most / LEAST_PIDS_PART),
-        }
-    }
-}
-
 /// A line of /proc/meminfo, in bytes.
 fn meminfo(name: &str) -> Option<i64> {
-    let all = text("/proc/meminfo");
+    meminfo_in(&text("/proc/meminfo"), name)
+}
+
+/// A line of a text like /proc/meminfo's, in bytes.
+pub fn meminfo_in(all: &str, name: &str) -> Option<i64> {
     let line = all.lines().find_map(|it| it.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<i64>().ok()?.checked_mul(1024)
 }
@@ -107,8 +73,7 @@ mod tests {
     #[test]
     fn this_machine_has_something() {
         let it = Capacity::of_this_machine(Path::new("/"));
-        assert!(it.cpu >= 1 && it.memory_bytes > RESERVED_BYTES && it.disk_bytes > 0, "{it:?}");
-        assert!(it.allocatable().memory_bytes < it.memory_bytes);
+        assert!(it.cpu >= 1 && it.memory_bytes > 0 && it.disk_bytes > 0, "{it:?}");
         assert!(!own_address().is_unspecified());
     }
 }

@@ -15,7 +15,9 @@ use orlop_client::storage::LOCAL_FOLDER;
 use serde_json::Value;
 
 use super::capacity::{Capacity, Pressure, text};
+use crate::admission::Allocatable;
 use crate::machine::status::time;
+use crate::pressure::Board;
 use crate::runtime::Runtime;
 use crate::volumes::folders::Folders;
 
@@ -30,11 +32,12 @@ pub struct About {
     pub name: String,
     pub address: IpAddr,
     pub capacity: Capacity,
+    pub allocatable: Allocatable,
+    /// What it is short of; none of a node that runs nothing.
+    pub pressure: Option<Board>,
     pub data_dir: PathBuf,
     /// The port for logs, as it was bound; none where there is none.
     pub port: Option<u16>,
-    /// Its pods exist only as words; its machine is not looked at.
-    pub hollow: bool,
 }
 
 /// The architecture as Go names it.
@@ -78,12 +81,17 @@ impl About {
     pub async fn status(&self, old: &Node, runtime: &Arc<dyn Runtime>, now: Timestamp) -> NodeStatus {
         let info = runtime.info().await;
         let images = runtime.images().await.unwrap_or_default();
-        let pressure = if self.hollow { Pressure::default() } else { Pressure::now(&self.data_dir) };
+        let pressure = self.pressure.as_ref().map(Board::now).unwrap_or_default();
         let trouble = info.as_ref().err().map(|it| format!("container runtime is down: {it}"));
         let info = info.unwrap_or_default();
         NodeStatus {
-            capacity: Some(self.resources(self.capacity.memory_bytes)),
-            allocatable: Some(self.resources(self.capacity.allocatable().memory_bytes)),
+            capacity: Some(resources(&Allocatable {
+                cpu_milli: self.capacity.cpu.saturating_mul(1000),
+                memory_bytes: self.capacity.memory_bytes,
+                disk_bytes: self.capacity.disk_bytes,
+                pods: self.capacity.pods,
+            })),
+            allocatable: Some(resources(&self.allocatable)),
             addresses: Some(vec![
                 NodeAddress { type_: "InternalIP".into(), address: self.address.to_string() },
                 NodeAddress { type_: "Hostname".into(), address: self.name.clone() },
@@ -96,18 +104,6 @@ impl About {
             images: Some(list(images)),
             ..NodeStatus::default()
         }
-    }
-
-    fn resources(&self, memory_bytes: i64) -> BTreeMap<String, Quantity> {
-        let mut all = BTreeMap::from([
-            ("cpu".to_owned(), Quantity(self.capacity.cpu.to_string())),
-            ("memory".to_owned(), Quantity(format!("{}Ki", memory_bytes / 1024))),
-            ("pods".to_owned(), Quantity(self.capacity.pods.to_string())),
-        ]);
-        if self.capacity.disk_bytes > 0 {
-            all.insert("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", self.capacity.disk_bytes / 1024)));
-        }
-        all
     }
 
     fn info(&self, runtime: &str) -> NodeSystemInfo {
@@ -128,6 +124,23 @@ impl About {
             ..NodeSystemInfo::default()
         }
     }
+}
+
+/// Amounts as a Node lists them.
+fn resources(of: &Allocatable) -> BTreeMap<String, Quantity> {
+    let cpu = match of.cpu_milli % 1000 {
+        0 => (of.cpu_milli / 1000).to_string(),
+        _ => format!("{}m", of.cpu_milli),
+    };
+    let mut all = BTreeMap::from([
+        ("cpu".to_owned(), Quantity(cpu)),
+        ("memory".to_owned(), Quantity(format!("{}Ki", of.memory_bytes / 1024))),
+        ("pods".to_owned(), Quantity(of.pods.to_string())),
+    ]);
+    if of.disk_bytes > 0 {
+        all.insert("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", of.disk_bytes / 1024)));
+    }
+    all
 }
 
 /// The four conditions, with the kubelet's words.

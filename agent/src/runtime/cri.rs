@@ -19,6 +19,7 @@ mod rotate;
 mod sandbox;
 mod session;
 mod upgrade;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,8 +32,8 @@ use tokio::sync::mpsc;
 
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Resources,
-    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, DiskUse, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth,
+    Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use endpoint::{Endpoint, QUICK};
 
@@ -158,6 +159,14 @@ impl Runtime for CriRuntime {
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
         image::list(&self.endpoint).await
+    }
+
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError> {
+        image::remove(&self.endpoint, image).await
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
+        usage::disk(&self.endpoint).await
     }
 
     async fn pull(

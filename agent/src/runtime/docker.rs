@@ -19,6 +19,7 @@ mod pause;
 mod progress;
 mod sandbox;
 mod session;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,8 @@ use tokio::sync::mpsc;
 
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Resources,
-    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, DiskUse, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth,
+    Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use engine::{Engine, QUICK};
 
@@ -152,6 +153,14 @@ impl Runtime for DockerRuntime {
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
         image::list(&self.engine).await
+    }
+
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError> {
+        image::remove(&self.engine, image).await
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
+        usage::disk(&self.engine).await
     }
 
     async fn pull(

@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use super::feed::Feed;
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogChunk, LogOptions, LogStream, PullProgress, RegistryAuth,
-    Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, DiskUse, ExecOutput, Id, Image, Inventory, LogChunk, LogOptions, LogStream, PullProgress,
+    RegistryAuth, Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use inventory::HollowPods;
 use orlop_client::clock;
@@ -200,6 +200,14 @@ impl Runtime for Hollow {
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
         // Every image is present, so there is no list of them; a node's status names none.
         Ok(Vec::new())
+    }
+
+    async fn remove_image(&self, _image: &Image) -> Result<(), RuntimeError> {
+        Ok(())
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
+        Ok(DiskUse::default())
     }
 
     async fn pull(

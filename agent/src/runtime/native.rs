@@ -24,6 +24,7 @@ mod shims;
 mod source;
 mod spec;
 mod terminal;
+mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,8 +39,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::feed::Feed;
 use super::session::{AttachSpec, ExecSpec, Session};
 use super::{
-    ContainerSpec, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth, Resources,
-    Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
+    ContainerSpec, DiskUse, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth,
+    Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
 use machine::Machine;
 use program::Program;
@@ -254,6 +255,14 @@ impl Runtime for NativeRuntime {
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {
         self.node.images.images().await
+    }
+
+    async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError> {
+        self.node.images.remove(&image.id).await
+    }
+
+    async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
+        usage::disk(&self.node).await
     }
 
     async fn pull(

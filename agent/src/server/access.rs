@@ -1,4 +1,5 @@
-//! Who may use the agent's port: administrators, as the API server is one, and whom the API server says may `proxy` to this node.
+//! Who may use the agent's port: administrators, as the API server is one, and whom the API server says may use this node's `proxy`, `stats` or
+//! `metrics`.
 //!
 //! In: the certificate that a connection showed, and a request. Out: the request passed on, or a refusal. Without this, whoever has a certificate of
 //! the cluster's CA, another node's agent for one, could run commands in every container. Answers are kept for a while, as the kubelet keeps
@@ -54,8 +55,8 @@ impl Peer {
     }
 }
 
-/// Who would do what.
-type Question = (Peer, &'static str);
+/// Who would do what, and with which subresource of the node.
+type Question = (Peer, &'static str, &'static str);
 
 /// Whether they may, and how long that holds.
 type Answer = (bool, Instant);
@@ -65,13 +66,13 @@ type Answer = (bool, Instant);
 pub struct Answers(Arc<Mutex<HashMap<Question, Answer>>>);
 
 impl Answers {
-    fn known(&self, peer: &Peer, verb: &'static str) -> Option<bool> {
+    fn known(&self, question: &Question) -> Option<bool> {
         let answers = self.0.lock();
-        let (allowed, until) = answers.get(&(peer.clone(), verb))?;
+        let (allowed, until) = answers.get(question)?;
         (*until > Instant::now()).then_some(*allowed)
     }
 
-    fn learn(&self, peer: &Peer, verb: &'static str, allowed: bool) {
+    fn learn(&self, question: Question, allowed: bool) {
         let now = Instant::now();
         let mut answers = self.0.lock();
         if answers.len() >= ANSWERS_MAX {
@@ -80,7 +81,7 @@ impl Answers {
         if answers.len() >= ANSWERS_MAX {
             answers.clear();
         }
-        answers.insert((peer.clone(), verb), (allowed, now + if allowed { ALLOWED_FOR } else { DENIED_FOR }));
+        answers.insert(question, (allowed, now + if allowed { ALLOWED_FOR } else { DENIED_FOR }));
     }
 }
 
@@ -94,16 +95,17 @@ pub async fn check(
     if peer.is_administrator() {
         return next.run(request).await;
     }
-    let verb = verb(request.method(), request.uri().path());
+    let (verb, sub) = (verb(request.method(), request.uri().path()), subresource(request.uri().path()));
     let refusal = |code: StatusCode, what: &str| {
-        let why = format!("{what} (user={}, verb={verb}, resource=nodes, subresource=proxy)", peer.user);
+        let why = format!("{what} (user={}, verb={verb}, resource=nodes, subresource={sub})", peer.user);
         (code, why).into_response()
     };
-    let allowed = match shared.answers.known(&peer, verb) {
+    let question = (Peer::clone(&peer), verb, sub);
+    let allowed = match shared.answers.known(&question) {
         Some(it) => it,
-        None => match ask(&shared, &peer, verb).await {
+        None => match ask(&shared, &question).await {
             Ok(allowed) => {
-                shared.answers.learn(&peer, verb, allowed);
+                shared.answers.learn(question, allowed);
                 allowed
             }
             Err(why) => {
@@ -127,17 +129,27 @@ fn verb(method: &Method, path: &str) -> &'static str {
     }
 }
 
-async fn ask(shared: &Shared, peer: &Peer, verb: &str) -> Result<bool, String> {
+/// What of the node a path belongs to.
+fn subresource(path: &str) -> &'static str {
+    let within = |it: &str| path.strip_prefix(it).is_some_and(|it| it.is_empty() || it.starts_with('/'));
+    match path {
+        _ if within("/stats") => "stats",
+        _ if within("/metrics") => "metrics",
+        _ => "proxy",
+    }
+}
+
+async fn ask(shared: &Shared, (peer, verb, sub): &Question) -> Result<bool, String> {
     let host = shared.logs.host().ok_or("the agent is starting")?;
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(peer.user.clone()),
             groups: Some(peer.groups.clone()),
             resource_attributes: Some(ResourceAttributes {
-                verb: Some(verb.to_owned()),
+                verb: Some((*verb).to_owned()),
                 version: Some("v1".to_owned()),
                 resource: Some("nodes".to_owned()),
-                subresource: Some("proxy".to_owned()),
+                subresource: Some((*sub).to_owned()),
                 name: Some(host.node_name.clone()),
                 ..ResourceAttributes::default()
             }),
@@ -177,18 +189,26 @@ mod tests {
         assert_eq!(verb(&Method::POST, "/run/d/p/c"), "create");
     }
 
+    #[test]
+    fn each_path_has_its_subresource() {
+        let told = ["/stats/summary", "/metrics/resource", "/metrics", "/metricsx", "/exec/d/p/c"].map(subresource);
+        assert_eq!(told, ["stats", "metrics", "metrics", "proxy", "proxy"]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn answers_are_kept_for_a_while_and_never_too_many() {
         let answers = Answers::default();
-        let peer = |at: usize| Peer { user: at.to_string(), groups: Vec::new() };
-        answers.learn(&peer(0), "get", true);
-        answers.learn(&peer(1), "get", false);
-        assert_eq!((answers.known(&peer(0), "get"), answers.known(&peer(1), "get")), (Some(true), Some(false)));
-        assert_eq!(answers.known(&peer(0), "create"), None);
+        let ask = |at: usize, verb, sub| (Peer { user: at.to_string(), groups: Vec::new() }, verb, sub);
+        let get = |at: usize| ask(at, "get", "proxy");
+        answers.learn(get(0), true);
+        answers.learn(get(1), false);
+        assert_eq!((answers.known(&get(0)), answers.known(&get(1))), (Some(true), Some(false)));
+        assert_eq!(answers.known(&ask(0, "create", "proxy")), None);
+        assert_eq!(answers.known(&ask(0, "get", "stats")), None);
         tokio::time::advance(DENIED_FOR).await;
-        assert_eq!((answers.known(&peer(0), "get"), answers.known(&peer(1), "get")), (Some(true), None));
+        assert_eq!((answers.known(&get(0)), answers.known(&get(1))), (Some(true), None));
         for at in 0..2 * ANSWERS_MAX {
-            answers.learn(&peer(at), "get", true);
+            answers.learn(get(at), true);
         }
         assert!(answers.0.lock().len() <= ANSWERS_MAX);
     }

@@ -94,6 +94,18 @@ impl Images for Folder {
         let _ = std::fs::remove_dir_all(self.of(container));
         Ok(())
     }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        Err(RuntimeError::Other(format!("{id} stays: other tests use it")))
+    }
+
+    fn written(&self, container: &str) -> Option<PathBuf> {
+        Some(self.of(container).join("upper")).filter(|it| it.is_dir())
+    }
+
+    fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
 }
 
 /// A node: its folder, and the runtime that a test may drop and open again.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Parts;
-use crate::kind::{Kind, Names};
+use crate::kind::{Kind, Names, Scope};
 use crate::table::{Cell, Column};
 
 pub(super) const KIND: Kind = Kind::computed(Parts {
@@ -11,6 +11,7 @@ pub(super) const KIND: Kind = Kind::computed(Parts {
     version: "v1",
     kind: "ComponentStatus",
     names: Names { plural: "componentstatuses", singular: "componentstatus", short: &["cs"], categories: &[] },
+    scope: Scope::Cluster,
     fields: &[],
     columns: COLUMNS,
     stored_as: "componentstatuses",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Parts;
-use crate::kind::{Kind, Names, Selectable};
+use crate::kind::{Kind, Names, Scope, Selectable};
 use crate::table::{Cell, Column};
 
 const GROUP: &str = "orlop.dev";
@@ -25,6 +25,7 @@ pub(super) const KIND: Kind = Kind::computed(Parts {
     version: VERSION,
     kind: NAME,
     names: Names { plural: "labels", singular: "label", short: &[], categories: &[] },
+    scope: Scope::Cluster,
     fields: &[Selectable { path: "key", absent: "", from: &[] }, Selectable { path: "value", absent: "", from: &[] }],
     columns: COLUMNS,
     stored_as: "orlop.dev/labels",

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, 
 use serde_json::{Map, Value, json};
 
 use super::custom;
+use crate::computed::usage;
 use crate::kind::{Kind, Sub};
 use crate::list_types::{self, KEY_DEFAULTS, List};
 use crate::review::Review;
@@ -50,11 +51,17 @@ pub const TOKEN_REQUEST: &str = "io.k8s.api.authentication.v1.TokenRequest";
 /// Where the types of definitions are: not with the others.
 const APIEXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions";
 
+/// Where the types of what is used are: those of metrics-server.
+const METRICS: &str = "io.k8s.metrics.pkg.apis.metrics";
+
 const QUANTITY: &str = "io.k8s.apimachinery.pkg.api.resource.Quantity";
 const INT_OR_STRING: &str = "io.k8s.apimachinery.pkg.util.intstr.IntOrString";
 
 /// The name of a kind's schema: `io.k8s.api.apps.v1.Deployment`.
 pub fn name_of(kind: &Kind) -> String {
+    if kind.computed && kind.group == usage::GROUP {
+        return format!("{METRICS}.{}.{}", kind.version, kind.kind);
+    }
     if kind.custom.is_some() || kind.computed && !kind.group.is_empty() {
         return custom::name_of(kind);
     }

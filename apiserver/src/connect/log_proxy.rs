@@ -64,40 +64,42 @@ impl LogProxy {
     pub fn new(ca: &str, client: &Pair, sight: Sight) -> Result<Self, ServeError> {
         Ok(LogProxy { tls: Arc::new(tls_of(ca, client)?), sight })
     }
+}
 
-    /// Asks the agent; its answer's body is still to come.
-    async fn ask(&self, at: &Place, path: &str) -> Result<http::Response<Incoming>, String> {
-        let url = format!("https://{}{path}", at.authority());
-        let failed = |what: String| format!("Get {url:?}: {what}");
-        let authority = at.authority();
-        let dialed = timeout(STEP_MAX, TcpStream::connect((at.host.as_str(), at.port))).await;
-        let stream = match dialed {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(format!("dial tcp {authority}: connect: {}", in_words(&error)))),
-            Err(_) => return Err(failed(format!("dial tcp {authority}: i/o timeout"))),
-        };
-        let _ = stream.set_nodelay(true);
-        let name = ServerName::try_from(at.node.clone()).map_err(|error| failed(error.to_string()))?;
-        let stream = timeout(STEP_MAX, TlsConnector::from(self.tls.clone()).connect(name, stream))
-            .await
-            .map_err(|_| failed("net/http: TLS handshake timeout".to_owned()))?
-            .map_err(|error| failed(format!("tls: {error}")))?;
-        let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        // Ends with the response's body, or when that is dropped.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to an agent broke");
-            }
-        });
-        let request = http::Request::get(path).header(HOST, authority).body(Empty::new());
-        let request = request.map_err(|error| failed(error.to_string()))?;
-        timeout(STEP_MAX, sender.send_request(request))
-            .await
-            .map_err(|_| failed("net/http: timeout awaiting response headers".to_owned()))?
-            .map_err(|error| failed(error.to_string()))
-    }
+/// Asks an agent; its answer's body is still to come.
+///
+/// # Errors
+/// Why it does not answer, in Go's words.
+pub(crate) async fn get(tls: &Arc<ClientConfig>, at: &Place, path: &str) -> Result<http::Response<Incoming>, String> {
+    let url = format!("https://{}{path}", at.authority());
+    let failed = |what: String| format!("Get {url:?}: {what}");
+    let authority = at.authority();
+    let dialed = timeout(STEP_MAX, TcpStream::connect((at.host.as_str(), at.port))).await;
+    let stream = match dialed {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(failed(format!("dial tcp {authority}: connect: {}", in_words(&error)))),
+        Err(_) => return Err(failed(format!("dial tcp {authority}: i/o timeout"))),
+    };
+    let _ = stream.set_nodelay(true);
+    let name = ServerName::try_from(at.node.clone()).map_err(|error| failed(error.to_string()))?;
+    let stream = timeout(STEP_MAX, TlsConnector::from(tls.clone()).connect(name, stream))
+        .await
+        .map_err(|_| failed("net/http: TLS handshake timeout".to_owned()))?
+        .map_err(|error| failed(format!("tls: {error}")))?;
+    let (mut sender, connection) =
+        http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
+    // Ends with the response's body, or when that is dropped.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to an agent broke");
+        }
+    });
+    let request = http::Request::get(path).header(HOST, authority).body(Empty::new());
+    let request = request.map_err(|error| failed(error.to_string()))?;
+    timeout(STEP_MAX, sender.send_request(request))
+        .await
+        .map_err(|_| failed("net/http: timeout awaiting response headers".to_owned()))?
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// TLS that trusts agents with certificates of `ca`, and shows them `client`.
@@ -147,7 +149,15 @@ impl Place {
     /// # Errors
     /// `BadRequest` for hollow nodes, `InternalError` for nodes without addresses.
     pub(crate) fn of(node: &str, found: &Found) -> status::Result<Self> {
-        let object: Value = serde_json::from_slice(&found.json).map_err(Status::internal)?;
+        Self::of_json(node, &found.json)
+    }
+
+    /// The same, of the Node's bytes.
+    ///
+    /// # Errors
+    /// As [`Place::of`].
+    pub(crate) fn of_json(node: &str, json: &[u8]) -> status::Result<Self> {
+        let object: Value = serde_json::from_slice(json).map_err(Status::internal)?;
         let port = object["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
         let port = port.and_then(|it| u16::try_from(it).ok()).filter(|it| *it != 0);
         let runtime = object["status"]["nodeInfo"]["containerRuntimeVersion"].as_str().unwrap_or_default();
@@ -317,7 +327,7 @@ impl Connector for LogProxy {
         if !options.query.is_empty() {
             let _ = write!(path, "?{}", options.query);
         }
-        let answer = self.ask(&place, &path).await.map_err(plain)?;
+        let answer = get(&self.tls, &place, &path).await.map_err(plain)?;
         let (head, body) = answer.into_parts();
         if head.status != StatusCode::OK {
             return Err(refusal(head.status, body, name).await);

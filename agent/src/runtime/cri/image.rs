@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_cri::v1 as cri;
 use tokio::sync::mpsc;
 
-use super::endpoint::{Endpoint, QUICK};
+use super::endpoint::{Endpoint, QUICK, SLOW};
 use crate::runtime::reference::Reference;
 use crate::runtime::{Image, PullProgress, RegistryAuth, RuntimeError};
 
@@ -30,6 +30,16 @@ pub async fn list(endpoint: &Endpoint) -> Result<Vec<Image>, RuntimeError> {
     let found = endpoint.image_call("ListImages", QUICK, |mut it| async move { it.list_images(request).await }).await?;
     let named = |it: &Image| !it.tags.is_empty() || !it.digests.is_empty();
     Ok(found.images.into_iter().map(image).filter(named).collect())
+}
+
+/// Removes an image.
+pub async fn remove(endpoint: &Endpoint, image: &Image) -> Result<(), RuntimeError> {
+    let request = cri::RemoveImageRequest { image: Some(spec(&image.id)) };
+    let call = endpoint.image_call("RemoveImage", SLOW, |mut it| async move { it.remove_image(request).await });
+    match call.await {
+        Ok(_) | Err(RuntimeError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Pulls an image. Dropping the future stops the waiting; what has come is the runtime's to keep. The CRI tells nothing of the progress.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::query_parameters::{CreateImageOptions, ListImagesOptions};
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
-use super::engine::{Engine, QUICK};
+use super::engine::{Engine, QUICK, SLOW};
 use super::progress::Layers;
 use crate::runtime::reference::Reference;
 use crate::runtime::{Image, PullProgress, RegistryAuth, RuntimeError};
@@ -54,6 +54,22 @@ pub async fn list(engine: &Engine) -> Result<Vec<Image>, RuntimeError> {
         })
         .filter(|it| !it.tags.is_empty() || !it.digests.is_empty())
         .collect())
+}
+
+/// Removes an image: name by name, since the Engine refuses an id that has several.
+pub async fn remove(engine: &Engine, image: &Image) -> Result<(), RuntimeError> {
+    let names: Vec<&String> = image.tags.iter().chain(&image.digests).collect();
+    for name in if names.is_empty() { vec![&image.id] } else { names } {
+        let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
+        let call = engine
+            .call("remove image", SLOW, |docker| async move { docker.remove_image(name, Some(options), None).await });
+        match call.await {
+            // Gone with the name before it.
+            Ok(_) | Err(RuntimeError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Pulls an image. Dropping the future stops the pull.

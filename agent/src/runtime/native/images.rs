@@ -162,6 +162,18 @@ impl ImageStore {
     }
 }
 
+impl ImageStore {
+    /// Where a container's root keeps what it writes; none without one.
+    pub fn written(&self, container: &str) -> Option<PathBuf> {
+        self.store.layout.container(container).ok().map(|it| it.join(root::UPPER)).filter(|it| it.is_dir())
+    }
+
+    /// The store's folder.
+    pub fn root(&self) -> PathBuf {
+        self.store.layout.root().to_owned()
+    }
+}
+
 /// The id of an image by its name or id.
 fn find(index: &Index, reference: &str) -> Result<Option<Digest>, RuntimeError> {
     if let Some(id) = Digest::of_id(reference) {

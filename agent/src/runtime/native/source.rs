@@ -1,6 +1,6 @@
 //! What the runtime asks of images, and the store of this machine as that which answers. A test has another.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use oci_spec::image::ImageConfiguration;
@@ -34,6 +34,15 @@ pub trait Images: Send + Sync + 'static {
 
     /// Takes it away, with what the container wrote.
     async fn unmount(&self, container: &str, at: &Path) -> Result<(), RuntimeError>;
+
+    /// Removes an image; gone already is fine.
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// Where a container's root keeps what it writes; none if that is nowhere apart.
+    fn written(&self, container: &str) -> Option<PathBuf>;
+
+    /// The folder in which everything is.
+    fn root(&self) -> PathBuf;
 }
 
 #[async_trait]
@@ -65,5 +74,17 @@ impl Images for ImageStore {
 
     async fn unmount(&self, container: &str, at: &Path) -> Result<(), RuntimeError> {
         Self::unmount(self, container, at).await
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        Self::remove(self, id).await
+    }
+
+    fn written(&self, container: &str) -> Option<PathBuf> {
+        Self::written(self, container)
+    }
+
+    fn root(&self) -> PathBuf {
+        Self::root(self)
     }
 }

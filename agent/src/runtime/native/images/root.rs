@@ -16,6 +16,9 @@ use super::store::{Store, Used};
 /// Permission bits of a root without layers.
 const BARE_MODE: u32 = 0o755;
 
+/// The folder of what a container writes, in its own in the store.
+pub const UPPER: &str = "upper";
+
 /// Mounts a container's root at `at`, which is made if it is not there. Mounted already is fine.
 ///
 /// # Errors
@@ -45,7 +48,7 @@ pub fn mount(store: &Store, image: &Digest, container: &str, at: &Path) -> Resul
         layers.push(folder.join("bare"));
     }
     let overlay =
-        Overlay { source: container.to_owned(), layers, upper: folder.join("upper"), work: folder.join("work") };
+        Overlay { source: container.to_owned(), layers, upper: folder.join(UPPER), work: folder.join("work") };
     overlay.mount(at)
 }
 
@@ -61,7 +64,7 @@ fn make(store: &Store, image: &Digest, container: &str, folder: &Path) -> Result
         let path = temporary.path().join(name);
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map(|()| path)
     };
-    let upper = make("upper").map_err(failed)?;
+    let upper = make(UPPER).map_err(failed)?;
     make("work").map_err(failed)?;
     // The root of the union has the attributes of the topmost folder in it.
     match used.layers.last() {
