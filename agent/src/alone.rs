@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::network::PodNetwork;
 use crate::network::absent::AbsentNetwork;
 use crate::node::Capacity;
-use crate::pressure::board::Board;
+use crate::pressure::Board;
 use crate::run::{host, open_network, runtime_name};
 use crate::runtime::Runtime;
 use crate::telling::Teller;

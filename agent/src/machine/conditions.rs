@@ -1,5 +1,6 @@
 //! A pod's conditions: the five the kubelet keeps, with its reasons and messages; those that others set are left alone.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 
 use super::containers::{Role, init_role};
