@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use orlop_api::quantity::Quantity;
@@ -31,6 +32,10 @@ pub struct Host {
     pub teller: Teller,
     pub facts: NodeFacts,
     pub memory_bytes: i64,
+    /// Where seccomp profiles of the type Localhost lie.
+    pub seccomp_profiles: PathBuf,
+    /// The most processes of a pod.
+    pub pids_limit: Option<u64>,
     /// What its pods have of it.
     pub shares: Shares,
     pub allocatable: BTreeMap<String, Quantity>,
