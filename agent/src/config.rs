@@ -51,6 +51,9 @@ pub struct Args {
     /// Run the pods whose manifests lie in this folder, one a file, with or without the API server.
     #[arg(long, value_name = "DIR", conflicts_with = "hollow_nodes")]
     pub pod_manifest_path: Option<PathBuf>,
+    /// The most processes and threads of a pod at a time; of a container with the runtime docker, and without effect with cri. No limit if not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pod_max_pids: Option<u64>,
     /// Be this many nodes at once, none of which runs anything.
     #[arg(long, value_name = "K")]
     pub hollow_nodes: Option<usize>,
@@ -195,6 +198,8 @@ pub struct Config {
     pub load_images: Vec<PathBuf>,
     /// The folder of the manifests of static pods.
     pub pod_manifest_path: Option<PathBuf>,
+    /// The most processes of a pod.
+    pub pod_max_pids: Option<u64>,
     /// Be so many hollow nodes, named `<node_name>-<number>`.
     pub hollow_nodes: Option<usize>,
     /// The port for logs; 0 takes a free one.
@@ -231,6 +236,7 @@ impl Config {
             shim: None,
             load_images: Vec::new(),
             pod_manifest_path: None,
+            pod_max_pids: None,
             hollow_nodes: None,
             port: 10250,
             data_dir,
@@ -270,6 +276,7 @@ impl TryFrom<Args> for Config {
             shim: args.shim,
             load_images: args.load_images,
             pod_manifest_path: args.pod_manifest_path,
+            pod_max_pids: args.pod_max_pids,
             hollow_nodes: args.hollow_nodes,
             port: args.port,
             address: args.address,

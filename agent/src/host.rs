@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
@@ -41,6 +42,10 @@ pub struct Host {
     pub pressure: Board,
     pub facts: NodeFacts,
     pub memory_bytes: i64,
+    /// Where seccomp profiles of the type Localhost lie.
+    pub seccomp_profiles: PathBuf,
+    /// The most processes of a pod.
+    pub pids_limit: Option<u64>,
     /// What its pods have of it.
     pub shares: Shares,
     pub allocatable: BTreeMap<String, Quantity>,

@@ -53,6 +53,8 @@ use crate::volumes::{self, Volumes};
 
 /// How long the value of a label may be.
 const LABEL_BYTES: usize = 63;
+/// The folder of seccomp profiles in a data directory.
+const SECCOMP: &str = "seccomp";
 /// How long between two attempts to open the network or reach the runtime.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -382,6 +384,8 @@ pub(crate) fn host(
         pressure,
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
+        seccomp_profiles: config.data_dir.join(SECCOMP),
+        pids_limit: config.pod_max_pids,
         shares: Shares::new(Share { cpu_milli: allocatable.cpu_milli, memory_bytes: allocatable.memory_bytes }),
         allocatable: [
             ("cpu".to_owned(), orlop_api::quantity::Quantity::from_millis(allocatable.cpu_milli)),

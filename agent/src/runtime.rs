@@ -118,6 +118,18 @@ pub enum Processes {
     Of(Id),
 }
 
+/// Which system calls a container may make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Seccomp {
+    /// Those of the runtime's own list.
+    #[default]
+    RuntimeDefault,
+    /// All.
+    Unconfined,
+    /// Those of a profile in this file of the machine, as the OCI writes it.
+    Profile(PathBuf),
+}
+
 /// How to make one container in a sandbox.
 #[derive(Clone, Debug)]
 pub struct ContainerSpec {
@@ -147,6 +159,15 @@ pub struct ContainerSpec {
     /// Whether the end of the first attached client's input is the end of the process's.
     pub stdin_once: bool,
     pub processes: Processes,
+    /// A privileged one may make all.
+    pub seccomp: Seccomp,
+    /// The most processes and threads of its pod at a time; of the container under `docker`, which has no cgroup for a pod, and none under `cri`.
+    pub pids_limit: Option<u64>,
+}
+
+/// What is said of a seccomp profile that cannot be used, as containerd says it.
+fn unusable_profile(path: &std::path::Path, why: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::CreateContainer(format!("cannot load seccomp profile {:?}: {why}", path.display().to_string()))
 }
 
 impl ContainerSpec {

@@ -5,6 +5,8 @@
 
 #[path = "pods/accounts.rs"]
 mod accounts;
+#[path = "pods/confinement.rs"]
+mod confinement;
 #[path = "pods/debug.rs"]
 mod debug;
 #[path = "pods/endings.rs"]
@@ -46,17 +48,22 @@ const ANYWHERE: &[Scenario] = &[
     ("probes", probes::play),
     ("volumes", volumes::play),
     ("hooks", hooks::play),
-    ("debug", debug::play),
     ("accounts", accounts::play),
-    ("processes", processes::play),
     ("resize", resize::play),
+    ("confinement", confinement::play),
     ("resources", resources::play),
     ("environment", environment::play),
 ];
 
-/// What takes a node whose network is this machine's: registries on its loopback, its ports, the ways that Docker closes.
-const ON_HOST: &[Scenario] =
-    &[("images", images::play), ("logins", logins::play), ("placement", placement::play), ("network", network::play)];
+/// What takes a node whose network is this machine's: registries on its loopback, its ports, the ways that Docker closes, its namespaces.
+const ON_HOST: &[Scenario] = &[
+    ("images", images::play),
+    ("logins", logins::play),
+    ("debug", debug::play),
+    ("processes", processes::play),
+    ("placement", placement::play),
+    ("network", network::play),
+];
 
 /// More would only wait for the two cores.
 const BESIDE: usize = 4;

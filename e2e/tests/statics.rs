@@ -9,6 +9,9 @@ use orlop_e2e::scene::{POD_LIMIT, Scene, container, whole_id};
 use orlop_e2e::{api::Api, image, wait};
 use serde_json::Value;
 
+/// The most processes of a pod.
+const MOST_PIDS: &str = "40";
+
 #[test]
 fn static_pods_need_nobody() -> Result<()> {
     image::ready()?;
@@ -16,12 +19,14 @@ fn static_pods_need_nobody() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let manifests = folder.path().join("manifests");
     let path: &'static str = Box::leak(manifests.display().to_string().into_boxed_str());
-    let flags: &'static [&'static str] = Box::leak(Box::new(["--pod-manifest-path", path]));
+    let flags: &'static [&'static str] =
+        Box::leak(Box::new(["--pod-manifest-path", path, "--pod-max-pids", MOST_PIDS]));
     let options = Options { runtime: "native", images, agent_flags: flags, ..Options::default() };
     Cluster::with(options, |cluster| {
         let files = Files { manifests: manifests.clone(), marks: folder.path().join("marks") };
         std::fs::create_dir_all(&files.marks)?;
         in_the_api(cluster, &files)?;
+        bounded(cluster, &files)?;
         without_the_api(cluster, &files)?;
         // Nothing may be left of them when the cluster is taken away.
         std::fs::remove_dir_all(&files.manifests)?;
@@ -79,7 +84,7 @@ fn in_the_api(cluster: &Cluster, files: &Files) -> Result<()> {
 
     // The folder comes while the agent runs, and the file with it.
     files.put("plain", "", "echo first")?;
-    let pod = until_there(&scene, &name, |it| ready(it))?;
+    let pod = until_there(&scene, &name, ready)?;
     let notes = &pod["metadata"]["annotations"];
     let hash = &notes["kubernetes.io/config.hash"];
     ensure!(hash.is_string() && notes["kubernetes.io/config.mirror"] == *hash, "its notes are {notes}");
@@ -110,6 +115,16 @@ fn in_the_api(cluster: &Cluster, files: &Files) -> Result<()> {
 
     std::fs::remove_file(files.path("plain"))?;
     gone(cluster, "plain")
+}
+
+/// No pod has more processes than the node lets it.
+fn bounded(cluster: &Cluster, files: &Files) -> Result<()> {
+    let many = "n=0; while [ $n -lt 100 ]; do sleep 300 & n=$((n+1)); done";
+    files.put("many", "", &format!("({many}) 2> /marks/many"))?;
+    let said = mark(files, "many")?;
+    ensure!(said.contains("fork"), "it says {said:?}");
+    std::fs::remove_file(files.path("many"))?;
+    gone(cluster, "many")
 }
 
 fn without_the_api(cluster: &mut Cluster, files: &Files) -> Result<()> {

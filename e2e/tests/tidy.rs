@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("scheduler", &["api", "client"]),
     ("controllers", &["api", "client", "manifests"]),
     ("shim", &[]),
-    ("agent", &["api", "client", "shim"]),
+    ("agent", &["api", "client", "manifests", "shim"]),
     ("cli", &["api", "client", "manifests", "apiserver", "scheduler", "controllers", "agent"]),
     ("e2e", &["api", "store", "client", "manifests", "apiserver", "scheduler", "controllers", "agent", "cli"]),
 ];

@@ -60,6 +60,35 @@ pub fn mounts_of_version_1() -> Vec<PathBuf> {
     hierarchies().into_iter().flatten().filter(|it| !it.unified).map(|it| it.mount).collect()
 }
 
+/// Lets no more than so many processes and threads be in a cgroup and below it; makes it where it is not there. Where the machine has no such controller
+/// nothing is limited.
+///
+/// # Errors
+/// The kernel refuses, or the path is everybody's.
+pub fn limit_pids(path: &str, limit: u64) -> io::Result<()> {
+    let relative = path.trim_start_matches('/');
+    if relative.is_empty() || relative.split('/').any(|it| it == "..") {
+        return Err(io::Error::other(format!("{path:?} is no cgroup of a pod")));
+    }
+    let counting = |it: &Hierarchy| it.unified || it.controllers.iter().any(|it| it == "pids");
+    let all = hierarchies()?;
+    // Beside version 1 the controllers are there, and version 2 has none.
+    let alone = all.iter().all(|it| it.unified);
+    for it in all.into_iter().filter(counting).filter(|it| alone || !it.unified) {
+        let mut folder = it.mount.clone();
+        for part in relative.split('/') {
+            if it.unified {
+                // Each has what the one above it hands down.
+                fs::write(folder.join("cgroup.subtree_control"), "+pids")?;
+            }
+            folder.push(part);
+            fs::create_dir_all(&folder)?;
+        }
+        fs::write(folder.join("pids.max"), limit.to_string())?;
+    }
+    Ok(())
+}
+
 fn hierarchies() -> io::Result<Vec<Hierarchy>> {
     Ok(parse(&fs::read_to_string("/proc/self/mountinfo")?))
 }
@@ -390,6 +419,7 @@ mod tests {
     fn no_path_leads_to_everybody() {
         for path in ["", "/", "/a/../.."] {
             assert!(Cgroup::find(path).unwrap().folders.is_empty(), "{path:?}");
+            assert!(limit_pids(path, 1).is_err(), "{path:?}");
         }
     }
 }

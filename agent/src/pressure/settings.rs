@@ -12,6 +12,8 @@ use crate::node::Capacity;
 /// The kubelet's thresholds on Linux.
 pub const HARD: &str =
     "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%";
+/// Those of nodes on a machine that is there for other things, too, how full whose disk is says nothing: kind asks nothing of the disk, either.
+pub const HARD_OF_LOCAL: &str = "memory.available<100Mi";
 /// How long a condition stays when nothing is short any more.
 pub const TRANSITION_PERIOD: Duration = Duration::from_secs(300);
 
@@ -43,6 +45,11 @@ impl Default for Eviction {
 }
 
 impl Eviction {
+    /// For nodes of a local cluster ([`HARD_OF_LOCAL`]).
+    pub fn of_local() -> Self {
+        Eviction { hard: parse(HARD_OF_LOCAL).expect("the defaults can be read"), ..Eviction::default() }
+    }
+
     /// All thresholds, the hard ones first.
     pub fn thresholds(&self) -> impl Iterator<Item = &Threshold> {
         self.hard.iter().chain(&self.soft)

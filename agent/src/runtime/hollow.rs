@@ -264,6 +264,8 @@ mod tests {
             stdin: false,
             stdin_once: false,
             processes: crate::runtime::Processes::Own,
+            seccomp: crate::runtime::Seccomp::RuntimeDefault,
+            pids_limit: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the runtime is told of a sandbox and of a container, made from the pod.
 
 use std::net::IpAddr;
+use std::path::{Component, Path};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
 use orlop_client::Key;
@@ -13,7 +14,7 @@ use crate::machine::world::spec as pod_spec;
 use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
-use crate::runtime::{ContainerSpec, Image, PodRef, Processes, SandboxSpec};
+use crate::runtime::{ContainerSpec, Image, PodRef, Processes, SandboxSpec, Seccomp};
 
 /// The longest name of a host (POSIX).
 const HOSTNAME_BYTES: usize = 63;
@@ -116,6 +117,8 @@ pub fn spec(
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         processes: Processes::Own,
+        seccomp: seccomp(host, &own, &shared)?,
+        pids_limit: host.pids_limit,
     })
 }
 
@@ -144,6 +147,27 @@ fn user(own: &SecurityContext, shared: &PodSecurityContext) -> Option<String> {
         (None, Some(group)) => Some(format!("0:{group}")),
         (None, None) => None,
     }
+}
+
+/// The container's profile or else the pod's; without either the runtime's own, where Kubernetes has none unless its nodes are told to.
+///
+/// # Errors
+/// A profile whose name leads out of the folder of profiles. The API server refuses that before.
+fn seccomp(host: &Host, own: &SecurityContext, shared: &PodSecurityContext) -> Result<Seccomp, String> {
+    let Some(profile) = own.seccomp_profile.as_ref().or(shared.seccomp_profile.as_ref()) else {
+        return Ok(Seccomp::RuntimeDefault);
+    };
+    Ok(match profile.type_.as_str() {
+        "Unconfined" => Seccomp::Unconfined,
+        "Localhost" => {
+            let name = Path::new(profile.localhost_profile.as_deref().unwrap_or_default());
+            if !name.components().all(|it| matches!(it, Component::Normal(_))) || name.as_os_str().is_empty() {
+                return Err(format!("seccomp profile {name:?} must be a relative path without \"..\""));
+            }
+            Seccomp::Profile(host.seccomp_profiles.join(name))
+        }
+        _ => Seccomp::RuntimeDefault,
+    })
 }
 
 /// `runAsNonRoot`, with the kubelet's messages.

@@ -218,6 +218,8 @@ pub fn script(pod: &PodRef, name: &str, text: &str) -> ContainerSpec {
         stdin: false,
         stdin_once: false,
         processes: orlop_agent::runtime::Processes::Own,
+        seccomp: orlop_agent::runtime::Seccomp::RuntimeDefault,
+        pids_limit: None,
     }
 }
 

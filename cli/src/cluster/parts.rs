@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, unshare};
+use orlop_agent::pressure::settings::HARD_OF_LOCAL;
 use sha2::{Digest, Sha256};
 
 use super::folder::Folder;
@@ -143,6 +144,7 @@ fn command(folder: &Folder, record: &Record, part: &str, images: &[PathBuf]) -> 
             it.arg("--tls-cert-file").arg(authority(&format!("agent-{node}.crt")));
             it.arg("--tls-private-key-file").arg(authority(&format!("agent-{node}.key")));
             it.arg("--client-ca-file").arg(authority("ca.crt"));
+            it.args(["--eviction-hard", HARD_OF_LOCAL]);
             if let Some(seconds) = record.fence_after_seconds {
                 it.arg("--fence-after").arg(seconds.to_string());
             }

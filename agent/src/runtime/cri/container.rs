@@ -9,7 +9,7 @@ use super::endpoint::{Endpoint, QUICK, SLOW, absent_is_done};
 use super::{inventory, sandbox};
 use crate::runtime::labels::{ATTEMPT, CONTAINER, Labelled, POD_UID};
 use crate::runtime::log_files::LOG;
-use crate::runtime::{ContainerSpec, Id, Processes, Propagation, Resources, RuntimeError, oom};
+use crate::runtime::{ContainerSpec, Id, Processes, Propagation, Resources, RuntimeError, Seccomp, oom};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;
@@ -235,10 +235,11 @@ fn security(spec: &ContainerSpec, namespaces: Option<cri::NamespaceOption>) -> c
         Some((user, group)) => (user, number(group)),
         None => (spec.user.as_deref().unwrap_or_default(), None),
     };
-    let seccomp = if spec.privileged {
-        cri::security_profile::ProfileType::Unconfined
-    } else {
-        cri::security_profile::ProfileType::RuntimeDefault
+    let (seccomp, profile) = match &spec.seccomp {
+        _ if spec.privileged => (cri::security_profile::ProfileType::Unconfined, String::new()),
+        Seccomp::Unconfined => (cri::security_profile::ProfileType::Unconfined, String::new()),
+        Seccomp::RuntimeDefault => (cri::security_profile::ProfileType::RuntimeDefault, String::new()),
+        Seccomp::Profile(path) => (cri::security_profile::ProfileType::Localhost, path.display().to_string()),
     };
     cri::LinuxContainerSecurityContext {
         capabilities: Some(cri::Capability {
@@ -256,7 +257,7 @@ fn security(spec: &ContainerSpec, namespaces: Option<cri::NamespaceOption>) -> c
         no_new_privs: spec.no_new_privileges,
         masked_paths: paths(MASKED),
         readonly_paths: paths(READ_ONLY),
-        seccomp: Some(cri::SecurityProfile { profile_type: seccomp.into(), localhost_ref: String::new() }),
+        seccomp: Some(cri::SecurityProfile { profile_type: seccomp.into(), localhost_ref: profile }),
         ..Default::default()
     }
 }

@@ -12,7 +12,9 @@ use bollard::query_parameters::StopContainerOptions;
 use super::engine::{Engine, SLOW};
 use super::sandbox::{self, Made};
 use crate::runtime::labels::Labelled;
-use crate::runtime::{ContainerSpec, Id, Processes, Propagation, Resources, RuntimeError, oom};
+use crate::runtime::{
+    ContainerSpec, Id, Processes, Propagation, Resources, RuntimeError, Seccomp, oom, unusable_profile,
+};
 
 /// The period that [`Resources::cpu_quota_us`] counts in.
 const CPU_PERIOD_US: i64 = 100_000;
@@ -37,7 +39,8 @@ pub async fn create(engine: &Engine, sandbox: &str, spec: &ContainerSpec) -> Res
     let id = holder.id.clone().unwrap_or_default();
     let shared = shared(&id, holder.host_config.unwrap_or_default(), &spec.processes);
     let labelled = Labelled { pod: spec.pod.clone(), attempt: spec.attempt, container: Some((spec.name.clone(), id)) };
-    match sandbox::create(engine, &labelled, body(engine.node(), &labelled, spec, &shared)).await? {
+    let security = security(spec).await?;
+    match sandbox::create(engine, &labelled, body(engine.node(), &labelled, spec, &shared, &security)).await? {
         Made::New(id) => Ok(id),
         Made::Found(found) => {
             // It was never started, or in a sandbox that is gone; a running one of this very attempt the caller has in its inventory.
@@ -45,12 +48,31 @@ pub async fn create(engine: &Engine, sandbox: &str, spec: &ContainerSpec) -> Res
                 return Err(RuntimeError::CreateContainer(sandbox::conflict(&labelled)));
             }
             engine.remove(found.id.as_deref().unwrap_or_default()).await?;
-            match sandbox::create(engine, &labelled, body(engine.node(), &labelled, spec, &shared)).await? {
+            match sandbox::create(engine, &labelled, body(engine.node(), &labelled, spec, &shared, &security)).await? {
                 Made::New(id) => Ok(id),
                 Made::Found(_) => Err(RuntimeError::CreateContainer(sandbox::conflict(&labelled))),
             }
         }
     }
+}
+
+/// The Engine's `security_opt`: it is given a profile as text.
+async fn security(spec: &ContainerSpec) -> Result<Vec<String>, RuntimeError> {
+    let mut all = Vec::new();
+    if spec.no_new_privileges {
+        all.push("no-new-privileges".to_owned());
+    }
+    match &spec.seccomp {
+        // A privileged one may make all calls, whatever it names.
+        _ if spec.privileged => {}
+        Seccomp::RuntimeDefault => {}
+        Seccomp::Unconfined => all.push("seccomp=unconfined".to_owned()),
+        Seccomp::Profile(path) => {
+            let text = tokio::fs::read_to_string(path).await.map_err(|it| unusable_profile(path, it))?;
+            all.push(format!("seccomp={text}"));
+        }
+    }
+    Ok(all)
 }
 
 /// Starts what was created; what runs already stays as it is.
@@ -122,7 +144,13 @@ fn shared(sandbox: &str, host: HostConfig, processes: &Processes) -> Shared {
     }
 }
 
-fn body(node: &str, labelled: &Labelled, spec: &ContainerSpec, shared: &Shared) -> ContainerCreateBody {
+fn body(
+    node: &str,
+    labelled: &Labelled,
+    spec: &ContainerSpec,
+    shared: &Shared,
+    security: &[String],
+) -> ContainerCreateBody {
     let given = |it: &[String]| (!it.is_empty()).then(|| it.to_vec());
     ContainerCreateBody {
         image: Some(spec.image.clone()),
@@ -146,7 +174,8 @@ fn body(node: &str, labelled: &Labelled, spec: &ContainerSpec, shared: &Shared) 
             group_add: Some(spec.supplementary_groups.iter().map(i64::to_string).collect()),
             cap_add: Some(spec.capabilities_add.clone()),
             cap_drop: Some(spec.capabilities_drop.clone()),
-            security_opt: spec.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
+            security_opt: Some(security.to_vec()).filter(|it| !it.is_empty()),
+            pids_limit: spec.pids_limit.and_then(|it| i64::try_from(it).ok()),
             restart_policy: Some(sandbox::no_restart()),
             log_config: Some(log_config()),
             ..limits(&spec.resources)

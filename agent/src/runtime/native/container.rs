@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use oci_spec::image::ImageConfiguration;
+use oci_spec::runtime::LinuxSeccomp;
 use orlop_client::clock;
-use orlop_shim::cgroup::{Cgroup, Limits};
+use orlop_shim::cgroup::{self, Cgroup, Limits};
 use orlop_shim::protocol::{Request, Response};
 use orlop_shim::record::{self as shared, EXIT, OCI, SHIM, STARTED};
+use serde_json::Value;
 
 use super::line::{QUICK, ask};
 use super::names::{ContainerName, SandboxName};
@@ -21,7 +23,9 @@ use super::shims::remove_cgroup;
 use super::spec::resources::pod_cgroup;
 use super::spec::{Place, Processes, Program};
 use super::{Node, etc, identity, inside, machine, spec};
-use crate::runtime::{ContainerSpec, ExecOutput, Id, Processes as Wanted, Resources, RuntimeError, oom};
+use crate::runtime::{
+    ContainerSpec, ExecOutput, Id, Processes as Wanted, Resources, RuntimeError, Seccomp, oom, unusable_profile,
+};
 
 /// The root file system's folder in a bundle.
 const ROOTFS: &str = "rootfs";
@@ -88,9 +92,15 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         capabilities: node.machine.capabilities.clone(),
         open_files: node.machine.open_files,
         oom_score_adj: oom::attainable(i64::from(spec.resources.oom_score_adj)),
+        seccomp: profile(&spec.seccomp)?,
         devices: if spec.privileged { machine::devices() } else { Vec::new() },
     };
     let bundle = spec::build(spec, &program, &who, &place).map_err(refused)?;
+    if let Some(limit) = spec.pids_limit {
+        let pod = pod_cgroup(&node.cgroup_root, &spec.pod.uid, spec.resources.oom_score_adj);
+        cgroup::limit_pids(&pod, limit)
+            .map_err(|it| RuntimeError::CreateContainer(format!("the limit of the pod's processes: {it}")))?;
+    }
     if let Some(it) = bundle["process"]["cwd"].as_str() {
         // As runc has it: a working directory that the image lacks is made. What is in its way the start will tell.
         let _ = inside::make_folder(&rootfs, it);
@@ -108,6 +118,15 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
     record::write(&folder, SHIM, &config)?;
     let note = Container { image: spec.image.clone(), cgroups_path, stop_signal, created: clock::now() };
     record::write(&folder, CONTAINER, &note)
+}
+
+/// A seccomp profile from its file.
+fn profile(asked: &Seccomp) -> Result<Option<Value>, RuntimeError> {
+    let Seccomp::Profile(path) = asked else { return Ok(None) };
+    let text = fs::read(path).map_err(|it| unusable_profile(path, it))?;
+    let whole: LinuxSeccomp = serde_json::from_slice(&text).map_err(|it| unusable_profile(path, it))?;
+    // Only what is understood goes on.
+    serde_json::to_value(&whole).map(Some).map_err(|it| unusable_profile(path, it))
 }
 
 /// What of an image's configuration is of use here: the program, its user, the number of its stop signal.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::identity::Identity;
-use crate::runtime::ContainerSpec;
+use crate::runtime::{ContainerSpec, Seccomp};
 
 /// What a container may see of `/proc` and `/sys` although it holds the machine's secrets; as containerd hides it.
 const MASKED: &[&str] = &[
@@ -78,6 +78,8 @@ pub struct Place {
     pub open_files: u64,
     /// The score for the out-of-memory killer, as low as it can be had here.
     pub oom_score_adj: i64,
+    /// The profile that the container names, if it does.
+    pub seccomp: Option<Value>,
     /// The machine's devices, for a privileged container.
     pub devices: Vec<Device>,
 }
@@ -125,7 +127,11 @@ pub fn build(spec: &ContainerSpec, program: &Program, who: &Identity, place: &Pl
         linux["maskedPaths"] = json!(MASKED);
         let own = (!place.unified).then_some(mounts::CGROUPS);
         linux["readonlyPaths"] = READ_ONLY.iter().copied().chain(own).collect();
-        linux["seccomp"] = seccomp::runtime_default(&granted);
+        match (&spec.seccomp, &place.seccomp) {
+            (Seccomp::Unconfined, _) => {}
+            (Seccomp::Profile(_), Some(it)) => linux["seccomp"] = it.clone(),
+            (Seccomp::RuntimeDefault | Seccomp::Profile(_), _) => linux["seccomp"] = seccomp::runtime_default(&granted),
+        }
     }
     Ok(json!({
         "ociVersion": "1.0.2",
@@ -165,6 +171,8 @@ pub mod tests {
             stdin: false,
             stdin_once: false,
             processes: crate::runtime::Processes::Own,
+            seccomp: crate::runtime::Seccomp::RuntimeDefault,
+            pids_limit: None,
         }
     }
 
