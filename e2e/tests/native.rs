@@ -81,7 +81,8 @@ fn pods_run_without_an_engine() -> Result<()> {
 fn a_pod_that_takes_all_is_held() -> Result<()> {
     image::ready()?;
     let images = image::archives()?.to_vec();
-    Cluster::with(Options { runtime: "native", images, ..Options::default() }, greedy::play)
+    let options = Options { runtime: "native", images, agent_flags: greedy::AGENT_FLAGS, ..Options::default() };
+    Cluster::with(options, greedy::play)
 }
 
 fn container_id_of(pod: &Value) -> String {

@@ -125,7 +125,7 @@ mod tests {
     const PLAIN: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: a, image: x}]}\n";
 
     fn made(text: &str) -> Result<Pod, String> {
-        read(Path::new("/m/web.yaml"), text.as_bytes(), "N1")
+        read(Path::new("/m/web.yaml"), text.as_bytes(), "n1")
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(Some(&notes[HASH]), pod.metadata.uid.as_ref());
         assert_eq!(notes[SOURCE], "file");
         let spec = pod.spec.as_ref().unwrap();
-        assert_eq!((spec.node_name.as_deref(), spec.restart_policy.as_deref()), (Some("N1"), Some("Always")));
+        assert_eq!((spec.node_name.as_deref(), spec.restart_policy.as_deref()), (Some("n1"), Some("Always")));
         assert_eq!(spec.tolerations.as_ref().map(Vec::len), Some(1));
         // Other content is another pod; a comment is none.
         let uid = |text: &str| made(text).unwrap().metadata.uid;

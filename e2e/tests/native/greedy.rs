@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use orlop_e2e::cluster::Cluster;
 use orlop_e2e::image::TOOLS;
 use orlop_e2e::kubectl::Kubectl;
+use orlop_e2e::scene::POD_LIMIT;
 use orlop_e2e::wait;
 
 /// What a flood of words may take, with a debug build's shim and both cores busy.
@@ -15,6 +16,12 @@ const FLOOD_LIMIT: Duration = Duration::from_secs(240);
 
 /// What a node may take to put a pod's folders away that the API has forgotten.
 const GONE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How many processes a pod may have.
+const MOST_PIDS: &str = "100";
+
+/// The flags of the agent for this.
+pub const AGENT_FLAGS: &[&str] = &["--pod-max-pids", MOST_PIDS];
 
 /// Eight times what is kept: longer ones take their time and show the same.
 const FLOOD_BYTES: u64 = 400_000_000;
@@ -27,11 +34,34 @@ const GROWS_BYTES_MAX: u64 = 32 << 20;
 
 pub fn play(cluster: &mut Cluster) -> Result<()> {
     let kubectl = cluster.kubectl()?;
-    log_of_a_gigabyte(cluster, &kubectl)
+    fork_bomb(cluster, &kubectl)?;
+    flood(cluster, &kubectl)
+}
+
+/// What makes processes without end has as many as a pod may have; a pod beside it starts and is spoken with, and none of them stays.
+fn fork_bomb(cluster: &Cluster, kubectl: &Kubectl) -> Result<()> {
+    kubectl.apply(&pod("forks", "bomb() { bomb | bomb & }; while :; do bomb; sleep 0.1; done 2> /dev/null"))?;
+    let forks = kubectl.until(&["pod", "forks"], POD_LIMIT, |it| it["status"]["phase"] == "Running")?;
+    let uid = forks["metadata"]["uid"].as_str().context("a pod has a uid")?;
+    let most = MOST_PIDS.parse::<usize>()?;
+    wait::until("it has filled its room", POD_LIMIT, || {
+        let count = processes_of_pod(uid)?;
+        ensure!((most / 2..=most).contains(&count), "it has {count} processes of {most}");
+        Ok(())
+    })?;
+    kubectl.apply(&pod("beside", "echo here; sleep 600"))?;
+    kubectl.until(&["pod", "beside"], POD_LIMIT, |it| it["status"]["phase"] == "Running")?;
+    ensure!(kubectl.run(&["exec", "beside", "--", "echo", "answers"])? == "answers\n", "the pod beside it is deaf");
+    kubectl.run(&["delete", "pod", "forks", "beside", "--wait", "--timeout=60s"])?;
+    wait::until("nothing of it is left", GONE_LIMIT, || {
+        let (count, bytes) = (processes_of_pod(uid)?, bytes_of_pod(&cluster.agent_dir("1"), uid)?);
+        ensure!(count == 0 && bytes == 0, "{count} processes and {bytes} bytes are");
+        Ok(())
+    })
 }
 
 /// A log that nobody could keep is cut to its newest files while it is written.
-fn log_of_a_gigabyte(cluster: &Cluster, kubectl: &Kubectl) -> Result<()> {
+fn flood(cluster: &Cluster, kubectl: &Kubectl) -> Result<()> {
     let before = peak_bytes(cluster)?;
     let line = "what is said often and at length need not be worth the while of those who listen to it";
     // The tools' own `yes` writes line by line; that it ends with its reader takes a SIGPIPE that is not ignored.
@@ -70,6 +100,16 @@ fn peak_bytes(cluster: &Cluster) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{}/status", cluster.process("agent-1")?))?;
     let line = text.lines().find_map(|it| it.strip_prefix("VmHWM:")).context("no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+/// The processes in the cgroups that are named after a pod.
+fn processes_of_pod(uid: &str) -> Result<usize> {
+    let mut count = 0;
+    for process in fs::read_dir("/proc")?.flatten() {
+        let cgroups = fs::read_to_string(process.path().join("cgroup")).unwrap_or_default();
+        count += usize::from(cgroups.contains(uid) || cgroups.contains(&uid.replace('-', "_")));
+    }
+    Ok(count)
 }
 
 /// What lies in the folders that are named after a pod.
