@@ -106,6 +106,8 @@ pub struct Worker {
     origin: Origin,
     /// A pod of a file was stopped for good: what the agent still says of it is old.
     over: bool,
+    /// The API had the pod no more when it was looked at last.
+    given_up: bool,
     memory: Memory,
     inventory: Inventory,
     /// The inventory may be old.
@@ -131,6 +133,7 @@ impl Worker {
             pod: None,
             origin: Origin::Api,
             over: false,
+            given_up: false,
             memory: Memory { rejected, ..Memory::default() },
             inventory: Inventory::default(),
             dirty: true,
@@ -206,10 +209,11 @@ impl Worker {
         match (&self.pod, &new) {
             (Some(own), Some(new)) if ahead(own, new) => {}
             _ => {
-                // A pod that comes back after it was given up (a fence) starts with a clear mind.
-                if self.pod.is_none() && new.is_some() {
+                // A pod that comes back after it was given up (a fence) starts with a clear mind; one that is new has been judged already.
+                if self.given_up && new.is_some() {
                     self.memory = Memory::default();
                 }
+                self.given_up = new.is_none();
                 self.see(new);
             }
         }

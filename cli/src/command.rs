@@ -71,7 +71,7 @@ pub enum Command {
     /// Run the controllers alone.
     Controllers(controllers::Args),
     /// Run the node agent alone.
-    Agent(crate::commands::agent::Args),
+    Agent(Box<crate::commands::agent::Args>),
 }
 
 impl Arguments {
@@ -106,7 +106,7 @@ impl Arguments {
             Command::Apiserver(it) => apiserver::run(it).await,
             Command::Scheduler(it) => scheduler::run(it, &globals).await,
             Command::Controllers(it) => controllers::run(it, &globals).await,
-            Command::Agent(it) => crate::commands::agent::run(it, &globals).await,
+            Command::Agent(it) => crate::commands::agent::run(*it, &globals).await,
         }
     }
 }

@@ -12,5 +12,5 @@ pub type Args = orlop_agent::join::Args;
 /// When the machine cannot join, or the agent cannot start.
 pub async fn run(args: Args) -> Result<()> {
     process::log_to_standard_error();
-    Ok(orlop_agent::join::run(args, process::until_stopped()?).await?)
+    Ok(Box::pin(orlop_agent::join::run(args, process::until_stopped()?)).await?)
 }
