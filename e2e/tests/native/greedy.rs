@@ -20,6 +20,9 @@ const GONE_LIMIT: Duration = Duration::from_secs(60);
 /// How many processes a pod may have.
 const MOST_PIDS: &str = "100";
 
+/// A shell that cannot fork ends: what it has made until then stays.
+const FORKS: &str = "exec 2> /dev/null; (while :; do sleep 600 & done); exec sleep 600";
+
 /// The flags of the agent for this.
 pub const AGENT_FLAGS: &[&str] = &["--pod-max-pids", MOST_PIDS];
 
@@ -40,7 +43,7 @@ pub fn play(cluster: &mut Cluster) -> Result<()> {
 
 /// What makes processes without end has as many as a pod may have; a pod beside it starts and is spoken with, and none of them stays.
 fn fork_bomb(cluster: &Cluster, kubectl: &Kubectl) -> Result<()> {
-    kubectl.apply(&pod("forks", "bomb() { bomb | bomb & }; while :; do bomb; sleep 0.1; done 2> /dev/null"))?;
+    kubectl.apply(&pod("forks", FORKS))?;
     let forks = kubectl.until(&["pod", "forks"], POD_LIMIT, |it| it["status"]["phase"] == "Running")?;
     let uid = forks["metadata"]["uid"].as_str().context("a pod has a uid")?;
     let most = MOST_PIDS.parse::<usize>()?;

@@ -45,6 +45,17 @@ spec:
     let shares = read("cpu/cpu.shares", "cpu.weight")?;
     ensure!(["102", "4"].contains(&shares.trim()), "the processor's share is {shares}");
 
+    // What is bound past the scheduler is judged by the node.
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    scene.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{ name: huge }}\nspec:\n  nodeName: {node}\n  containers:\n    \
+         - {{ name: main, image: {TOOLS:?}, command: [sleep, '600'], resources: {{ requests: {{ cpu: 1k }} }} }}\n"
+    ))?;
+    let huge = scene.until("huge", "is refused", |it| it["status"]["phase"] == "Failed")?;
+    ensure!(huge["status"]["reason"] == "OutOfcpu", "it is refused for {}", huge["status"]);
+    let why = huge["status"]["message"].as_str().unwrap_or_default();
+    expect_words(why, &["Node didn't have enough resource: cpu, requested: 1000000, used: "])?;
+
     let pod = scene.until("greedy", "is killed for its memory, and again, and waits", |it| {
         let it = container(it, "main");
         it["lastState"]["terminated"]["reason"] == "OOMKilled"
