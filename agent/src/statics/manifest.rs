@@ -141,7 +141,7 @@ mod tests {
         // Other content is another pod; a comment is none.
         let uid = |text: &str| made(text).unwrap().metadata.uid;
         assert_eq!(uid(&format!("# a note\n{PLAIN}")), pod.metadata.uid);
-        assert_ne!(uid(&PLAIN.replace("image: x", "image: y")), pod.metadata.uid);
+        assert_ne!(uid(&PLAIN.replace("image: x", "image: z")), pod.metadata.uid);
     }
 
     #[test]
