@@ -9,6 +9,8 @@ pub mod node_metrics;
 pub mod pod_metrics;
 pub mod usage;
 
+use serde_json::{Value, json};
+
 use crate::kind::{Kind, Names, Scope, Selectable};
 use crate::table::Column;
 
@@ -29,4 +31,18 @@ pub(crate) struct Parts {
     pub verbs: &'static [&'static str],
     pub deprecated: Option<&'static str>,
     pub schema: fn() -> schemars::Schema,
+}
+
+/// The schema of a kind that is described by hand, with the types that it refers to: `metadata`'s.
+fn with_types(mut of: Value) -> schemars::Schema {
+    let mut meta = schemars::schema_for!(k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta).to_value();
+    let fields = meta.as_object_mut();
+    let types = fields.and_then(|it| {
+        it.remove("$schema");
+        it.remove("$defs")
+    });
+    let mut types = types.filter(Value::is_object).unwrap_or_else(|| json!({}));
+    types["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"] = meta;
+    of["$defs"] = types;
+    schemars::Schema::try_from(of).unwrap_or_default()
 }

@@ -12,7 +12,8 @@ use crate::node::Capacity;
 /// The kubelet's thresholds on Linux.
 pub const HARD: &str =
     "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%";
-/// Those of nodes on a machine that is there for other things, too, how full whose disk is says nothing: kind asks nothing of the disk, either.
+/// Those of a local cluster's nodes. Its machine is there for other things, too, and how full their disk is says nothing of the pods: kind asks nothing of the
+/// disk, either.
 pub const HARD_OF_LOCAL: &str = "memory.available<100Mi";
 /// How long a condition stays when nothing is short any more.
 pub const TRANSITION_PERIOD: Duration = Duration::from_secs(300);

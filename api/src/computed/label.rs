@@ -66,7 +66,7 @@ fn kinds(label: &Value) -> Cell {
 }
 
 fn schema() -> schemars::Schema {
-    let mut of: Value = json!({
+    let of: Value = json!({
         "title": "dev.orlop.v1.Label",
         "description": "Label is one key and value that objects carry as a label, with the number of objects that do. It is computed and cannot be written.",
         "type": "object",
@@ -93,19 +93,7 @@ fn schema() -> schemars::Schema {
             },
         },
     });
-    let meta = schemars::schema_for!(k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta).to_value();
-    let mut types = meta["$defs"].clone();
-    if !types.is_object() {
-        types = json!({});
-    }
-    let mut meta = meta;
-    if let Some(fields) = meta.as_object_mut() {
-        fields.remove("$defs");
-        fields.remove("$schema");
-    }
-    types["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"] = meta;
-    of["$defs"] = types;
-    schemars::Schema::try_from(of).unwrap_or_default()
+    super::with_types(of)
 }
 
 /// How many objects of a kind carry a label.

@@ -73,17 +73,6 @@ pub(super) fn amount(it: &Value, resource: &str) -> Quantity {
 
 /// The schema of a kind: what both have, and `own`.
 pub(super) fn schema(title: &str, description: &str, own: Value) -> schemars::Schema {
-    let meta = schemars::schema_for!(k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta).to_value();
-    let mut types = meta["$defs"].clone();
-    if !types.is_object() {
-        types = json!({});
-    }
-    let mut meta = meta;
-    if let Some(fields) = meta.as_object_mut() {
-        fields.remove("$defs");
-        fields.remove("$schema");
-    }
-    types["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"] = meta;
     let mut properties = json!({
         "apiVersion": {"type": "string", "description": "APIVersion defines the versioned schema of this representation of an object."},
         "kind": {"type": "string", "description": "Kind is a string value representing the REST resource this object represents."},
@@ -97,9 +86,9 @@ pub(super) fn schema(title: &str, description: &str, own: Value) -> schemars::Sc
         required.push(json!(name));
     }
     let of = json!({
-        "title": title, "description": description, "type": "object", "required": required, "properties": properties, "$defs": types,
+        "title": title, "description": description, "type": "object", "required": required, "properties": properties,
     });
-    schemars::Schema::try_from(of).unwrap_or_default()
+    super::with_types(of)
 }
 
 /// The schema of `usage`.
