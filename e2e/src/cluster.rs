@@ -19,6 +19,9 @@ use crate::kubectl::Kubectl;
 use crate::nodes::Nodes;
 use crate::{load, tool, wait};
 
+/// Flags of an agent that minds neither how full the disk is that the tests run on, nor how full it becomes meanwhile.
+pub const MINDS_NO_DISK: [&str; 4] = ["--eviction-hard", "memory.available<100Mi", "--image-gc-high-threshold", "100"];
+
 /// How the parts are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {

@@ -144,7 +144,7 @@ fn command(folder: &Folder, record: &Record, part: &str, images: &[PathBuf]) -> 
             it.arg("--tls-cert-file").arg(authority(&format!("agent-{node}.crt")));
             it.arg("--tls-private-key-file").arg(authority(&format!("agent-{node}.key")));
             it.arg("--client-ca-file").arg(authority("ca.crt"));
-            it.args(["--eviction-hard", HARD_OF_LOCAL]);
+            it.args(["--eviction-hard", HARD_OF_LOCAL, "--image-gc-high-threshold", "100"]);
             if let Some(seconds) = record.fence_after_seconds {
                 it.arg("--fence-after").arg(seconds.to_string());
             }

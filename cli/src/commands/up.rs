@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::config::Kubeconfig;
 use orlop_agent::config::{Address, RuntimeKind, ServingCertificate};
+use orlop_agent::images::collect::Policy;
 use orlop_agent::pressure::settings::Eviction;
 use orlop_agent::runtime::cri::CONTAINERD;
 use orlop_apiserver::Server;
@@ -166,7 +167,7 @@ async fn components(
         config.load_images = args.load_images.clone();
         config.pod_manifest_path = args.pod_manifest_path.clone().filter(|_| at == 0);
         config.cluster_cidr = args.cluster_cidr;
-        config.eviction = Eviction::of_local();
+        (config.eviction, config.image_policy) = (Eviction::of_local(), Policy::NEVER);
         // All on one machine: the node needs to be reached by the host and its pods only.
         config.address = Some(Address::Gateway);
         // One node has the port that everyone knows; several share the address and take free ones.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use super::Cluster;
+use super::{Cluster, MINDS_NO_DISK};
 use crate::tool;
 
 impl Cluster {
@@ -54,9 +54,9 @@ impl Cluster {
                 it.args(["--runtime", self.options.runtime, "--port", "0", "--cluster-cidr", &self.cidr]);
                 // Reached by the host and the pods; a hollow node has neither bridge nor pods.
                 it.args(["--address", if self.options.runtime == "hollow" { "127.0.0.1" } else { "gateway" }]);
-                // How full the disk of the machine is that tests run on is not the matter, unless a test says so.
+                // Unless a test says what it is to mind.
                 if !self.options.agent_flags.contains(&"--eviction-hard") {
-                    it.args(["--eviction-hard", "memory.available<100Mi"]);
+                    it.args(MINDS_NO_DISK);
                 }
                 it.arg("--data-dir").arg(self.folder().join(part)).args(self.options.agent_flags);
                 self.options.images.iter().for_each(|folder| _ = it.arg("--load-images").arg(folder));

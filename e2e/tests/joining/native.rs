@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use orlop_e2e::cluster::Cluster;
+use orlop_e2e::cluster::{Cluster, MINDS_NO_DISK};
 use orlop_e2e::scene::POD_LIMIT;
 use orlop_e2e::{image, tool, traces};
 
@@ -35,6 +35,7 @@ fn logs_come_from_a_machine_that_joined_and_it_leaves_nothing() -> Result<()> {
         let mut flags = vec!["--runtime", "native", "--address", "gateway", "--port", "0"];
         let cidr = cluster.cidr().to_owned();
         flags.extend(["--cluster-cidr", &cidr, "--cluster-dns", "none"]);
+        flags.extend(MINDS_NO_DISK);
         folders.iter().for_each(|it| flags.extend(["--load-images", it]));
         let mut machine = Machine::with(cluster, &name, &flags);
         machine.start(cluster, &invitation(cluster, &[])?)?;

@@ -3,6 +3,8 @@
 //! As with containerd, nothing runs before the start: a command that is not there fails it, and not the creation.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -234,7 +236,16 @@ pub async fn clear(node: &Node, name: &ContainerName) -> Result<(), RuntimeError
     // The mount's place goes first and alone: a root that is still mounted is not emptied by mistake.
     let rootfs = folder.join(ROOTFS);
     fs::remove_dir(&rootfs).or_else(absent).map_err(|it| failed(&rootfs, it))?;
-    fs::remove_dir_all(&folder).or_else(absent).map_err(|it| failed(&folder, it))
+    forget(&folder).map_err(|it| failed(&folder, it))
+}
+
+/// Removes a container's folder. Its note goes first, so that a death in between leaves no container, and its start before its end, so that it
+/// never looks as if it ran.
+fn forget(folder: &Path) -> io::Result<()> {
+    for it in [CONTAINER, STARTED] {
+        fs::remove_file(folder.join(it)).or_else(absent)?;
+    }
+    fs::remove_dir_all(folder).or_else(absent)
 }
 
 /// Runs a command in a container. When the time is up, the command is killed; so it is when nobody waits for it any more.
