@@ -5,6 +5,7 @@
 //! images from commands of this machine. [`join`] makes a machine a node, [`credentials`] keeps what it shows. [`fleet`] plays thousands of
 //! nodes that run nothing. Nothing here sees the store or the API server's insides.
 
+mod aside;
 mod chosen;
 pub mod config;
 pub mod credentials;

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use orlop_client::events::Recorder;
 use orlop_client::swap::Swap;
-use orlop_client::{Informer, Store, agent, connect, random};
+use orlop_client::{Informer, Store, agent, connect, random, turns};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -55,6 +55,8 @@ use crate::volumes::{self, Volumes};
 const LABEL_BYTES: usize = 63;
 /// The folder of seccomp profiles in a data directory.
 const SECCOMP: &str = "seccomp";
+/// Requests to the API that are under way at once: more would not be answered sooner, and each takes a connection.
+const REQUESTS: usize = 8;
 /// How long between two attempts to open the network or reach the runtime.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -136,6 +138,7 @@ pub async fn run_with_lease_client(
         crate::fleet::run(&config, count, client, shutdown).await;
         return Ok(());
     }
+    let client = turns::in_turn(&client, REQUESTS);
     // Paths of volumes go to the runtime, which has another working directory.
     let data_dir = std::fs::create_dir_all(&config.data_dir)
         .and_then(|()| config.data_dir.canonicalize())

@@ -16,6 +16,7 @@ pub mod queue;
 pub mod random;
 pub mod storage;
 pub mod swap;
+pub mod turns;
 pub mod view;
 pub mod write;
 

@@ -11,6 +11,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::{Outcome, Worker, container, hooks, tokens};
+use crate::aside;
 use crate::dns::listen::RESOLV_CONF;
 use crate::dns::resolv_conf::ResolvConf;
 use crate::machine::ending::find;
@@ -70,7 +71,7 @@ impl Worker {
             }
             Action::RemoveVolumes => {
                 let (volumes, uid) = (host.volumes.clone(), self.uid.clone());
-                let removed = tokio::task::spawn_blocking(move || volumes.remove(&uid)).await;
+                let removed = aside::run(move || volumes.remove(&uid)).await;
                 removed.map_err(|it| it.to_string())?.map_err(|it| format!("removing volumes: {it}"))?;
                 self.memory.volumes = VolumeState::Unknown;
                 self.memory.cleaned = true;
@@ -173,7 +174,7 @@ impl Worker {
                 let (tokens, refresh) = tokens::issue(&host.client, &pod).await?;
                 let (volumes, place) = (host.volumes.clone(), host.place(address));
                 let mounting = move || volumes.mount(&pod, &found, &disks, &place, &tokens);
-                let mounted = tokio::task::spawn_blocking(mounting).await;
+                let mounted = aside::run(mounting).await;
                 mounted.map_err(|it| it.to_string())?.map_err(|it| it.to_string())?;
                 Ok(refresh)
             };

@@ -37,6 +37,7 @@ use std::sync::Arc;
 
 use oci_spec::image::ImageConfiguration;
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use super::super::reference::Reference;
 use super::super::{Image, PullProgress, RegistryAuth, RuntimeError};
@@ -149,7 +150,7 @@ impl ImageStore {
         let found = find(&self.store.index(), id)?;
         let id = found.ok_or_else(|| RuntimeError::NotFound(format!("image {id}")))?;
         let (store, container, at) = (Arc::clone(&self.store), container.to_owned(), PathBuf::from(at));
-        blocking(move || root::mount(&store, &id, &container, &at)).await.map_err(Fault::storing)
+        aside(move || root::mount(&store, &id, &container, &at)).await.map_err(Fault::storing)
     }
 
     /// Unmounts a container's root from `at`, and removes what the container wrote. Idempotent.
@@ -158,7 +159,7 @@ impl ImageStore {
     /// When the kernel refuses.
     pub async fn unmount(&self, container: &str, at: &Path) -> Result<(), RuntimeError> {
         let (store, container, at) = (Arc::clone(&self.store), container.to_owned(), PathBuf::from(at));
-        blocking(move || root::unmount(&store, &container, &at)).await.map_err(Fault::storing)
+        aside(move || root::unmount(&store, &container, &at)).await.map_err(Fault::storing)
     }
 }
 
@@ -186,12 +187,18 @@ fn parse(reference: &str) -> Result<Reference, RuntimeError> {
     Reference::parse(reference).map_err(|it| RuntimeError::InvalidImageName(reference.to_owned(), it.to_owned()))
 }
 
-/// Runs what waits for the disk where that holds nobody up.
+/// Runs what waits for the disk for long where that holds nobody up.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => Err(Fault::bad(format!("work on images ended: {error}"))),
-    }
+    outcome(tokio::task::spawn_blocking(work).await)
+}
+
+/// Runs what is done soon ([`aside`](crate::aside)).
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    outcome(crate::aside::run(work).await)
+}
+
+fn outcome<T>(done: Result<Result<T, Fault>, JoinError>) -> Result<T, Fault> {
+    done.unwrap_or_else(|error| Err(Fault::bad(format!("work on images ended: {error}"))))
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@ use orlop_shim::record::{self as shared, CONTAINERS, EXIT, Exit, STARTED, Starte
 use super::names::{ContainerName, SandboxName};
 use super::record::{self, CONTAINER, Container, SANDBOX, Sandbox};
 use super::{Node, sandbox};
+use crate::aside;
 use crate::runtime::{ContainerState, Inventory, Phase, RuntimeError};
 
 /// The sandboxes and containers of this node, or of one pod on it.
 pub async fn list(node: &Arc<Node>, pod_uid: Option<&str>) -> Result<Inventory, RuntimeError> {
     let (node, pod_uid) = (Arc::clone(node), pod_uid.map(str::to_owned));
-    let read = tokio::task::spawn_blocking(move || read(&node, pod_uid.as_deref())).await;
+    let read = aside::run(move || read(&node, pod_uid.as_deref())).await;
     read.map_err(|it| RuntimeError::Other(it.to_string()))?
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::line::{Line, QUICK};
 use super::names::SandboxName;
 use super::record::failed;
+use crate::aside;
 use crate::runtime::RuntimeError;
 use crate::runtime::feed::Feed;
 
@@ -168,7 +169,7 @@ pub async fn kill(path: &str) -> Result<(), RuntimeError> {
         let mut pause = FIRST_PAUSE;
         loop {
             let path = path.to_owned();
-            let killed = tokio::task::spawn_blocking(move || Cgroup::find(&path).map(|it| it.kill())).await;
+            let killed = aside::run(move || Cgroup::find(&path).map(|it| it.kill())).await;
             if killed
                 .map_err(|it| RuntimeError::Other(it.to_string()))?
                 .map_err(|it| RuntimeError::Other(it.to_string()))?
