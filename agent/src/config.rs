@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 use crate::credentials::Rotation;
 use crate::images::collect::Policy;
 use crate::network::overlay::Overlay;
+use crate::power_off::periods::Periods;
 use crate::pressure::settings::Eviction;
 use crate::pressure::{self, settings, signals};
 use crate::runtime::cri::CONTAINERD;
@@ -89,6 +90,16 @@ pub struct Args {
     /// those that were moved meanwhile are killed when it answers again.
     #[arg(long, value_name = "SECONDS")]
     pub fence_after: Option<u64>,
+    /// How long this node's pods may take to end in all when its machine goes down: `orlop node shutdown` or SIGPWR says so. Nothing ends
+    /// them if not given.
+    #[arg(long, value_name = "TIME", default_value = "0s", conflicts_with = "hollow_nodes")]
+    pub shutdown_grace_period: String,
+    /// The part of it that is kept for critical pods, which end last.
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub shutdown_grace_period_critical_pods: String,
+    /// Instead of both: how long pods from each priority on may take, the least important first: `0=20s,1000=10s,2000000000=5s`.
+    #[arg(long, value_name = "PRIORITY=TIME,...", default_value = "", allow_hyphen_values = true)]
+    pub shutdown_grace_period_by_pod_priority: String,
     /// The certificate that the port for logs serves with; self-signed if not given.
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
@@ -217,6 +228,8 @@ pub struct Config {
     pub cluster_domain: String,
     pub lease_duration: Duration,
     pub fence_after: Option<Duration>,
+    /// How long pods may take when the machine goes down.
+    pub shutdown_periods: Periods,
     pub serving: ServingCertificate,
     /// What it does when it runs short, and what it keeps back.
     pub eviction: Eviction,
@@ -248,6 +261,7 @@ impl Config {
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             lease_duration: Duration::from_secs(8),
             fence_after: None,
+            shutdown_periods: Periods::default(),
             serving: ServingCertificate::SelfSigned,
             eviction: Eviction::default(),
             image_policy: Policy::default(),
@@ -262,6 +276,7 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> Result<Self, std::io::Error> {
         let eviction = eviction(&args).map_err(std::io::Error::other)?;
         let image_policy = image_policy(&args).map_err(std::io::Error::other)?;
+        let shutdown_periods = shutdown_periods(&args).map_err(std::io::Error::other)?;
         let node_name = match args.node_name {
             Some(it) => it,
             None => std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_lowercase(),
@@ -287,6 +302,7 @@ impl TryFrom<Args> for Config {
             cluster_domain: args.cluster_domain.trim_matches('.').to_ascii_lowercase(),
             lease_duration: Duration::from_secs(args.lease_duration.max(1)),
             fence_after: args.fence_after.map(Duration::from_secs),
+            shutdown_periods,
             serving,
             eviction,
             image_policy,
@@ -317,6 +333,19 @@ fn eviction(args: &Args) -> Result<Eviction, String> {
         max_pod_grace: Duration::from_secs(args.eviction_max_pod_grace_period),
         reserved,
     })
+}
+
+/// The settings of the arguments about the machine's end.
+///
+/// # Errors
+/// A time that is none, or times that do not go together.
+fn shutdown_periods(args: &Args) -> Result<Periods, String> {
+    let read =
+        |flag: &str, text: &str| settings::duration(text).ok_or_else(|| format!("{flag}: {text:?} is no duration"));
+    let total = read("--shutdown-grace-period", &args.shutdown_grace_period)?;
+    let critical = read("--shutdown-grace-period-critical-pods", &args.shutdown_grace_period_critical_pods)?;
+    Periods::of_flags(total, critical, &args.shutdown_grace_period_by_pod_priority)
+        .map_err(|it| format!("invalid configuration: {it}"))
 }
 
 /// The settings of the arguments about images that nobody uses.

@@ -36,6 +36,7 @@ use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::policy;
 use crate::policy::keeper::Policies;
+use crate::power_off::PowerOff;
 use crate::pressure::{self, Board};
 use crate::references::References;
 use crate::resolver::ClusterDns;
@@ -143,7 +144,9 @@ pub async fn run_with_lease_client(
     let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
     let Chosen { runtime, loader } = crate::chosen::open(&config).await?;
-    let _door = Door::open(&config.data_dir, Arc::clone(&loader), shutdown.clone())
+    let power_off = PowerOff::new(config.shutdown_periods.clone());
+    power_off.heed_signal(&shutdown);
+    let _door = Door::open(&config.data_dir, Arc::clone(&loader), power_off.clone(), shutdown.clone())
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
@@ -161,6 +164,7 @@ pub async fn run_with_lease_client(
         capacity: capacity.clone(),
         allocatable: allocatable.clone(),
         pressure: Some(pressure.clone()).filter(|_| !hollow),
+        power_off: power_off.clone(),
         data_dir: config.data_dir.clone(),
         port: None,
     };
@@ -185,6 +189,7 @@ pub async fn run_with_lease_client(
         runtime: &runtime,
         capacity: &capacity,
         address,
+        power_off: &power_off,
         files: files.clone(),
     };
     let Some(pod_cidr) = alone.until(Box::pin(known)).await else { return Ok(()) };
@@ -242,6 +247,7 @@ pub async fn run_with_lease_client(
         address,
         runtime_name,
         pressure,
+        power_off,
     );
     logs.serve(Arc::clone(&host));
     // A node whose name is too long for a label is given no such volumes.
@@ -363,6 +369,7 @@ pub(crate) fn host(
     address: IpAddr,
     runtime_name: String,
     pressure: Board,
+    power_off: PowerOff,
 ) -> (Arc<Host>, Bells) {
     let bells: Bells = Arc::new(Mutex::default());
     let ring = Arc::clone(&bells);
@@ -382,6 +389,7 @@ pub(crate) fn host(
         teller,
         meter: Meter::default(),
         pressure,
+        power_off,
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
         seccomp_profiles: config.data_dir.join(SECCOMP),
