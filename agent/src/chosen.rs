@@ -52,7 +52,7 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
             keep_cgroup_root(&config.data_dir.join("native"), &config.cgroup_root)
                 .map_err(|it| RuntimeError::Other(format!("--cgroup-root: {it}")))?;
             let images = store(&config.data_dir)?;
-            let runtime = Arc::new(native(&config.data_dir, shim, images.clone()).await?);
+            let runtime = Arc::new(native(&config.data_dir, shim, images.clone(), config.fence_after).await?);
             Chosen { runtime, loader: Arc::new(images) }
         }
         RuntimeKind::Cri => {
@@ -77,7 +77,7 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
 /// Something cannot be removed, or the node's agent runs.
 pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
     match has_pods(data_dir) {
-        true => native(data_dir, find_shim(None), store(data_dir)?).await?.remove_all().await,
+        true => native(data_dir, find_shim(None), store(data_dir)?, None).await?.remove_all().await,
         false => Ok(()),
     }
 }
@@ -88,7 +88,7 @@ pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
 /// Something does not end, or the node's agent runs.
 pub async fn stop_native(data_dir: &Path, grace: Duration) -> Result<(), RuntimeError> {
     match has_pods(data_dir) {
-        true => native(data_dir, find_shim(None), store(data_dir)?).await?.stop_all(grace).await,
+        true => native(data_dir, find_shim(None), store(data_dir)?, None).await?.stop_all(grace).await,
         false => Ok(()),
     }
 }
@@ -124,11 +124,17 @@ fn store(data_dir: &Path) -> Result<ImageStore, RuntimeError> {
     ImageStore::open(&data_dir.join("native/images"))
 }
 
-async fn native(data_dir: &Path, shim: Option<PathBuf>, images: ImageStore) -> Result<NativeRuntime, RuntimeError> {
+async fn native(
+    data_dir: &Path,
+    shim: Option<PathBuf>,
+    images: ImageStore,
+    fence_after: Option<Duration>,
+) -> Result<NativeRuntime, RuntimeError> {
     let shim = shim.ok_or_else(|| {
         RuntimeError::Unavailable("orlop-shim is not beside this program: build it, or name it with --shim".to_owned())
     })?;
-    NativeRuntime::open(&data_dir.join("native"), &shim, Arc::new(images), Limits::default()).await
+    let folder = data_dir.join("native");
+    NativeRuntime::open(&folder, &shim, Arc::new(images), Limits::default(), fence_after).await
 }
 
 /// Whether the pods of a data directory run without Docker's Engine.

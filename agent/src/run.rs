@@ -175,6 +175,9 @@ pub async fn run_with_lease_client(
         .filter(|_| !hollow)
         .map(|it| statics::folder::follow(it, &config.node_name, shutdown.clone()));
     let (renewed_sender, renewed) = watch::channel(Instant::now());
+    if config.fence_after.is_some() {
+        tokio::spawn(pass_on_contact(Arc::clone(&runtime), renewed.clone()));
+    }
     let known = async {
         let node = keeper.register(&shutdown).await?;
         let node_uid = node.metadata.uid.clone().unwrap_or_default();
@@ -271,6 +274,15 @@ pub async fn run_with_lease_client(
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;
     Ok(())
+}
+
+/// Has the runtime know of each renewal of the node's lease: its pods may have to end by themselves, should this process die.
+async fn pass_on_contact(runtime: Arc<dyn Runtime>, mut renewed: watch::Receiver<Instant>) {
+    // It ends with who renews.
+    while renewed.changed().await.is_ok() {
+        let at = *renewed.borrow_and_update();
+        runtime.had_contact(at.elapsed());
+    }
 }
 
 /// The address of a node's bridge.

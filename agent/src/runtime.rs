@@ -61,6 +61,8 @@ pub struct SandboxSpec {
     pub searches: Vec<String>,
     pub dns_options: Vec<String>,
     pub sysctls: BTreeMap<String, String>,
+    /// Whether the pod may be started elsewhere when the node is silent ([`Runtime::had_contact`]).
+    pub fenced: bool,
 }
 
 /// A mount of a path of the host into a container.
@@ -443,6 +445,10 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// A container uses it, or the runtime is away.
     async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError>;
+
+    /// The node had contact with the API server so long ago. Where pods are to end by themselves without it (`--fence-after`), a runtime whose pods
+    /// outlive the agent sees to that; with the others the agent alone does.
+    fn had_contact(&self, _ago: Duration) {}
 
     /// What images and containers take of the disk. It is measured, which takes as long as containers have written much.
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError>;

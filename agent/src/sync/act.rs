@@ -203,7 +203,9 @@ impl Worker {
         self.dirty = true;
         let host_dns = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default();
         let host_dns = ResolvConf::parse(&host_dns);
-        match self.host.runtime.run_sandbox(&container::sandbox(&self.host, &pod, attempt, &host_dns)).await {
+        let of_api = self.origin == Origin::Api;
+        let spec = container::sandbox(&self.host, &pod, of_api, attempt, &host_dns);
+        match self.host.runtime.run_sandbox(&spec).await {
             Ok(_) => self.memory.sandbox_failure = None,
             Err(error) => self.sandbox_failed(&pod, &format!("Failed to create pod sandbox: {error}")),
         }

@@ -37,8 +37,8 @@ pub fn shares_processes(pod: &Pod) -> bool {
     pod_spec(pod).and_then(|it| it.share_process_namespace).unwrap_or(false)
 }
 
-/// The sandbox of a pod; `host_dns` is what the host's `resolv.conf` says.
-pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
+/// The sandbox of a pod, which another node may be given if it is the API's; `host_dns` is what the host's `resolv.conf` says.
+pub fn sandbox(host: &Host, pod: &Pod, of_api: bool, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
     let it = pod_spec(pod).cloned().unwrap_or_default();
     let pod_ref = pod_ref(pod);
     let dns = resolver::of(&it, &pod_ref.namespace, host.cluster_dns.as_ref(), host_dns);
@@ -55,6 +55,7 @@ pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> S
         searches: dns.searches,
         dns_options: dns.options,
         sysctls: sysctls.into_iter().map(|it| (it.name, it.value)).collect(),
+        fenced: of_api,
     }
 }
 

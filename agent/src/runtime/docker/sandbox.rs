@@ -191,6 +191,7 @@ mod tests {
             host_pid: false,
             host_ipc: false,
             share_processes: false,
+            fenced: false,
             nameservers: Vec::new(),
             searches: Vec::new(),
             dns_options: Vec::new(),
