@@ -532,19 +532,15 @@ async fn what_the_kernel_cannot_execute_says_why_in_its_log() {
         let spec = sandbox("no-program");
         let state = runtime.run_sandbox(&spec).await.unwrap();
         let files = tempfile::tempdir().unwrap();
-        for (name, text, why) in [
-            ("no-interpreter", "#!/no/such\n", "exec /it: no such file or directory\n"),
-            ("no-format", "no program", "exec /it: exec format error\n"),
-        ] {
-            let file = files.path().join(name);
-            std::fs::write(&file, text).unwrap();
-            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-            let mut it = script(&spec.pod, name, "");
-            it.command = owned(&["/it"]);
-            it.args = Vec::new();
-            it.mounts = vec![Mount { host_path: file, container_path: "/it".into(), ..Mount::default() }];
-            assert_eq!(run(&runtime, &state.id, &it).await, (255, why.to_owned()));
-        }
+        let file = files.path().join("no-interpreter");
+        std::fs::write(&file, "#!/no/such\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut it = script(&spec.pod, "no-interpreter", "");
+        it.command = owned(&["/it"]);
+        it.args = Vec::new();
+        it.mounts = vec![Mount { host_path: file, container_path: "/it".into(), ..Mount::default() }];
+        let expected = (255, "exec /it: no such file or directory\n".to_owned());
+        assert_eq!(run(&runtime, &state.id, &it).await, expected);
     })
     .await;
 }

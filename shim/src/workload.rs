@@ -3,8 +3,9 @@
 //! As its default executor does, but with the signals as a program expects to find them: Rust's runtime ignores SIGPIPE, which whoever is executed
 //! inherits, so that `yes | head` would never end. [`Command`] sets that right before it executes.
 //!
-//! Whether there is such a program has been looked at before the start, which fails then. What only the kernel finds (an interpreter that is missing, a
-//! file that is no program) comes too late for that, as with runc: the container has started, says why in its log, and ends with 255.
+//! Whether there is such a program has been looked at before the start, which fails then. What only the kernel finds (an interpreter that
+//! is missing) comes too late for that, as with runc: the container has started, says why in its log, and ends with 255. A file of no format that the kernel
+//! knows is given to the container's shell, as execvp(3) does and runc does not.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
