@@ -69,7 +69,7 @@ impl Alone<'_> {
         let (config, client) = (self.config, self.client.clone());
         tracing::info!(node = config.node_name, "static pods run while the API server is waited for");
         let network: Option<Arc<dyn PodNetwork>> = match remembered(&config.data_dir) {
-            Some(it) => open_network(config, it, false, &end).await,
+            Some(it) => open_network(config, self.runtime, it, false, &end).await,
             None => Some(Arc::new(AbsentNetwork)),
         };
         let Some(network) = network else { return };

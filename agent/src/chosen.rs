@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, RuntimeKind};
+use crate::config::{Config, NetworkKind, RuntimeKind};
 use crate::runtime::cri::CriRuntime;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::hollow::{Hollow, HollowOptions};
@@ -57,7 +57,11 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
         }
         RuntimeKind::Cri => {
             let folder = config.data_dir.join(CRI);
-            let cri = CriRuntime::open(&config.runtime_endpoint, &config.node_name, &folder)?;
+            let open = match config.network {
+                NetworkKind::Own => CriRuntime::open,
+                NetworkKind::Cni => CriRuntime::with_cni,
+            };
+            let cri = open(&config.runtime_endpoint, &config.node_name, &folder)?;
             std::fs::create_dir_all(&folder)
                 .and_then(|()| std::fs::write(folder.join(ENDPOINT), &config.runtime_endpoint))
                 .map_err(|it| RuntimeError::Other(format!("{}: {it}", folder.display())))?;

@@ -31,6 +31,16 @@ pub enum RuntimeKind {
     Hollow,
 }
 
+/// Who makes the network of the pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NetworkKind {
+    /// The agent: the same under every runtime.
+    #[default]
+    Own,
+    /// The runtime `cri` by its CNI plugins, as under a kubelet.
+    Cni,
+}
+
 /// The arguments of `orlop-agent` and `orlop agent`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
@@ -43,6 +53,12 @@ pub struct Args {
     /// Where the runtime `cri` listens.
     #[arg(long, value_name = "unix:///PATH", default_value = CONTAINERD)]
     pub runtime_endpoint: String,
+    /// Who makes the pods' network: the agent, or with `cni` the runtime `cri` by its CNI plugins.
+    #[arg(long, value_enum, default_value_t)]
+    pub network: NetworkKind,
+    /// With `--network cni`: the interfaces of the host by which packets of pods come, for Services and DNS; a `*` at the end stands for anything.
+    #[arg(long, value_name = "NAME", default_value = CNI_INTERFACES)]
+    pub cni_interfaces: String,
     /// The program `orlop-shim` of the native runtime; beside this program if not given.
     #[arg(long, value_name = "FILE")]
     pub shim: Option<PathBuf>,
@@ -165,6 +181,10 @@ impl std::str::FromStr for Address {
     }
 }
 
+/// The longest name of an interface.
+const INTERFACE_BYTES: usize = 15;
+/// The bridge of the CNI plugin `bridge`, unless its configuration names another.
+const CNI_INTERFACES: &str = "cni0";
 /// The domain of the cluster's names, unless another is given.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 /// The tenth address of the services' default range, by Kubernetes' custom.
@@ -203,6 +223,10 @@ pub struct Config {
     pub runtime: RuntimeKind,
     /// Where the runtime `cri` listens.
     pub runtime_endpoint: String,
+    /// Who makes the pods' network.
+    pub network: NetworkKind,
+    /// Where their packets come from, if that is not the agent.
+    pub cni_interfaces: String,
     /// The program of the native runtime's shim; none looks beside this program.
     pub shim: Option<PathBuf>,
     /// Folders whose archives are loaded at the start.
@@ -246,6 +270,8 @@ impl Config {
             node_name: node_name.to_owned(),
             runtime: RuntimeKind::Auto,
             runtime_endpoint: CONTAINERD.to_owned(),
+            network: NetworkKind::Own,
+            cni_interfaces: CNI_INTERFACES.to_owned(),
             shim: None,
             load_images: Vec::new(),
             pod_manifest_path: None,
@@ -276,6 +302,7 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> Result<Self, std::io::Error> {
         let eviction = eviction(&args).map_err(std::io::Error::other)?;
         let image_policy = image_policy(&args).map_err(std::io::Error::other)?;
+        network(&args).map_err(std::io::Error::other)?;
         let shutdown_periods = shutdown_periods(&args).map_err(std::io::Error::other)?;
         let node_name = match args.node_name {
             Some(it) => it,
@@ -288,6 +315,8 @@ impl TryFrom<Args> for Config {
         Ok(Config {
             runtime: args.runtime,
             runtime_endpoint: args.runtime_endpoint,
+            network: args.network,
+            cni_interfaces: args.cni_interfaces,
             shim: args.shim,
             load_images: args.load_images,
             pod_manifest_path: args.pod_manifest_path,
@@ -333,6 +362,28 @@ fn eviction(args: &Args) -> Result<Eviction, String> {
         max_pod_grace: Duration::from_secs(args.eviction_max_pod_grace_period),
         reserved,
     })
+}
+
+/// Sees that the arguments about the pods' network go together.
+///
+/// # Errors
+/// They do not.
+fn network(args: &Args) -> Result<(), String> {
+    let name = args.cni_interfaces.strip_suffix('*').unwrap_or(&args.cni_interfaces);
+    let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.');
+    match args.network {
+        NetworkKind::Own => Ok(()),
+        NetworkKind::Cni if args.runtime != RuntimeKind::Cri => {
+            Err("--network cni is the network of --runtime cri".to_owned())
+        }
+        NetworkKind::Cni if args.address == Some(Address::Gateway) => {
+            Err("--address gateway is an address of the agent's own network".to_owned())
+        }
+        NetworkKind::Cni if name.is_empty() || name.len() > INTERFACE_BYTES || !name.chars().all(fits) => {
+            Err(format!("--cni-interfaces: {:?} is no interface's name", args.cni_interfaces))
+        }
+        NetworkKind::Cni => Ok(()),
+    }
 }
 
 /// The settings of the arguments about the machine's end.

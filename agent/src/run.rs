@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, Bells};
 use crate::alone::{self, Alone};
 use crate::chosen::Chosen;
-use crate::config::{Address, Args, Config, RuntimeKind, ServingCertificate};
+use crate::config::{Address, Args, Config, NetworkKind, RuntimeKind, ServingCertificate};
 use crate::credentials::{Folder, Rotation};
 use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
@@ -28,6 +28,7 @@ use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::machine::resize::Share;
 use crate::network::bridge::{self, BridgeNetwork};
+use crate::network::cni::CniNetwork;
 use crate::network::hollow::HollowNetwork;
 use crate::network::overlay::{self, peers::PeerView};
 use crate::network::{PodNetwork, tend};
@@ -197,7 +198,7 @@ pub async fn run_with_lease_client(
     };
     let Some(pod_cidr) = alone.until(Box::pin(known)).await else { return Ok(()) };
     alone::remember(&config.data_dir, pod_cidr);
-    let Some(network) = open_network(&config, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
+    let Some(network) = open_network(&config, &runtime, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
     tokio::spawn(tend(Arc::clone(&network), shutdown.clone()));
     let address = match config.address {
         Some(Address::Gateway) if !hollow => gateway(pod_cidr),
@@ -211,7 +212,8 @@ pub async fn run_with_lease_client(
     if keeper.register(&shutdown).await.is_none() {
         return Ok(());
     }
-    if !hollow {
+    let own = config.network == NetworkKind::Own;
+    if !hollow && own {
         reach_others(&config, &client, pod_cidr, address, &network, &shutdown);
     }
     if let ServingCertificate::Rotated(it) = &config.serving {
@@ -228,7 +230,9 @@ pub async fn run_with_lease_client(
     }
     let (mut services, mut policies) = (None, None);
     if !hollow {
-        let (known, dns) = serve_services(&config, &client, pod_cidr, &shutdown).await;
+        // The DNS is where the pods reach the node, and where nobody else is asked for it if there is such a place.
+        let server = if own { gateway(pod_cidr) } else { address };
+        let (known, dns) = serve_services(&config, &client, server, &shutdown).await;
         services = Some(known);
         policies = Some(keep_policies(&config, &client, &network, dns, &shutdown));
     }
@@ -285,6 +289,11 @@ async fn pass_on_contact(runtime: Arc<dyn Runtime>, mut renewed: watch::Receiver
     }
 }
 
+/// The interfaces by which packets of this node's pods come, where that is not the agent's own bridge.
+fn interfaces(config: &Config) -> Option<String> {
+    (config.network == NetworkKind::Cni).then(|| config.cni_interfaces.clone())
+}
+
 /// The address of a node's bridge.
 fn gateway(pod_cidr: ipnet::Ipv4Net) -> IpAddr {
     pod_cidr.hosts().next().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4)
@@ -317,11 +326,10 @@ fn reach_others(
 async fn serve_services(
     config: &Config,
     client: &kube::Client,
-    pod_cidr: ipnet::Ipv4Net,
+    server: IpAddr,
     shutdown: &CancellationToken,
 ) -> (Known, Option<Dns>) {
     let known = Known::follow(client, &config.node_name, shutdown);
-    let server = gateway(pod_cidr);
     let mut dns = None;
     if let Some(address) = config.cluster_dns {
         let bound = Listener::bind(server).await.and_then(|it| it.ports().map(|ports| (it, ports)));
@@ -331,13 +339,16 @@ async fn serve_services(
                 let settings = Settings { domain: config.cluster_domain.clone(), address };
                 tokio::spawn(listener.run(settings, known.clone(), None, shutdown.clone()));
             }
-            Err(error) => tracing::error!(%error, %server, "the cluster's DNS cannot listen on the node's bridge"),
+            Err(error) => {
+                tracing::error!(%error, %server, "the cluster's DNS cannot listen at the node's address for pods")
+            }
         }
     }
     let settings = keeper::Config {
         node_name: config.node_name.clone(),
         cluster_cidrs: vec![config.cluster_cidr.into()],
         dns: dns.clone(),
+        interfaces: interfaces(config),
         compare_every: COMPARE_EVERY,
     };
     tokio::spawn(Keeper::new(settings, known.clone()).run(shutdown.clone()));
@@ -359,6 +370,7 @@ fn keep_policies(
         node_name: config.node_name.clone(),
         dns,
         ledger: Some(Arc::new(move |uid| network.address_of(uid))),
+        interfaces: interfaces(config),
         compare_every: COMPARE_EVERY,
     };
     let keeper = policy::keeper::Keeper::new(settings, known, Some(client.clone()));
@@ -429,10 +441,14 @@ pub(crate) fn host(
 
 pub(crate) async fn open_network(
     config: &Config,
+    runtime: &Arc<dyn Runtime>,
     pod_cidr: ipnet::Ipv4Net,
     hollow: bool,
     shutdown: &CancellationToken,
 ) -> Option<Arc<dyn PodNetwork>> {
+    if config.network == NetworkKind::Cni {
+        return Some(Arc::new(CniNetwork::of(Arc::clone(runtime))));
+    }
     loop {
         let opened: Result<Arc<dyn PodNetwork>, _> = if hollow {
             HollowNetwork::open(pod_cidr).map(|it| Arc::new(it) as _)

@@ -85,7 +85,10 @@ impl About {
         let info = runtime.info().await;
         let images = runtime.images().await.unwrap_or_default();
         let pressure = self.pressure.as_ref().map(Board::now).unwrap_or_default();
-        let down = info.as_ref().err().map(|it| format!("container runtime is down: {it}"));
+        let down = match &info {
+            Ok(it) => it.trouble.clone(),
+            Err(error) => Some(format!("container runtime is down: {error}")),
+        };
         let going = self.power_off.is_asked().then(|| NODE_MESSAGE.to_owned());
         let trouble = match (down, going) {
             (Some(down), Some(going)) => Some(format!("[{down}, {going}]")),

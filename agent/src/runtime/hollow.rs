@@ -88,6 +88,7 @@ impl Runtime for Hollow {
             name: "hollow".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cgroup_driver: "cgroupfs".to_owned(),
+            trouble: None,
         })
     }
 
@@ -235,6 +236,7 @@ mod tests {
             host_ipc: false,
             share_processes: false,
             fenced: false,
+            host_ports: Vec::new(),
             nameservers: Vec::new(),
             searches: Vec::new(),
             dns_options: Vec::new(),

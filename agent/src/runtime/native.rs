@@ -187,6 +187,7 @@ impl Runtime for NativeRuntime {
             name: "native".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cgroup_driver: "cgroupfs".to_owned(),
+            trouble: None,
         })
     }
 
