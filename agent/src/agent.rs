@@ -25,6 +25,7 @@ use crate::machine::back_off::later;
 use crate::machine::resize::counted;
 use crate::machine::status::time;
 use crate::node::within;
+use crate::power_off;
 use crate::pressure::refuses;
 use crate::runtime::RuntimeEvent;
 use crate::statics::keeper::Keeper;
@@ -127,6 +128,7 @@ impl Agent {
             let Some(found) = self.found().await else { return };
             self.adopted = found;
             self.take_files(&store).await;
+            self.mind_power_off();
         }
         loop {
             tokio::select! {
@@ -142,6 +144,9 @@ impl Agent {
         // What was there at the start is known now; changes since then may be told twice, which does no harm.
         for pod in store.list() {
             self.put(pod).await;
+        }
+        if self.statics.is_none() {
+            self.mind_power_off();
         }
         let mut clock = std::pin::pin!(follow_clock(Arc::clone(&self.bells)));
         loop {
@@ -175,6 +180,12 @@ impl Agent {
             }
         }
         self.leave().await;
+    }
+
+    /// Has the pods end when the machine goes down.
+    fn mind_power_off(&self) {
+        let keeper = power_off::keeper::Keeper { host: Arc::clone(&self.host), bells: Arc::clone(&self.bells) };
+        tokio::spawn(keeper.run(self.shutdown.clone()));
     }
 
     /// Workers see the same shutdown and leave everything as it is.
@@ -338,6 +349,9 @@ impl Agent {
         let known = status.is_some_and(|it| it.start_time.is_some()) || self.adopted.contains(uid);
         if known || pod.metadata.deletion_timestamp.is_some() {
             return None;
+        }
+        if let Some(it) = self.host.power_off.refuses() {
+            return Some(it);
         }
         if let Some(it) = refuses(self.host.pressure.now(), pod) {
             return Some(it);

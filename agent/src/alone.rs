@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::network::PodNetwork;
 use crate::network::absent::AbsentNetwork;
 use crate::node::Capacity;
+use crate::power_off::PowerOff;
 use crate::pressure::Board;
 use crate::run::{host, open_network, runtime_name};
 use crate::runtime::Runtime;
@@ -40,6 +41,7 @@ pub struct Alone<'a> {
     pub runtime: &'a Arc<dyn Runtime>,
     pub capacity: &'a Capacity,
     pub address: IpAddr,
+    pub power_off: &'a PowerOff,
     /// The pods; none where the node has no folder for them.
     pub files: Option<watch::Receiver<Vec<Arc<Pod>>>>,
 }
@@ -67,7 +69,7 @@ impl Alone<'_> {
         let (config, client) = (self.config, self.client.clone());
         tracing::info!(node = config.node_name, "static pods run while the API server is waited for");
         let network: Option<Arc<dyn PodNetwork>> = match remembered(&config.data_dir) {
-            Some(it) => open_network(config, it, false, &end).await,
+            Some(it) => open_network(config, self.runtime, it, false, &end).await,
             None => Some(Arc::new(AbsentNetwork)),
         };
         let Some(network) = network else { return };
@@ -89,6 +91,7 @@ impl Alone<'_> {
             self.address,
             name,
             pressure,
+            self.power_off.clone(),
         );
         let allocatable = config.eviction.allocatable(self.capacity);
         let agent = Agent::new(host, bells, allocatable, Default::default(), end);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, RuntimeKind};
+use crate::config::{Config, NetworkKind, RuntimeKind};
 use crate::runtime::cri::CriRuntime;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::hollow::{Hollow, HollowOptions};
@@ -52,12 +52,16 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
             keep_cgroup_root(&config.data_dir.join("native"), &config.cgroup_root)
                 .map_err(|it| RuntimeError::Other(format!("--cgroup-root: {it}")))?;
             let images = store(&config.data_dir)?;
-            let runtime = Arc::new(native(&config.data_dir, shim, images.clone()).await?);
+            let runtime = Arc::new(native(&config.data_dir, shim, images.clone(), config.fence_after).await?);
             Chosen { runtime, loader: Arc::new(images) }
         }
         RuntimeKind::Cri => {
             let folder = config.data_dir.join(CRI);
-            let cri = CriRuntime::open(&config.runtime_endpoint, &config.node_name, &folder)?;
+            let open = match config.network {
+                NetworkKind::Own => CriRuntime::open,
+                NetworkKind::Cni => CriRuntime::with_cni,
+            };
+            let cri = open(&config.runtime_endpoint, &config.node_name, &folder)?;
             std::fs::create_dir_all(&folder)
                 .and_then(|()| std::fs::write(folder.join(ENDPOINT), &config.runtime_endpoint))
                 .map_err(|it| RuntimeError::Other(format!("{}: {it}", folder.display())))?;
@@ -77,7 +81,7 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
 /// Something cannot be removed, or the node's agent runs.
 pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
     match has_pods(data_dir) {
-        true => native(data_dir, find_shim(None), store(data_dir)?).await?.remove_all().await,
+        true => native(data_dir, find_shim(None), store(data_dir)?, None).await?.remove_all().await,
         false => Ok(()),
     }
 }
@@ -88,7 +92,7 @@ pub async fn clean_native(data_dir: &Path) -> Result<(), RuntimeError> {
 /// Something does not end, or the node's agent runs.
 pub async fn stop_native(data_dir: &Path, grace: Duration) -> Result<(), RuntimeError> {
     match has_pods(data_dir) {
-        true => native(data_dir, find_shim(None), store(data_dir)?).await?.stop_all(grace).await,
+        true => native(data_dir, find_shim(None), store(data_dir)?, None).await?.stop_all(grace).await,
         false => Ok(()),
     }
 }
@@ -124,11 +128,17 @@ fn store(data_dir: &Path) -> Result<ImageStore, RuntimeError> {
     ImageStore::open(&data_dir.join("native/images"))
 }
 
-async fn native(data_dir: &Path, shim: Option<PathBuf>, images: ImageStore) -> Result<NativeRuntime, RuntimeError> {
+async fn native(
+    data_dir: &Path,
+    shim: Option<PathBuf>,
+    images: ImageStore,
+    fence_after: Option<Duration>,
+) -> Result<NativeRuntime, RuntimeError> {
     let shim = shim.ok_or_else(|| {
         RuntimeError::Unavailable("orlop-shim is not beside this program: build it, or name it with --shim".to_owned())
     })?;
-    NativeRuntime::open(&data_dir.join("native"), &shim, Arc::new(images), Limits::default()).await
+    let folder = data_dir.join("native");
+    NativeRuntime::open(&folder, &shim, Arc::new(images), Limits::default(), fence_after).await
 }
 
 /// Whether the pods of a data directory run without Docker's Engine.

@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 use crate::credentials::Rotation;
 use crate::images::collect::Policy;
 use crate::network::overlay::Overlay;
+use crate::power_off::periods::Periods;
 use crate::pressure::settings::Eviction;
 use crate::pressure::{self, settings, signals};
 use crate::runtime::cri::CONTAINERD;
@@ -30,6 +31,16 @@ pub enum RuntimeKind {
     Hollow,
 }
 
+/// Who makes the network of the pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NetworkKind {
+    /// The agent: the same under every runtime.
+    #[default]
+    Own,
+    /// The runtime `cri` by its CNI plugins, as under a kubelet.
+    Cni,
+}
+
 /// The arguments of `orlop-agent` and `orlop agent`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
@@ -42,6 +53,12 @@ pub struct Args {
     /// Where the runtime `cri` listens.
     #[arg(long, value_name = "unix:///PATH", default_value = CONTAINERD)]
     pub runtime_endpoint: String,
+    /// Who makes the pods' network: the agent, or with `cni` the runtime `cri` by its CNI plugins.
+    #[arg(long, value_enum, default_value_t)]
+    pub network: NetworkKind,
+    /// With `--network cni`: the interfaces of the host by which packets of pods come, for Services and DNS; a `*` at the end stands for anything.
+    #[arg(long, value_name = "NAME", default_value = CNI_INTERFACES)]
+    pub cni_interfaces: String,
     /// The program `orlop-shim` of the native runtime; beside this program if not given.
     #[arg(long, value_name = "FILE")]
     pub shim: Option<PathBuf>,
@@ -89,6 +106,16 @@ pub struct Args {
     /// those that were moved meanwhile are killed when it answers again.
     #[arg(long, value_name = "SECONDS")]
     pub fence_after: Option<u64>,
+    /// How long this node's pods may take to end in all when its machine goes down: `orlop node shutdown` or SIGPWR says so. Nothing ends
+    /// them if not given.
+    #[arg(long, value_name = "TIME", default_value = "0s", conflicts_with = "hollow_nodes")]
+    pub shutdown_grace_period: String,
+    /// The part of it that is kept for critical pods, which end last.
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub shutdown_grace_period_critical_pods: String,
+    /// Instead of both: how long pods from each priority on may take, the least important first: `0=20s,1000=10s,2000000000=5s`.
+    #[arg(long, value_name = "PRIORITY=TIME,...", default_value = "", allow_hyphen_values = true)]
+    pub shutdown_grace_period_by_pod_priority: String,
     /// The certificate that the port for logs serves with; self-signed if not given.
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
@@ -154,6 +181,10 @@ impl std::str::FromStr for Address {
     }
 }
 
+/// The longest name of an interface.
+const INTERFACE_BYTES: usize = 15;
+/// The bridge of the CNI plugin `bridge`, unless its configuration names another.
+const CNI_INTERFACES: &str = "cni0";
 /// The domain of the cluster's names, unless another is given.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 /// The tenth address of the services' default range, by Kubernetes' custom.
@@ -192,6 +223,10 @@ pub struct Config {
     pub runtime: RuntimeKind,
     /// Where the runtime `cri` listens.
     pub runtime_endpoint: String,
+    /// Who makes the pods' network.
+    pub network: NetworkKind,
+    /// Where their packets come from, if that is not the agent.
+    pub cni_interfaces: String,
     /// The program of the native runtime's shim; none looks beside this program.
     pub shim: Option<PathBuf>,
     /// Folders whose archives are loaded at the start.
@@ -217,6 +252,8 @@ pub struct Config {
     pub cluster_domain: String,
     pub lease_duration: Duration,
     pub fence_after: Option<Duration>,
+    /// How long pods may take when the machine goes down.
+    pub shutdown_periods: Periods,
     pub serving: ServingCertificate,
     /// What it does when it runs short, and what it keeps back.
     pub eviction: Eviction,
@@ -233,6 +270,8 @@ impl Config {
             node_name: node_name.to_owned(),
             runtime: RuntimeKind::Auto,
             runtime_endpoint: CONTAINERD.to_owned(),
+            network: NetworkKind::Own,
+            cni_interfaces: CNI_INTERFACES.to_owned(),
             shim: None,
             load_images: Vec::new(),
             pod_manifest_path: None,
@@ -248,6 +287,7 @@ impl Config {
             cluster_domain: CLUSTER_DOMAIN.to_owned(),
             lease_duration: Duration::from_secs(8),
             fence_after: None,
+            shutdown_periods: Periods::default(),
             serving: ServingCertificate::SelfSigned,
             eviction: Eviction::default(),
             image_policy: Policy::default(),
@@ -262,6 +302,8 @@ impl TryFrom<Args> for Config {
     fn try_from(args: Args) -> Result<Self, std::io::Error> {
         let eviction = eviction(&args).map_err(std::io::Error::other)?;
         let image_policy = image_policy(&args).map_err(std::io::Error::other)?;
+        network(&args).map_err(std::io::Error::other)?;
+        let shutdown_periods = shutdown_periods(&args).map_err(std::io::Error::other)?;
         let node_name = match args.node_name {
             Some(it) => it,
             None => std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_lowercase(),
@@ -273,6 +315,8 @@ impl TryFrom<Args> for Config {
         Ok(Config {
             runtime: args.runtime,
             runtime_endpoint: args.runtime_endpoint,
+            network: args.network,
+            cni_interfaces: args.cni_interfaces,
             shim: args.shim,
             load_images: args.load_images,
             pod_manifest_path: args.pod_manifest_path,
@@ -287,6 +331,7 @@ impl TryFrom<Args> for Config {
             cluster_domain: args.cluster_domain.trim_matches('.').to_ascii_lowercase(),
             lease_duration: Duration::from_secs(args.lease_duration.max(1)),
             fence_after: args.fence_after.map(Duration::from_secs),
+            shutdown_periods,
             serving,
             eviction,
             image_policy,
@@ -317,6 +362,41 @@ fn eviction(args: &Args) -> Result<Eviction, String> {
         max_pod_grace: Duration::from_secs(args.eviction_max_pod_grace_period),
         reserved,
     })
+}
+
+/// Sees that the arguments about the pods' network go together.
+///
+/// # Errors
+/// They do not.
+fn network(args: &Args) -> Result<(), String> {
+    let name = args.cni_interfaces.strip_suffix('*').unwrap_or(&args.cni_interfaces);
+    let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.');
+    match args.network {
+        NetworkKind::Own => Ok(()),
+        NetworkKind::Cni if args.runtime != RuntimeKind::Cri => {
+            Err("--network cni is the network of --runtime cri".to_owned())
+        }
+        NetworkKind::Cni if args.address == Some(Address::Gateway) => {
+            Err("--address gateway is an address of the agent's own network".to_owned())
+        }
+        NetworkKind::Cni if name.is_empty() || name.len() > INTERFACE_BYTES || !name.chars().all(fits) => {
+            Err(format!("--cni-interfaces: {:?} is no interface's name", args.cni_interfaces))
+        }
+        NetworkKind::Cni => Ok(()),
+    }
+}
+
+/// The settings of the arguments about the machine's end.
+///
+/// # Errors
+/// A time that is none, or times that do not go together.
+fn shutdown_periods(args: &Args) -> Result<Periods, String> {
+    let read =
+        |flag: &str, text: &str| settings::duration(text).ok_or_else(|| format!("{flag}: {text:?} is no duration"));
+    let total = read("--shutdown-grace-period", &args.shutdown_grace_period)?;
+    let critical = read("--shutdown-grace-period-critical-pods", &args.shutdown_grace_period_critical_pods)?;
+    Periods::of_flags(total, critical, &args.shutdown_grace_period_by_pod_priority)
+        .map_err(|it| format!("invalid configuration: {it}"))
 }
 
 /// The settings of the arguments about images that nobody uses.

@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::machine::status::time;
 use crate::node::lease::{NAMESPACE, NodeLease};
 use crate::node::{About, Capacity, NodeKeeper};
+use crate::power_off::PowerOff;
 use crate::runtime::hollow::{Hollow, HollowOptions};
 
 /// Requests at once, of each kind: enough to keep a server busy, few enough to leave it room for others.
@@ -147,6 +148,7 @@ async fn register_all(config: &Config, members: &mut Vec<Member>, client: &kube:
             allocatable: config.eviction.allocatable(&capacity),
             capacity,
             pressure: None,
+            power_off: PowerOff::default(),
             data_dir: config.data_dir.clone(),
             port: None,
         };

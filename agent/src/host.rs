@@ -15,6 +15,7 @@ use crate::images::Images;
 use crate::machine::NodeFacts;
 use crate::network::PodNetwork;
 use crate::policy::keeper::Policies;
+use crate::power_off::PowerOff;
 use crate::pressure::Board;
 use crate::references::References;
 use crate::resolver::ClusterDns;
@@ -40,6 +41,8 @@ pub struct Host {
     pub meter: Meter,
     /// What the node is short of.
     pub pressure: Board,
+    /// Whether its machine goes down.
+    pub power_off: PowerOff,
     pub facts: NodeFacts,
     pub memory_bytes: i64,
     /// Where seccomp profiles of the type Localhost lie.
@@ -59,7 +62,7 @@ pub struct Host {
 
 impl Host {
     /// Tells something of the node that a user should know.
-    pub fn tell_of_node(&self, reason: &str, message: &str) {
+    pub fn tell_of_node(&self, severity: Severity, reason: &str, message: &str) {
         let node = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Node".into()),
@@ -68,7 +71,7 @@ impl Host {
             uid: Some(self.node_name.clone()),
             ..ObjectReference::default()
         };
-        self.teller.0.note(node, Severity::Warning, reason, message);
+        self.teller.0.note(node, severity, reason, message);
     }
 
     /// What a pod may ask about where it runs.

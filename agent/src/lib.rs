@@ -35,6 +35,7 @@ pub mod shares;
 pub mod host;
 pub mod images;
 pub mod pods;
+pub mod power_off;
 pub mod pressure;
 pub mod probes;
 pub mod sync;

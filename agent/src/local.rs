@@ -6,6 +6,7 @@
 //! POST /images/load    the body is an archive; answers the images that were in it
 //! GET  /images         answers the images that are here
 //! POST /stop           the agent ends, and leaves its pods running
+//! POST /shutdown       the machine goes down: the pods are ended; answers what became of them
 //! ```
 //!
 //! Refusals are a status and a line of text. It knows no pods; what is asked over the network is [`crate::server`]'s.
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use client::{LocalError, images, load, stop};
+pub use client::{LocalError, images, load, power_off, stop};
 pub use server::Door;
 
 use crate::runtime::Image;
@@ -32,6 +33,9 @@ pub const SOCKET: &str = "agent.sock";
 
 /// The longest time that a whole archive may take to arrive and be loaded: ten gigabytes at 10 MB/s of a slow disk, three times over.
 const LOAD_WITHIN: Duration = Duration::from_secs(3600);
+
+/// The longest that a command waits for the end of all pods: longer than any machine's way down.
+const POWER_OFF_WITHIN: Duration = Duration::from_secs(3600);
 
 /// An image, as it is told over the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,13 @@
 //! The pod network: who gives a pod its address and what makes that address reachable.
 //!
 //! The pod machine attaches a sandbox's network namespace under the pod's uid and gets an address; it detaches it when the pod is
-//! gone. `bridge` makes the links, routes and rules of the kernel; `hollow` hands out addresses only. Neither knows pods beyond their uid,
+//! gone. `bridge` makes the links, routes and rules of the kernel; `cni` leaves that to a runtime's plugins; `hollow` hands out addresses only. Neither knows pods beyond their uid,
 //! a runtime, Services or the API. `overlay` leads to the pods of other nodes. Every call may be repeated, and after a death at any point the next call puts things right.
 
 pub mod absent;
 pub mod addresses;
 pub mod bridge;
+pub mod cni;
 pub(crate) mod command;
 pub mod forward;
 pub mod hollow;

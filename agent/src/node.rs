@@ -26,6 +26,8 @@ pub use status::About;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often the status is told though nothing changed.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How soon it is tried again to say that the machine goes down.
+const GOING_RETRY: Duration = Duration::from_millis(500);
 /// The waits between attempts to register.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(7);
@@ -114,11 +116,16 @@ impl NodeKeeper {
     /// again.
     pub async fn keep(&self, shutdown: CancellationToken) {
         let mut told: Option<(Value, tokio::time::Instant)> = None;
+        let mut failed = false;
         loop {
+            let going = self.about.power_off.is_asked();
+            let pause = if failed && going { GOING_RETRY } else { LOOK_EVERY };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(random::jitter(LOOK_EVERY, 0.1)) => {}
+                () = tokio::time::sleep(random::jitter(pause, 0.1)) => {}
+                () = self.about.power_off.untold(), if !failed => {}
             }
+            failed = true;
             let node = match within(self.api.get(&self.about.name)).await {
                 Ok(it) => it,
                 Err(Refused::Api(it)) if it.code == 404 => {
@@ -130,16 +137,24 @@ impl NodeKeeper {
                     continue;
                 }
             };
+            let going = self.about.power_off.is_asked();
             let status = self.status(Some(&node)).await;
             let said = status::without_times(&status);
             let fresh = told.as_ref().is_some_and(|(before, at)| *before == said && at.elapsed() < TELL_EVERY);
             if fresh {
+                failed = false;
                 continue;
             }
             let patch = json!({ "status": status });
             match within(self.api.patch_status(&self.about.name, &PatchParams::default(), &Patch::Merge(&patch))).await
             {
-                Ok(_) => told = Some((said, tokio::time::Instant::now())),
+                Ok(_) => {
+                    failed = false;
+                    told = Some((said, tokio::time::Instant::now()));
+                    if going {
+                        self.about.power_off.tell();
+                    }
+                }
                 Err(error) => tracing::debug!(%error, "the node's status could not be written"),
             }
         }

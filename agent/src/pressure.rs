@@ -23,8 +23,8 @@ use crate::resources::{Qos, qos_class};
 
 /// The reason of a pod that was ended, or not taken, for want of something.
 pub const EVICTED: &str = "Evicted";
-/// From this priority on a pod is never evicted (`scheduling.SystemCriticalPriority`).
-const CRITICAL: i32 = 2_000_000_000;
+/// From this priority on a pod is never evicted (`scheduling.SystemCriticalPriority`): the cluster cannot do without it.
+pub const CRITICAL: i32 = 2_000_000_000;
 /// The taint of a node that is short of memory.
 const MEMORY_TAINT: &str = "node.kubernetes.io/memory-pressure";
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, Bells};
 use crate::alone::{self, Alone};
 use crate::chosen::Chosen;
-use crate::config::{Address, Args, Config, RuntimeKind, ServingCertificate};
+use crate::config::{Address, Args, Config, NetworkKind, RuntimeKind, ServingCertificate};
 use crate::credentials::{Folder, Rotation};
 use crate::dns::listen::{Listener, Settings};
 use crate::host::Host;
@@ -28,6 +28,7 @@ use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::machine::resize::Share;
 use crate::network::bridge::{self, BridgeNetwork};
+use crate::network::cni::CniNetwork;
 use crate::network::hollow::HollowNetwork;
 use crate::network::overlay::{self, peers::PeerView};
 use crate::network::{PodNetwork, tend};
@@ -36,6 +37,7 @@ use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::policy;
 use crate::policy::keeper::Policies;
+use crate::power_off::PowerOff;
 use crate::pressure::{self, Board};
 use crate::references::References;
 use crate::resolver::ClusterDns;
@@ -146,7 +148,9 @@ pub async fn run_with_lease_client(
     let config = Config { data_dir, ..config };
     let hollow = config.runtime == RuntimeKind::Hollow;
     let Chosen { runtime, loader } = crate::chosen::open(&config).await?;
-    let _door = Door::open(&config.data_dir, Arc::clone(&loader), shutdown.clone())
+    let power_off = PowerOff::new(config.shutdown_periods.clone());
+    power_off.heed_signal(&shutdown);
+    let _door = Door::open(&config.data_dir, Arc::clone(&loader), power_off.clone(), shutdown.clone())
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
@@ -164,6 +168,7 @@ pub async fn run_with_lease_client(
         capacity: capacity.clone(),
         allocatable: allocatable.clone(),
         pressure: Some(pressure.clone()).filter(|_| !hollow),
+        power_off: power_off.clone(),
         data_dir: config.data_dir.clone(),
         port: None,
     };
@@ -174,6 +179,9 @@ pub async fn run_with_lease_client(
         .filter(|_| !hollow)
         .map(|it| statics::folder::follow(it, &config.node_name, shutdown.clone()));
     let (renewed_sender, renewed) = watch::channel(Instant::now());
+    if config.fence_after.is_some() {
+        tokio::spawn(pass_on_contact(Arc::clone(&runtime), renewed.clone()));
+    }
     let known = async {
         let node = keeper.register(&shutdown).await?;
         let node_uid = node.metadata.uid.clone().unwrap_or_default();
@@ -188,11 +196,12 @@ pub async fn run_with_lease_client(
         runtime: &runtime,
         capacity: &capacity,
         address,
+        power_off: &power_off,
         files: files.clone(),
     };
     let Some(pod_cidr) = alone.until(Box::pin(known)).await else { return Ok(()) };
     alone::remember(&config.data_dir, pod_cidr);
-    let Some(network) = open_network(&config, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
+    let Some(network) = open_network(&config, &runtime, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
     tokio::spawn(tend(Arc::clone(&network), shutdown.clone()));
     let address = match config.address {
         Some(Address::Gateway) if !hollow => gateway(pod_cidr),
@@ -206,7 +215,8 @@ pub async fn run_with_lease_client(
     if keeper.register(&shutdown).await.is_none() {
         return Ok(());
     }
-    if !hollow {
+    let own = config.network == NetworkKind::Own;
+    if !hollow && own {
         reach_others(&config, &client, pod_cidr, address, &network, &shutdown);
     }
     if let ServingCertificate::Rotated(it) = &config.serving {
@@ -223,7 +233,9 @@ pub async fn run_with_lease_client(
     }
     let (mut services, mut policies) = (None, None);
     if !hollow {
-        let (known, dns) = serve_services(&config, &client, pod_cidr, &shutdown).await;
+        // The DNS is where the pods reach the node, and where nobody else is asked for it if there is such a place.
+        let server = if own { gateway(pod_cidr) } else { address };
+        let (known, dns) = serve_services(&config, &client, server, &shutdown).await;
         services = Some(known);
         policies = Some(keep_policies(&config, &client, &network, dns, &shutdown));
     }
@@ -245,6 +257,7 @@ pub async fn run_with_lease_client(
         address,
         runtime_name,
         pressure,
+        power_off,
     );
     logs.serve(Arc::clone(&host));
     // A node whose name is too long for a label is given no such volumes.
@@ -268,6 +281,20 @@ pub async fn run_with_lease_client(
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;
     Ok(())
+}
+
+/// Has the runtime know of each renewal of the node's lease: its pods may have to end by themselves, should this process die.
+async fn pass_on_contact(runtime: Arc<dyn Runtime>, mut renewed: watch::Receiver<Instant>) {
+    // It ends with who renews.
+    while renewed.changed().await.is_ok() {
+        let at = *renewed.borrow_and_update();
+        runtime.had_contact(at.elapsed());
+    }
+}
+
+/// The interfaces by which packets of this node's pods come, where that is not the agent's own bridge.
+fn interfaces(config: &Config) -> Option<String> {
+    (config.network == NetworkKind::Cni).then(|| config.cni_interfaces.clone())
 }
 
 /// The address of a node's bridge.
@@ -302,11 +329,10 @@ fn reach_others(
 async fn serve_services(
     config: &Config,
     client: &kube::Client,
-    pod_cidr: ipnet::Ipv4Net,
+    server: IpAddr,
     shutdown: &CancellationToken,
 ) -> (Known, Option<Dns>) {
     let known = Known::follow(client, &config.node_name, shutdown);
-    let server = gateway(pod_cidr);
     let mut dns = None;
     if let Some(address) = config.cluster_dns {
         let bound = Listener::bind(server).await.and_then(|it| it.ports().map(|ports| (it, ports)));
@@ -316,13 +342,16 @@ async fn serve_services(
                 let settings = Settings { domain: config.cluster_domain.clone(), address };
                 tokio::spawn(listener.run(settings, known.clone(), None, shutdown.clone()));
             }
-            Err(error) => tracing::error!(%error, %server, "the cluster's DNS cannot listen on the node's bridge"),
+            Err(error) => {
+                tracing::error!(%error, %server, "the cluster's DNS cannot listen at the node's address for pods")
+            }
         }
     }
     let settings = keeper::Config {
         node_name: config.node_name.clone(),
         cluster_cidrs: vec![config.cluster_cidr.into()],
         dns: dns.clone(),
+        interfaces: interfaces(config),
         compare_every: COMPARE_EVERY,
     };
     tokio::spawn(Keeper::new(settings, known.clone()).run(shutdown.clone()));
@@ -344,6 +373,7 @@ fn keep_policies(
         node_name: config.node_name.clone(),
         dns,
         ledger: Some(Arc::new(move |uid| network.address_of(uid))),
+        interfaces: interfaces(config),
         compare_every: COMPARE_EVERY,
     };
     let keeper = policy::keeper::Keeper::new(settings, known, Some(client.clone()));
@@ -366,6 +396,7 @@ pub(crate) fn host(
     address: IpAddr,
     runtime_name: String,
     pressure: Board,
+    power_off: PowerOff,
 ) -> (Arc<Host>, Bells) {
     let bells: Bells = Arc::new(Mutex::default());
     let ring = Arc::clone(&bells);
@@ -385,6 +416,7 @@ pub(crate) fn host(
         teller,
         meter: Meter::default(),
         pressure,
+        power_off,
         facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
         seccomp_profiles: config.data_dir.join(SECCOMP),
@@ -412,10 +444,14 @@ pub(crate) fn host(
 
 pub(crate) async fn open_network(
     config: &Config,
+    runtime: &Arc<dyn Runtime>,
     pod_cidr: ipnet::Ipv4Net,
     hollow: bool,
     shutdown: &CancellationToken,
 ) -> Option<Arc<dyn PodNetwork>> {
+    if config.network == NetworkKind::Cni {
+        return Some(Arc::new(CniNetwork::of(Arc::clone(runtime))));
+    }
     loop {
         let opened: Result<Arc<dyn PodNetwork>, _> = if hollow {
             HollowNetwork::open(pod_cidr).map(|it| Arc::new(it) as _)

@@ -28,6 +28,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::network::HostPort;
 use session::{AttachSpec, ExecSpec, Session};
 
 /// The labels by which a runtime's objects are found again: `dev.orlop.node`, `dev.orlop.pod-uid` and so on.
@@ -61,6 +62,10 @@ pub struct SandboxSpec {
     pub searches: Vec<String>,
     pub dns_options: Vec<String>,
     pub sysctls: BTreeMap<String, String>,
+    /// Ports of the host that lead to it, for a runtime that makes the network itself.
+    pub host_ports: Vec<HostPort>,
+    /// Whether the pod may be started elsewhere when the node is silent ([`Runtime::had_contact`]).
+    pub fenced: bool,
 }
 
 /// A mount of a path of the host into a container.
@@ -357,6 +362,8 @@ pub struct RuntimeInfo {
     pub version: String,
     /// `cgroupfs` or `systemd`.
     pub cgroup_driver: String,
+    /// Why it cannot run pods though it answers: its network is not there yet.
+    pub trouble: Option<String>,
 }
 
 /// A container runtime. All methods are idempotent where the pod machine may repeat them after a crash: stopping what is stopped and
@@ -443,6 +450,15 @@ pub trait Runtime: Send + Sync + 'static {
     /// # Errors
     /// A container uses it, or the runtime is away.
     async fn remove_image(&self, image: &Image) -> Result<(), RuntimeError>;
+
+    /// The address that the runtime itself has given the pod's sandbox, if it makes the pods' network (`--network cni`).
+    async fn network_address(&self, _pod_uid: &str) -> Result<Option<IpAddr>, RuntimeError> {
+        Ok(None)
+    }
+
+    /// The node had contact with the API server so long ago. Where pods are to end by themselves without it (`--fence-after`), a runtime whose pods
+    /// outlive the agent sees to that; with the others the agent alone does.
+    fn had_contact(&self, _ago: Duration) {}
 
     /// What images and containers take of the disk. It is measured, which takes as long as containers have written much.
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError>;

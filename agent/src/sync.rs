@@ -28,8 +28,9 @@ use crate::machine::world::View;
 use crate::machine::{
     Evicted, Failure, Memory, Plan, PodWorld, ProbeKind, Rejection, VolumeState, decide, decide_gone,
 };
+use crate::power_off::{Seen, was_terminated};
 use crate::probes::{ProbeSet, Verdict};
-use crate::runtime::{Id, Image, Inventory};
+use crate::runtime::{Id, Image, Inventory, Phase};
 use crate::statics::{Assigned, Origin};
 
 /// How long a pod is left alone at most, though nothing happens: a guard against a lost event, not a way to work.
@@ -49,6 +50,8 @@ pub struct Bell {
     collects: AtomicBool,
     evicted: Mutex<Option<Evicted>>,
     rung: Notify,
+    /// What the worker shows of its pod.
+    seen: watch::Sender<Seen>,
 }
 
 impl Bell {
@@ -62,6 +65,17 @@ impl Bell {
     pub fn evict(&self, it: Evicted) {
         *self.evicted.lock() = Some(it);
         self.rung.notify_one();
+    }
+
+    /// The pod as its worker has it; none when nothing of it is left.
+    pub fn pod(&self) -> Option<Arc<Pod>> {
+        self.seen.borrow().pod.clone()
+    }
+
+    /// Waits until the worker shows this. It never does where the pod was gone before.
+    pub async fn sees(&self, what: impl FnMut(&Seen) -> bool) {
+        // The sender is ours: it does not go.
+        let _ = self.seen.subscribe().wait_for(what).await;
     }
 
     /// What is left of the pod, if it is over, has to go.
@@ -155,7 +169,9 @@ impl Worker {
         self.take_changes(&mut pods);
         let mut looks = 0;
         loop {
-            let recheck = match self.turn().await {
+            let turn = self.turn().await;
+            self.show(&bell);
+            let recheck = match turn {
                 Turn::Over => break,
                 Turn::Again if looks < LOOKS_IN_A_ROW => {
                     looks += 1;
@@ -192,8 +208,35 @@ impl Worker {
                 self.references_changed();
             }
         }
+        bell.seen.send_replace(Seen { pod: None, ended: true, reported: true });
         self.host.references.forget(&self.uid);
         self.host.shares.give_back(&self.uid);
+    }
+
+    /// Shows the pod, and how far its end is.
+    fn show(&self, bell: &Bell) {
+        let runs = self.inventory.containers.iter().any(|it| matches!(it.phase, Phase::Running { .. }));
+        let ended = self.memory.evicted.is_some() && !runs && self.memory.cleaned;
+        let of_api = match &self.origin {
+            Origin::Api => self.pod.as_ref(),
+            Origin::File { mirror } => mirror.as_ref(),
+        };
+        let over = |it: &Arc<Pod>| {
+            let phase = it.status.as_ref().and_then(|it| it.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let reported = of_api.is_none_or(over);
+        bell.seen.send_if_modified(|it| {
+            let same = match (&it.pod, &self.pod) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (a, b) => a.is_none() && b.is_none(),
+            };
+            let same = same && (it.ended, it.reported) == (ended, reported);
+            if !same {
+                *it = Seen { pod: self.pod.clone(), ended, reported };
+            }
+            !same
+        });
     }
 
     fn take_changes(&mut self, pods: &mut watch::Receiver<Option<Assigned>>) {
@@ -227,7 +270,8 @@ impl Worker {
         let of_api = |it: &Arc<Pod>| it.status.clone().filter(|it| it.start_time.is_some());
         let status = match &self.pod {
             Some(own) => own.status.clone(),
-            None => mirror.as_ref().and_then(of_api),
+            // What the machine's last end has ended begins anew.
+            None => mirror.as_ref().and_then(of_api).filter(|it| !was_terminated(it)),
         };
         self.take_mirror(mirror);
         self.pod = Some(Arc::new(Pod { status, ..Pod::clone(pod) }));

@@ -37,6 +37,14 @@ async fn what_cannot_start_says_why() {
 }
 
 #[tokio::test]
+async fn what_the_kernel_cannot_execute_says_why_in_its_log() {
+    with_node(|runtime, _| async move {
+        suite::what_the_kernel_cannot_execute_says_why_in_its_log(&*runtime).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn limits_hold() {
     with_node(|runtime, _| async move { suite::limits_hold(&*runtime).await }).await;
 }

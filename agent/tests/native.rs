@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use orlop_agent::runtime::native::NativeRuntime;
 use orlop_agent::runtime::{
     ContainerSpec, LogOptions, Mount, Phase, Resources, Runtime, RuntimeError, RuntimeEvent, SandboxSpec,
 };
@@ -520,6 +521,83 @@ async fn a_shim_is_small_and_a_start_quick() {
         assert!(times[10].0 < Duration::from_secs(2), "{:?}", times[10]);
         assert_eq!(runtime.inventory().await.unwrap().containers.len(), 20);
         let _ = Resources::default();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_kernel_cannot_execute_says_why_in_its_log() {
+    with_node(|node| async move {
+        let runtime = node.open().await;
+        let spec = sandbox("no-program");
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let file = files.path().join("no-interpreter");
+        std::fs::write(&file, "#!/no/such\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut it = script(&spec.pod, "no-interpreter", "");
+        it.command = owned(&["/it"]);
+        it.args = Vec::new();
+        it.mounts = vec![Mount { host_path: file, container_path: "/it".into(), ..Mount::default() }];
+        let expected = (255, "exec /it: no such file or directory\n".to_owned());
+        assert_eq!(run(&runtime, &state.id, &it).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_ends_by_itself_when_its_agent_is_dead_and_the_node_is_cut_off() {
+    with_node(|node| async move {
+        let after = Duration::from_secs(3);
+        let runtime = node.open_fenced(Some(after)).await;
+        runtime.had_contact(Duration::ZERO);
+        // One that may be started elsewhere, and one that nobody else would start.
+        let (fenced, fixed) = (SandboxSpec { fenced: true, ..sandbox("fenced") }, sandbox("fixed"));
+        let mut ids = Vec::new();
+        for spec in [&fenced, &fixed] {
+            let state = runtime.run_sandbox(spec).await.unwrap();
+            let script = script(&spec.pod, "it", "trap '' TERM; while :; do sleep 0.1; done");
+            let id = runtime.create_container(&state.id, &script).await.unwrap();
+            runtime.start_container(&id).await.unwrap();
+            ids.push(id);
+        }
+        let runs = async |runtime: &NativeRuntime, spec: &SandboxSpec, id: &str| {
+            matches!(container(runtime, &spec.pod, id).await.phase, Phase::Running { .. })
+        };
+        // With contact it goes on, however long.
+        for _ in 0..5 {
+            tokio::time::sleep(after / 3).await;
+            runtime.had_contact(Duration::ZERO);
+        }
+        assert!(runs(&runtime, &fenced, &ids[0]).await);
+
+        // The agent dies, and the next one reaches nobody: neither gains the pod any time.
+        let cut_off = Instant::now();
+        drop(runtime);
+        tokio::time::sleep(after / 2).await;
+        let runtime = node.open_fenced(Some(after)).await;
+        assert!(runs(&runtime, &fenced, &ids[0]).await, "before its time");
+        let Phase::Exited { exit_code, message, .. } = ended(&runtime, &fenced.pod, &ids[0]).await else {
+            unreachable!()
+        };
+        let took = cut_off.elapsed();
+        assert!(took < after + Duration::from_secs(2), "{took:?}");
+        assert_eq!(exit_code, 137);
+        assert!(message.contains("no contact with the API server"), "{message}");
+        assert!(runs(&runtime, &fixed, &ids[1]).await, "it is nobody else's");
+        // It runs again in a sandbox of its own when there is contact.
+        runtime.had_contact(Duration::ZERO);
+        let spec = SandboxSpec { attempt: 1, ..fenced.clone() };
+        let state = runtime.run_sandbox(&spec).await.unwrap();
+        let again = ContainerSpec { attempt: 1, ..script(&spec.pod, "it", "sleep 1000") };
+        let id = runtime.create_container(&state.id, &again).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+
+        // An agent without a fence leaves its pods to themselves.
+        drop(runtime);
+        let runtime = node.open().await;
+        tokio::time::sleep(after + Duration::from_secs(1)).await;
+        assert!(runs(&runtime, &spec, &id).await);
     })
     .await;
 }

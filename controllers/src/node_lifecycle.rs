@@ -136,6 +136,11 @@ fn ready_status(node: &NodeView) -> &str {
     ready(node).map_or("Unknown", |it| &it.status)
 }
 
+/// Whether the node is not ready because its machine goes down, and says so: the kubelet's words.
+fn goes_down(node: &NodeView) -> bool {
+    ready(node).is_some_and(|it| it.message.as_deref().is_some_and(|it| it.contains("node is shutting down")))
+}
+
 fn is_reachable(node: &NodeView) -> bool {
     ready(node).is_some_and(|it| it.status != "Unknown")
 }
@@ -200,6 +205,8 @@ impl NodeLifecycle {
         match ready {
             "True" => {}
             "Unknown" => wanted.extend([(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+            // Its agent ends the pods itself, each in its turn.
+            _ if goes_down(node) => wanted.push((NOT_READY, "NoSchedule")),
             _ => wanted.extend([(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
         }
         for (condition, taint) in PRESSURES {
@@ -437,6 +444,25 @@ mod tests {
         pod("web", json!([]));
         pod("agent", json!([{ "operator": "Exists" }]));
         insta::assert_snapshot!(decide(&world, 8.0));
+    }
+
+    #[test]
+    fn a_node_whose_machine_goes_down_keeps_its_pods_until_it_is_silent() {
+        let effects = |status: &str, message: &str| {
+            let condition =
+                json!({ "type": "Ready", "status": status, "reason": "KubeletNotReady", "message": message });
+            let world = World::default();
+            let node = json!({ "metadata": { "name": "n", "uid": "n" }, "status": { "conditions": [condition] } });
+            world.nodes.apply(serde_json::from_value(node).unwrap());
+            let node = world.nodes.get(&Key::new("", "n")).unwrap();
+            let lifecycle = NodeLifecycle { grace: Duration::from_secs(8) };
+            let taints = lifecycle.taints(&node, status, at(0.0), &mut Plan::default());
+            taints.into_iter().map(|it| it.effect).collect::<Vec<_>>()
+        };
+        assert_eq!(effects("False", "node is shutting down"), ["NoSchedule"]);
+        assert_eq!(effects("False", "[container runtime is down: gone, node is shutting down]"), ["NoSchedule"]);
+        assert_eq!(effects("False", "container runtime is down: gone"), ["NoSchedule", "NoExecute"]);
+        assert_eq!(effects("Unknown", "node is shutting down"), ["NoSchedule", "NoExecute"]);
     }
 
     #[test]

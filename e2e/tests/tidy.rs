@@ -71,6 +71,7 @@ const PURE: &[&str] = &[
     "agent/src/pressure/decide.rs",
     "agent/src/pressure/rank.rs",
     "agent/src/pressure/limits.rs",
+    "agent/src/power_off/periods.rs",
     "agent/src/runtime/resolver.rs",
     "agent/src/runtime/native/names.rs",
     "agent/src/runtime/native/spec",

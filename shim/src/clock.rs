@@ -8,6 +8,16 @@ pub fn now_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The time since the machine was started, its sleep included. Nobody can set it.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn since_boot() -> std::io::Result<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime")?;
+    let seconds = text.split_whitespace().next().and_then(|it| it.parse().ok());
+    seconds.and_then(|it| Duration::try_from_secs_f64(it).ok()).ok_or_else(|| std::io::Error::other(text))
+}
+
 /// The clock that only goes forward, for deadlines.
 pub fn monotonic() -> Instant {
     Instant::now()
@@ -40,6 +50,12 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machine_runs_for_some_time() {
+        let before = since_boot().unwrap();
+        assert!(before > Duration::ZERO && since_boot().unwrap() >= before);
+    }
 
     #[test]
     fn times_are_told_as_dates() {

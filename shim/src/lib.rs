@@ -6,6 +6,7 @@
 //! the subreaper. It deliberately knows no pods, no images and no volumes: an OCI bundle is all it gets.
 
 pub mod clock;
+pub mod fence;
 pub mod protocol;
 pub mod record;
 

@@ -37,6 +37,9 @@ pub enum Request {
     /// master, wanted or not, else the standard input. The answer is [`Response::Done`], and [`Response::Executed`] with an empty output when the
     /// container has ended.
     Attach { container: String, stdin: bool, stdout: bool, stderr: bool },
+    /// From now on the pod ends by itself when the node's last contact with the API server is longer ago than `after_ms` milliseconds. With this request's
+    /// first bytes comes the file that says when it was ([`crate::fence`]). Without `after_ms`, and without a file, it does not end for that.
+    Fence { after_ms: Option<u64> },
     /// Kills every container; the shim ends after its answer, and the sandbox's namespaces with it.
     Shutdown,
     /// From now on, tell of changes.

@@ -58,6 +58,9 @@ pub struct Sandbox {
     /// Names with dots, as `sysctl` has them.
     pub sysctls: BTreeMap<String, String>,
     pub oom_score_adj: i32,
+    /// Whether the pod may be started elsewhere when its node is silent, so that it has to end here.
+    #[serde(default)]
+    pub fenced: bool,
 }
 
 /// How a shim runs a container.

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::container::{Container, State};
 use crate::errand::Helper;
 use crate::exec::Exec;
+use crate::fence::{self, Fence};
 use crate::protocol::{Failure, Response, SOCKET};
 use crate::reaper::Reaper;
 use crate::session::Session;
@@ -78,6 +79,10 @@ pub struct Shim {
     execs: BTreeMap<u64, Exec>,
     helpers: HashMap<i32, (Helper, Purpose)>,
     unclaimed: HashMap<i32, WaitStatus>,
+    /// What ends the pod when the node has lost the API server, and when that is looked at next.
+    fence: Option<(Fence, Instant)>,
+    /// It has.
+    fenced: bool,
     /// The sandbox is being stopped: who is to be told, and when it ends at the latest.
     shutdown: Option<(Vec<u64>, Instant)>,
 }
@@ -112,6 +117,8 @@ impl Shim {
             execs: BTreeMap::new(),
             helpers: HashMap::new(),
             unclaimed: HashMap::new(),
+            fence: None,
+            fenced: false,
             shutdown: None,
         })
     }
@@ -190,7 +197,8 @@ impl Shim {
         let execs = self.execs.values().filter_map(|it| it.deadline);
         let containers = self.containers.values().filter_map(Container::next_signal);
         let left = self.containers.values().filter_map(Container::next_left);
-        execs.chain(containers).chain(left).chain(self.shutdown.as_ref().map(|it| it.1)).min()
+        let fence = self.fence.as_ref().map(|it| it.1);
+        execs.chain(containers).chain(left).chain(fence).chain(self.shutdown.as_ref().map(|it| it.1)).min()
     }
 
     fn attend(&mut self, source: Source) {
@@ -298,8 +306,26 @@ impl Shim {
         ended || clock::monotonic() >= *at_latest
     }
 
+    /// Ends the pod where its time without contact is over; otherwise looks again when it would be.
+    fn keep_fence(&mut self, now: Instant) {
+        let Some((fence, look_at)) = self.fence.as_mut().filter(|it| now >= it.1) else { return };
+        match clock::since_boot().map(|it| fence.left(it)) {
+            Ok(Some(left)) => *look_at = now + left,
+            Ok(None) => {
+                eprintln!("{}", fence::MESSAGE);
+                (self.fence, self.fenced) = (None, true);
+                self.shut_down(None);
+            }
+            Err(error) => {
+                eprintln!("the time since the boot: {error}");
+                *look_at = now + RECORD_AGAIN;
+            }
+        }
+    }
+
     fn keep_deadlines(&mut self) {
         let now = clock::monotonic();
+        self.keep_fence(now);
         let late: Vec<u64> =
             self.execs.iter().filter(|(_, it)| it.deadline.is_some_and(|it| now >= it)).map(|it| *it.0).collect();
         for id in late {

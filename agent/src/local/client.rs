@@ -14,7 +14,8 @@ use tokio::net::UnixStream;
 use tokio_util::io::ReaderStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{LOAD_WITHIN, LocalImage, SOCKET, short};
+use super::{LOAD_WITHIN, LocalImage, POWER_OFF_WITHIN, SOCKET, short};
+use crate::power_off::Outcome;
 
 /// How long an agent may take to answer what it knows.
 const QUICK: Duration = Duration::from_secs(30);
@@ -86,6 +87,15 @@ pub async fn stop(data_dir: &Path) -> Result<(), LocalError> {
         }
     };
     tokio::time::timeout(QUICK, ended).await.map_err(|_| LocalError::Slow(QUICK.as_secs()))
+}
+
+/// Tells the agent that keeps its things in `data_dir` that the machine goes down, and waits until its pods have ended or their time is up.
+///
+/// # Errors
+/// [`LocalError`].
+pub async fn power_off(data_dir: &Path) -> Result<Outcome, LocalError> {
+    let answer = ask(data_dir, Request::post("/shutdown"), Body::empty(), POWER_OFF_WITHIN).await?;
+    serde_json::from_slice(&answer).map_err(|it| LocalError::Answer(it.to_string()))
 }
 
 async fn ask(

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{LOAD_WITHIN, LocalImage, SOCKET, short};
+use crate::power_off::PowerOff;
 use crate::runtime::RuntimeError;
 use crate::runtime::loader::Loader;
 
@@ -53,15 +54,22 @@ struct Shared {
     loader: Arc<dyn Loader>,
     incoming: PathBuf,
     loads: Arc<Semaphore>,
+    power_off: PowerOff,
     stop: CancellationToken,
 }
 
 impl Door {
-    /// Opens the socket in an agent's data directory. One that a killed agent left is replaced. Who asks for the agent's end cancels `stop`.
+    /// Opens the socket in an agent's data directory. One that a killed agent left is replaced. Who asks for the agent's end cancels `stop`; who says that the
+    /// machine goes down says it to `power_off`.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn open(data_dir: &Path, loader: Arc<dyn Loader>, stop: CancellationToken) -> io::Result<Self> {
+    pub fn open(
+        data_dir: &Path,
+        loader: Arc<dyn Loader>,
+        power_off: PowerOff,
+        stop: CancellationToken,
+    ) -> io::Result<Self> {
         let incoming = data_dir.join(INCOMING);
         match fs::remove_dir_all(&incoming) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -75,11 +83,12 @@ impl Door {
         fs::set_permissions(near.join(SOCKET), Permissions::from_mode(0o600))?;
         let path = data_dir.join(SOCKET);
         fs::rename(incoming.join(SOCKET), &path)?;
-        let shared = Shared { loader, incoming, loads: Arc::new(Semaphore::new(LOADS)), stop };
+        let shared = Shared { loader, incoming, loads: Arc::new(Semaphore::new(LOADS)), power_off, stop };
         let router = Router::new()
             .route("/images/load", post(load))
             .route("/images", get(images))
             .route("/stop", post(end))
+            .route("/shutdown", post(shut_down))
             .with_state(shared);
         let end = CancellationToken::new();
         tokio::spawn(accept(listener, router, end.clone()));
@@ -141,6 +150,19 @@ async fn end(State(shared): State<Shared>) -> Response {
     tracing::info!("a command of this machine stops the agent");
     shared.stop.cancel();
     StatusCode::ACCEPTED.into_response()
+}
+
+async fn shut_down(State(shared): State<Shared>) -> Response {
+    if shared.power_off.periods().is_empty() {
+        let why = "the agent was started without --shutdown-grace-period: it leaves its pods running";
+        return refused(StatusCode::CONFLICT, why.to_owned());
+    }
+    tracing::warn!("a command of this machine says that it goes down");
+    shared.power_off.ask();
+    match shared.power_off.outcome().await {
+        Ok(it) => Json(it.as_ref()).into_response(),
+        Err(why) => refused(StatusCode::SERVICE_UNAVAILABLE, why),
+    }
 }
 
 async fn load(State(shared): State<Shared>, body: Body) -> Response {

@@ -11,7 +11,8 @@ use http::StatusCode;
 use tokio_util::sync::CancellationToken;
 
 use super::server::receive;
-use super::{Door, LocalError, SOCKET, images, load};
+use super::{Door, LocalError, SOCKET, images, load, power_off};
+use crate::power_off::PowerOff;
 use crate::runtime::docker::archive::{self, Config, File};
 use crate::runtime::hollow::{Hollow, HollowOptions};
 use crate::runtime::native::images::ImageStore;
@@ -21,6 +22,20 @@ fn saved(name: &str) -> Vec<u8> {
     archive::image(name, &files, &Config { entrypoint: &["/it"], ..Config::default() }).unwrap()
 }
 
+fn hollow() -> Arc<Hollow> {
+    Arc::new(Hollow::new(HollowOptions::default()))
+}
+
+#[tokio::test]
+async fn an_agent_without_times_for_it_ends_no_pods() {
+    let dir = tempfile::tempdir().unwrap();
+    let off = PowerOff::default();
+    let _door = Door::open(dir.path(), hollow(), off.clone(), CancellationToken::new()).unwrap();
+    let error = power_off(dir.path()).await.unwrap_err().to_string();
+    assert!(error.contains("without --shutdown-grace-period"), "{error}");
+    assert!(!off.is_asked());
+}
+
 #[tokio::test]
 async fn an_archive_comes_into_the_store_of_the_agent() {
     let dir = tempfile::tempdir().unwrap();
@@ -28,7 +43,8 @@ async fn an_archive_comes_into_the_store_of_the_agent() {
     let data = dir.path().join("x".repeat(150));
     std::fs::create_dir(&data).unwrap();
     let stop = CancellationToken::new();
-    let door = Door::open(&data, Arc::new(ImageStore::open(&data.join("images")).unwrap()), stop.clone()).unwrap();
+    let store = Arc::new(ImageStore::open(&data.join("images")).unwrap());
+    let door = Door::open(&data, store, PowerOff::default(), stop.clone()).unwrap();
     let mode = std::fs::metadata(data.join(SOCKET)).unwrap().mode();
     assert_eq!(mode & 0o777, 0o600);
 
@@ -67,8 +83,7 @@ async fn what_a_killed_agent_left_is_replaced() {
     std::fs::set_permissions(dir.path().join(SOCKET), PermissionsExt::from_mode(0o777)).unwrap();
     std::fs::create_dir(dir.path().join("incoming")).unwrap();
     std::fs::write(dir.path().join("incoming/archive-x"), "half").unwrap();
-    let _door =
-        Door::open(dir.path(), Arc::new(Hollow::new(HollowOptions::default())), CancellationToken::new()).unwrap();
+    let _door = Door::open(dir.path(), hollow(), PowerOff::default(), CancellationToken::new()).unwrap();
     assert!(!dir.path().join("incoming/archive-x").exists());
     let error = images(dir.path()).await.unwrap_err().to_string();
     assert!(error.contains("hollow has no images"), "{error}");

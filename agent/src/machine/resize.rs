@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::Serialize;
 
 use super::containers::{Role, init_role};
 use super::world::{PodWorld, View, app_containers, init_containers};
 use crate::resources::{Amount, amount, pod_request};
 use crate::runtime::Phase;
 
+/// The Events of a change that is begun, and of one that is done.
+const STARTED: &str = "ResizeStarted";
+const COMPLETED: &str = "ResizeCompleted";
 /// What may be changed under way.
 const RESOURCES: [&str; 2] = ["cpu", "memory"];
 
@@ -56,9 +60,7 @@ pub enum Resize {
 
 /// Decides on the change that a pod asks for.
 pub fn decide(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> Resize {
-    let sidecars = init_containers(pod).iter().filter(|it| init_role(it) == Role::Sidecar);
-    let changed: Vec<_> =
-        app_containers(pod).iter().chain(sidecars).filter(|it| amounts(it) != amounts(&with(it, seen, view))).collect();
+    let changed = changed(pod, seen, view);
     if changed.is_empty() {
         return Resize::None;
     }
@@ -85,6 +87,97 @@ pub fn decide(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> Resize {
     let containers: Vec<_> =
         changed.iter().filter(runs).map(|it| (it.name.clone(), restarts(it, &with(it, seen, view)))).collect();
     if containers.is_empty() { Resize::None } else { Resize::InProgress { containers } }
+}
+
+/// The containers that do not have what they ask for.
+fn changed<'a>(pod: &'a Pod, seen: &PodWorld<'_>, view: &View<'_>) -> Vec<&'a Container> {
+    let sidecars = init_containers(pod).iter().filter(|it| init_role(it) == Role::Sidecar);
+    app_containers(pod).iter().chain(sidecars).filter(|it| amounts(it) != amounts(&with(it, seen, view))).collect()
+}
+
+/// What a user is to be told of a change now, each once: an Event's key, whether it warns, its reason and its message.
+pub fn tidings(
+    pod: &Pod,
+    seen: &PodWorld<'_>,
+    view: &View<'_>,
+    resize: &Resize,
+) -> Vec<(String, bool, &'static str, String)> {
+    let generation = pod.metadata.generation.unwrap_or_default();
+    let said = |kind: &str| {
+        let all = pod.status.as_ref().and_then(|it| it.conditions.as_deref()).unwrap_or_default();
+        all.iter().find(|it| it.type_ == kind)
+    };
+    let key = |reason: &str, why: &str| format!("resize/{generation}/{reason}/{why}");
+    let begun = seen.memory.announced.contains(&key(STARTED, ""));
+    // What the API was told already, perhaps by the agent before this one.
+    let known = |kind: &str, why: &str| {
+        said(kind).is_some_and(|it| {
+            it.observed_generation == Some(generation) && it.message.as_deref().unwrap_or_default() == why
+        })
+    };
+    let mut all = Vec::new();
+    match resize {
+        Resize::None if !changed(pod, seen, view).is_empty() => {}
+        Resize::None if begun || said("PodResizeInProgress").is_some() => {
+            all.push((key(COMPLETED, ""), false, COMPLETED, summary("completed", pod, "")));
+        }
+        Resize::None => {}
+        Resize::Pending { reason, message } => {
+            let event = if *reason == "Infeasible" { "ResizeInfeasible" } else { "ResizeDeferred" };
+            if !known("PodResizePending", message) {
+                all.push((key(event, message), true, event, summary(reason, pod, message)));
+            }
+        }
+        Resize::InProgress { .. } => {
+            let of_before = said("PodResizeInProgress").is_some_and(|it| it.observed_generation == Some(generation));
+            if !of_before {
+                all.push((key(STARTED, ""), false, STARTED, summary("started", pod, "")));
+            }
+            if let Some(failure) = &seen.memory.resize_failure
+                && !known("PodResizeInProgress", &failure.message)
+            {
+                let message = summary("error", pod, &failure.message);
+                all.push((key("ResizeError", &failure.message), true, "ResizeError", message));
+            }
+        }
+    }
+    all
+}
+
+/// The kubelet's message about a change: what it is at, and as JSON what the containers ask for.
+fn summary(at: &str, pod: &Pod, error: &str) -> String {
+    let of = |all: &[Container]| -> Vec<Asks> {
+        let asks = |it: &Container| Asks { name: it.name.clone(), resources: it.resources.clone().unwrap_or_default() };
+        all.iter().map(asks).collect()
+    };
+    let summary = Summary {
+        init_containers: of(init_containers(pod)),
+        containers: of(app_containers(pod)),
+        generation: pod.metadata.generation.unwrap_or_default(),
+        error: error.to_owned(),
+    };
+    match serde_json::to_string(&summary) {
+        Ok(it) => format!("Pod resize {at}: {it}"),
+        Err(_) => format!("Pod resize {at}"),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    init_containers: Vec<Asks>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<Asks>,
+    generation: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    error: String,
+}
+
+#[derive(Serialize)]
+struct Asks {
+    name: String,
+    resources: ResourceRequirements,
 }
 
 /// The pod as the node has taken it: as it asks, unless a change is pending.
@@ -211,7 +304,13 @@ mod tests {
         let in_progress = Some(("PodResizeInProgress".to_owned(), None));
         assert_eq!(told(&model), ("500m".into(), "200m".into(), in_progress));
         model.settle();
-        assert_eq!(model.log, ["change the resources of a (a-0)"]);
+        let asks = r#"{"containers":[{"name":"a","resources":{"limits":{"cpu":"500m"},"requests":{"cpu":"500m","memory":"64Mi"}}}],"generation":2}"#;
+        let expected = [
+            format!("announce ResizeStarted: Pod resize started: {asks}"),
+            "change the resources of a (a-0)".to_owned(),
+            format!("announce ResizeCompleted: Pod resize completed: {asks}"),
+        ];
+        assert_eq!(model.log, expected);
         assert_eq!(told(&model), ("500m".into(), "500m".into(), None));
         // Nothing is done again, also not by an agent that has to be told.
         model.restart_agent();
@@ -225,7 +324,16 @@ mod tests {
         let mut model = model("NotRequired");
         for (cpu, expected) in [("1500m", "Deferred"), ("3", "Infeasible")] {
             ask(&mut model, cpu);
+            model.log.clear();
             model.settle();
+            let event = format!("announce Resize{expected}: Pod resize {expected}: {{");
+            assert!(model.log.len() == 1 && model.log[0].starts_with(&event), "{:?}", model.log);
+            assert!(model.log[0].contains(r#""error":"Node didn't have enough"#), "{:?}", model.log);
+            // Said once, also by an agent that has forgotten that it did.
+            model.restart_agent();
+            model.log.clear();
+            model.settle();
+            assert!(!model.log.iter().any(|it| it.contains("Resize")), "{:?}", model.log);
             let (allotted, there, condition) = told(&model);
             assert_eq!((allotted.as_str(), there.as_str()), ("100m", "200m"));
             assert_eq!(condition, Some(("PodResizePending".to_owned(), Some(expected.to_owned()))));
@@ -245,11 +353,28 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_set_is_told_and_tried_again() {
+        let mut model = model("NotRequired");
+        ask(&mut model, "500m");
+        model.memory.resize_failure =
+            Some(crate::machine::Failure::after(None, "Error", "no cgroup".into(), model.now));
+        let plan = model.plan().to_string();
+        assert!(plan.contains(r#"announce ResizeError: Pod resize error: {"#), "{plan}");
+        assert!(plan.contains(r#""generation":2,"error":"no cgroup"}"#), "{plan}");
+        assert!(!plan.contains("change the resources"), "it waits: {plan}");
+        let condition = told(&model).2;
+        assert_eq!(condition, Some(("PodResizeInProgress".to_owned(), Some("Error".to_owned()))));
+    }
+
+    #[test]
     fn some_are_started_anew() {
         let mut model = model("RestartContainer");
         ask(&mut model, "500m");
         model.settle();
-        assert_eq!(model.log[0], "stop container a (a-0) within 30s: Container a resize requires restart");
+        assert!(model.log[0].starts_with("announce ResizeStarted"), "{:?}", model.log);
+        assert_eq!(model.log[1], "stop container a (a-0) within 30s: Container a resize requires restart");
+        let place = |what: &str| model.log.iter().position(|it| it.starts_with(what)).unwrap();
+        assert!(place("announce ResizeCompleted") > place("run container a"), "{:?}", model.log);
         assert_eq!(told(&model), ("500m".into(), "500m".into(), None));
         assert_eq!(model.made, 2);
     }

@@ -71,7 +71,13 @@ pub fn extend(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) 
 
 /// Gives running containers the resources that they ask for now, as far as the node has them.
 fn resize(plan: &mut Plan, pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) {
-    let containers = match resize::decide(pod, seen, view) {
+    let resize = resize::decide(pod, seen, view);
+    for (key, warning, reason, message) in resize::tidings(pod, seen, view, &resize) {
+        if !seen.memory.announced.contains(&key) {
+            plan.push(Action::Announce { key, warning, reason, message, container: None });
+        }
+    }
+    let containers = match resize {
         Resize::None => return,
         // Others may leave, or take less.
         Resize::Pending { reason, .. } => {

@@ -325,7 +325,8 @@ fn an_evicted_pod_fails_and_leaves_its_dead_until_the_disk_is_short() {
     model.settle();
     model.log.clear();
     let message = "The node was low on resource: memory. ".to_owned();
-    model.memory.evicted = Some(Evicted { message: message.clone(), grace: 5 * SECOND, disrupts: true });
+    model.memory.evicted =
+        Some(Evicted { reason: "Evicted", message: message.clone(), grace: 5 * SECOND, disrupts: true });
     model.settle();
     assert_eq!(model.log[0], "stop container a (a-0) within 5s: Stopping container a");
     let status = model.pod.as_ref().and_then(|it| it.status.clone()).unwrap();

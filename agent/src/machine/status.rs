@@ -15,7 +15,6 @@ use super::containers::{self, Exit, Policy, Role, Verdict};
 use super::ending::find;
 use super::resize::{self, Resize};
 use super::world::{self, ImageState, PodWorld, View, app_containers, full_name, init_containers};
-use crate::pressure::EVICTED;
 use crate::resources;
 use crate::runtime::{ContainerState, Phase};
 
@@ -74,7 +73,7 @@ pub fn compute(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>) -> PodStatus {
         }
         if let Some(evicted) = &seen.memory.evicted {
             status.phase = Some("Failed".into());
-            status.reason = Some(EVICTED.into());
+            status.reason = Some(evicted.reason.into());
             status.message = Some(evicted.message.clone());
         }
     }

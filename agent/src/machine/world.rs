@@ -30,9 +30,10 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// A pod that has to go for want of something, or because it takes too much.
+/// A pod that has to go for want of something, because it takes too much, or because its machine goes down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evicted {
+    pub reason: &'static str,
     pub message: String,
     /// What its containers are given to end, at the most.
     pub grace: Duration,

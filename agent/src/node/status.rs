@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::capacity::{Capacity, Pressure, text};
 use crate::admission::Allocatable;
 use crate::machine::status::time;
+use crate::power_off::{NODE_MESSAGE, PowerOff};
 use crate::pressure::Board;
 use crate::runtime::Runtime;
 use crate::volumes::folders::Folders;
@@ -35,6 +36,8 @@ pub struct About {
     pub allocatable: Allocatable,
     /// What it is short of; none of a node that runs nothing.
     pub pressure: Option<Board>,
+    /// Whether its machine goes down.
+    pub power_off: PowerOff,
     pub data_dir: PathBuf,
     /// The port for logs, as it was bound; none where there is none.
     pub port: Option<u16>,
@@ -82,7 +85,15 @@ impl About {
         let info = runtime.info().await;
         let images = runtime.images().await.unwrap_or_default();
         let pressure = self.pressure.as_ref().map(Board::now).unwrap_or_default();
-        let trouble = info.as_ref().err().map(|it| format!("container runtime is down: {it}"));
+        let down = match &info {
+            Ok(it) => it.trouble.clone(),
+            Err(error) => Some(format!("container runtime is down: {error}")),
+        };
+        let going = self.power_off.is_asked().then(|| NODE_MESSAGE.to_owned());
+        let trouble = match (down, going) {
+            (Some(down), Some(going)) => Some(format!("[{down}, {going}]")),
+            (down, going) => down.or(going),
+        };
         let info = info.unwrap_or_default();
         NodeStatus {
             capacity: Some(resources(&Allocatable {

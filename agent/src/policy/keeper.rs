@@ -33,10 +33,12 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// What a node's policies need to know of the node.
 #[derive(Clone)]
 pub struct Config {
-    /// Names the tables and the bridge.
+    /// Names the tables.
     pub node_name: String,
     /// How the node's DNS is reached; none if it has none.
     pub dns: Option<Dns>,
+    /// By which packets of its pods come; none for the bridge of the agent's own network.
+    pub interfaces: Option<String>,
     /// Who has which address of this node, by the pod's uid; without it, what the API says of its pods holds.
     pub ledger: Option<Ledger>,
     /// How long between two comparisons with the kernel: [`kernel::COMPARE_EVERY`].
@@ -150,7 +152,8 @@ impl Keeper {
     /// A keeper that has not done anything. With a client it has informers fill the stores of pods and namespaces once they are needed.
     pub fn new(config: Config, known: Known, client: Option<kube::Client>) -> Self {
         let names = Names::of(&config.node_name);
-        let setting = Setting { node: config.node_name.clone(), bridge: names.bridge.clone(), dns: config.dns.clone() };
+        let bridge = config.interfaces.clone().unwrap_or(names.bridge.clone());
+        let setting = Setting { node: config.node_name.clone(), bridge, dns: config.dns.clone() };
         let marked = Marked {
             policies: Mutex::default(),
             namespaces: Mutex::default(),

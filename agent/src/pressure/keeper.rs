@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use orlop_client::events::Severity;
 use orlop_client::{clock, random};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -96,8 +97,8 @@ impl Keeper {
             state.told = Some(shortage.signal);
             let (signal, available, least) = (shortage.signal, shortage.seen.available, shortage.least);
             tracing::warn!(%signal, available, least, "the node is short of something");
-            self.host
-                .tell_of_node("EvictionThresholdMet", &format!("Attempting to reclaim {}", signal.starved().name()));
+            let message = format!("Attempting to reclaim {}", signal.starved().name());
+            self.host.tell_of_node(Severity::Warning, "EvictionThresholdMet", &message);
         }
         if matches!(shortage.signal.starved(), Starved::Disk | Starved::Inodes) {
             self.collect_ended().await;
@@ -119,7 +120,7 @@ impl Keeper {
             let message = format!(
                 "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
             );
-            self.host.tell_of_node("FreeDiskSpaceFailed", &message);
+            self.host.tell_of_node(Severity::Warning, "FreeDiskSpaceFailed", &message);
         }
     }
 
@@ -237,7 +238,7 @@ impl Keeper {
         let Some(bell) = self.bells.lock().get(uid).cloned() else { return false };
         tracing::warn!(pod = uid, message, "a pod is evicted");
         self.host.teller.warning(pod, None, EVICTED, &message);
-        bell.evict(Evicted { message, grace, disrupts });
+        bell.evict(Evicted { reason: EVICTED, message, grace, disrupts });
         let ended = async {
             loop {
                 tokio::time::sleep(END_LOOK).await;

@@ -2,7 +2,7 @@
 //!
 //! The agent is to it what a kubelet is: everything is labelled with the node's name and found by it, logs are files in folders of the agent's, and
 //! the network is the agent's own. A runtime of the CRI has its sandboxes' network made by CNI; what that made is replaced in the sandbox's namespace
-//! (`scripts/cni-nothing` makes nothing). Changes come from the runtime's events, or by looking, where it has none (containerd before 1.7).
+//! (`scripts/cni-nothing` makes nothing), unless it is to stay (`--network cni`, [`network`]). Changes come from the runtime's events, or by looking, where it has none (containerd before 1.7).
 //! Images from files go in by `ctr`: the CRI has no call for that. Deciding is not done here.
 
 mod abandoned;
@@ -14,6 +14,7 @@ mod image;
 mod inventory;
 mod load;
 mod logs;
+mod network;
 mod pause;
 mod rotate;
 mod sandbox;
@@ -21,6 +22,7 @@ mod session;
 mod upgrade;
 mod usage;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +54,15 @@ impl CriRuntime {
     /// # Errors
     /// The endpoint is no unix socket.
     pub fn open(endpoint: &str, node_name: &str, folder: &Path) -> Result<Self, RuntimeError> {
-        Ok(Self { endpoint: Arc::new(Endpoint::open(endpoint, node_name, folder)?) })
+        Ok(Self { endpoint: Arc::new(Endpoint::open(endpoint, node_name, folder, false)?) })
+    }
+
+    /// The same, whose sandboxes have the network that its CNI plugins make.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_cni(endpoint: &str, node_name: &str, folder: &Path) -> Result<Self, RuntimeError> {
+        Ok(Self { endpoint: Arc::new(Endpoint::open(endpoint, node_name, folder, true)?) })
     }
 
     /// Removes every sandbox and container of this node, and their logs. For `orlop down` and tests; what is not ours stays.
@@ -84,6 +94,7 @@ impl Runtime for CriRuntime {
             version: version.runtime_version,
             // What it uses is its own affair: the agent sets no cgroups beside it.
             cgroup_driver: "cgroupfs".to_owned(),
+            trouble: if self.endpoint.makes_network() { network::trouble(&self.endpoint).await? } else { None },
         })
     }
 
@@ -167,6 +178,10 @@ impl Runtime for CriRuntime {
 
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
         usage::disk(&self.endpoint).await
+    }
+
+    async fn network_address(&self, pod_uid: &str) -> Result<Option<IpAddr>, RuntimeError> {
+        network::address(&self.endpoint, pod_uid).await
     }
 
     async fn pull(

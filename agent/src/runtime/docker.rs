@@ -78,6 +78,7 @@ impl Runtime for DockerRuntime {
             name: "docker".to_owned(),
             version: info.server_version.unwrap_or_default(),
             cgroup_driver: info.cgroup_driver.map(|it| it.to_string()).unwrap_or_default(),
+            trouble: None,
         })
     }
 

@@ -88,6 +88,7 @@ impl Runtime for Hollow {
             name: "hollow".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cgroup_driver: "cgroupfs".to_owned(),
+            trouble: None,
         })
     }
 
@@ -234,6 +235,8 @@ mod tests {
             host_pid: false,
             host_ipc: false,
             share_processes: false,
+            fenced: false,
+            host_ports: Vec::new(),
             nameservers: Vec::new(),
             searches: Vec::new(),
             dns_options: Vec::new(),

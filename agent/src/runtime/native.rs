@@ -6,6 +6,7 @@
 //! and the death of one is the end of its connection. Deciding is not done here.
 
 mod cgroup_root;
+mod contact;
 mod container;
 mod etc;
 mod identity;
@@ -42,6 +43,7 @@ use super::{
     ContainerSpec, DiskUse, ExecOutput, Id, Image, Inventory, LogOptions, LogStream, PullProgress, RegistryAuth,
     Resources, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, SandboxSpec, SandboxState,
 };
+use contact::Contact;
 use machine::Machine;
 use program::Program;
 use shims::Shims;
@@ -79,6 +81,7 @@ pub(in crate::runtime) struct Node {
     program: Program,
     machine: Machine,
     shims: Arc<Shims>,
+    contact: Contact,
     limits: Limits,
     cgroup_root: String,
 }
@@ -90,7 +93,8 @@ pub struct NativeRuntime {
 }
 
 impl NativeRuntime {
-    /// Opens the runtime below a folder (`<data-dir>/native`), with the program of the shim, and takes up with the pods that run.
+    /// Opens the runtime below a folder (`<data-dir>/native`), with the program of the shim, and takes up with the pods that run. Where the node had no
+    /// contact with the API server for longer than `fence_after`, pods end by themselves, whether this process lives or not.
     ///
     /// # Errors
     /// The folder or the program cannot be used.
@@ -99,6 +103,7 @@ impl NativeRuntime {
         shim: &Path,
         images: Arc<dyn Images>,
         limits: Limits,
+        fence_after: Option<Duration>,
     ) -> Result<Self, RuntimeError> {
         let pods = folder.join("pods");
         std::fs::create_dir_all(&pods).map_err(|it| record::failed(&pods, it))?;
@@ -110,7 +115,9 @@ impl NativeRuntime {
         let shims = Arc::new(Shims::new(pods.clone(), Feed::new(EVENTS), stop.clone()));
         let cgroup_root = cgroup_root::read(folder).map_err(|it| record::failed(folder, it))?;
         let program = Program::load(shim)?;
-        let node = Node { pods, images, program, machine: Machine::look(), shims, limits, cgroup_root };
+        let contact =
+            Contact::none_yet(fence_after).map_err(|it| RuntimeError::Other(format!("a file in memory: {it}")))?;
+        let node = Node { pods, images, program, machine: Machine::look(), shims, contact, limits, cgroup_root };
         let runtime = Self { node: Arc::new(node), _stop: stop.drop_guard() };
         runtime.adopt().await?;
         Ok(runtime)
@@ -124,7 +131,7 @@ impl NativeRuntime {
             .for_each_concurrent(ADOPTIONS, |name| async move {
                 let folder = name.folder(&node.pods);
                 let done = match node.shims.adopt(&name).await {
-                    Ok(_) => Ok(()),
+                    Ok(_) => sandbox::fence(node, &folder).await,
                     Err(_) if folder.join(record::SANDBOX).exists() => shims::settle(&folder).await,
                     // A sandbox that never was whole.
                     Err(_) => sandbox::remove(node, &name.to_string()).await,
@@ -180,6 +187,7 @@ impl Runtime for NativeRuntime {
             name: "native".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cgroup_driver: "cgroupfs".to_owned(),
+            trouble: None,
         })
     }
 
@@ -263,6 +271,10 @@ impl Runtime for NativeRuntime {
 
     async fn disk_use(&self) -> Result<DiskUse, RuntimeError> {
         usage::disk(&self.node).await
+    }
+
+    fn had_contact(&self, ago: Duration) {
+        self.node.contact.note(ago);
     }
 
     async fn pull(

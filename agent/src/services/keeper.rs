@@ -33,6 +33,8 @@ pub struct Config {
     pub cluster_cidrs: Vec<IpNet>,
     /// How the node's DNS is reached; none if it has none.
     pub dns: Option<Dns>,
+    /// By which packets of its pods come; none for the bridge of the agent's own network.
+    pub interfaces: Option<String>,
     /// How long between two comparisons with the kernel: [`kernel::COMPARE_EVERY`].
     pub compare_every: Duration,
 }
@@ -72,7 +74,7 @@ impl Keeper {
         Keeper {
             setting: Setting { here, cluster_cidrs: config.cluster_cidrs.clone(), dns },
             wanted: Wanted::new(BTreeMap::new()),
-            pods: Pods { bridge: names.bridge, bridged_pass: true },
+            pods: Pods { bridge: config.interfaces.clone().unwrap_or(names.bridge), bridged_pass: true },
             kernel: Kernel::new(names.services, "services", config.compare_every),
             config,
             known,

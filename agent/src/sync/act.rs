@@ -18,7 +18,6 @@ use crate::machine::ending::find;
 use crate::machine::resize::{self, Resize, Share};
 use crate::machine::world::{PostStart, View, ephemeral_containers, host_network, plain};
 use crate::machine::{Action, Failure, ImageState, VolumeState};
-use crate::network::{HostPort, Protocol};
 use crate::resources;
 use crate::runtime::{ContainerSpec, Id, Processes, RuntimeError};
 use crate::statics::Origin;
@@ -204,7 +203,9 @@ impl Worker {
         self.dirty = true;
         let host_dns = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default();
         let host_dns = ResolvConf::parse(&host_dns);
-        match self.host.runtime.run_sandbox(&container::sandbox(&self.host, &pod, attempt, &host_dns)).await {
+        let of_api = self.origin == Origin::Api;
+        let spec = container::sandbox(&self.host, &pod, of_api, attempt, &host_dns);
+        match self.host.runtime.run_sandbox(&spec).await {
             Ok(_) => self.memory.sandbox_failure = None,
             Err(error) => self.sandbox_failed(&pod, &format!("Failed to create pod sandbox: {error}")),
         }
@@ -212,7 +213,7 @@ impl Worker {
 
     async fn attach(&mut self, sandbox: Id, pid: Option<u32>) {
         let Some(pod) = self.pod.clone() else { return };
-        let attached = match self.host.network.attach(&self.uid, pid, &host_ports(&pod)).await {
+        let attached = match self.host.network.attach(&self.uid, pid, &container::host_ports(&pod)).await {
             Ok(address) => match &self.host.policies {
                 // No container runs before the rules that isolate it are there. A static pod may be what the API server needs, which knows them.
                 Some(it) if self.origin != Origin::Api && !it.are_known() => Ok(address),
@@ -414,26 +415,4 @@ impl Worker {
         let container = own.or_else(|| ephemeral_containers(&pod).iter().find(|it| it.name == name).map(plain))?;
         Some((pod, container))
     }
-}
-
-fn host_ports(pod: &Pod) -> Vec<HostPort> {
-    let ports = crate::admission::host_ports(pod).into_iter();
-    let port = |it: i32| u16::try_from(it).ok().filter(|it| *it > 0);
-    ports
-        .filter_map(|it| {
-            let protocol = match it.protocol.as_deref() {
-                Some("UDP") => Protocol::Udp,
-                Some("SCTP") => Protocol::Sctp,
-                _ => Protocol::Tcp,
-            };
-            let host_ip =
-                it.host_ip.and_then(|it| it.parse().ok()).filter(|it: &std::net::Ipv4Addr| !it.is_unspecified());
-            Some(HostPort {
-                host_ip,
-                host_port: port(it.host_port?)?,
-                container_port: port(it.container_port)?,
-                protocol,
-            })
-        })
-        .collect()
 }

@@ -11,6 +11,7 @@ use crate::environment::links;
 use crate::environment::{build, expand_all};
 use crate::host::Host;
 use crate::machine::world::spec as pod_spec;
+use crate::network::{HostPort, Protocol};
 use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
@@ -37,8 +38,31 @@ pub fn shares_processes(pod: &Pod) -> bool {
     pod_spec(pod).and_then(|it| it.share_process_namespace).unwrap_or(false)
 }
 
-/// The sandbox of a pod; `host_dns` is what the host's `resolv.conf` says.
-pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
+/// The ports of the host that lead to a pod.
+pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let ports = crate::admission::host_ports(pod).into_iter();
+    let port = |it: i32| u16::try_from(it).ok().filter(|it| *it > 0);
+    ports
+        .filter_map(|it| {
+            let protocol = match it.protocol.as_deref() {
+                Some("UDP") => Protocol::Udp,
+                Some("SCTP") => Protocol::Sctp,
+                _ => Protocol::Tcp,
+            };
+            let host_ip =
+                it.host_ip.and_then(|it| it.parse().ok()).filter(|it: &std::net::Ipv4Addr| !it.is_unspecified());
+            Some(HostPort {
+                host_ip,
+                host_port: port(it.host_port?)?,
+                container_port: port(it.container_port)?,
+                protocol,
+            })
+        })
+        .collect()
+}
+
+/// The sandbox of a pod, which another node may be given if it is the API's; `host_dns` is what the host's `resolv.conf` says.
+pub fn sandbox(host: &Host, pod: &Pod, of_api: bool, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
     let it = pod_spec(pod).cloned().unwrap_or_default();
     let pod_ref = pod_ref(pod);
     let dns = resolver::of(&it, &pod_ref.namespace, host.cluster_dns.as_ref(), host_dns);
@@ -55,6 +79,8 @@ pub fn sandbox(host: &Host, pod: &Pod, attempt: u32, host_dns: &ResolvConf) -> S
         searches: dns.searches,
         dns_options: dns.options,
         sysctls: sysctls.into_iter().map(|it| (it.name, it.value)).collect(),
+        host_ports: host_ports(pod),
+        fenced: of_api,
     }
 }
 

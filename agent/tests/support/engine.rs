@@ -101,6 +101,8 @@ pub fn sandbox(name: &str) -> SandboxSpec {
         host_pid: false,
         host_ipc: false,
         share_processes: false,
+        fenced: false,
+        host_ports: Vec::new(),
         nameservers: Vec::new(),
         searches: Vec::new(),
         dns_options: Vec::new(),

@@ -239,6 +239,7 @@ fn serve(
             node_name: NODE.into(),
             dns: dns.clone(),
             ledger: None,
+            interfaces: None,
             compare_every: COMPARE_EVERY,
         };
         let keeper = policy::keeper::Keeper::new(config, policies, None);
@@ -248,6 +249,7 @@ fn serve(
             node_name: NODE.into(),
             cluster_cidrs: vec!["10.230.0.0/16".parse().unwrap()],
             dns,
+            interfaces: None,
             compare_every: COMPARE_EVERY,
         };
         Keeper::new(config, known).run(end).await;

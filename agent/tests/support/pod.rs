@@ -117,9 +117,15 @@ pub struct Node {
 impl Node {
     /// The runtime of this node, as an agent opens it when it starts.
     pub async fn open(&self) -> NativeRuntime {
+        self.open_fenced(None).await
+    }
+
+    /// The same with `--fence-after`.
+    pub async fn open_fenced(&self, after: Option<Duration>) -> NativeRuntime {
         let shim = find_shim(None).expect("cargo build --workspace --bins makes orlop-shim");
         let images = Arc::new(Folder { root: self.folder.clone() });
-        NativeRuntime::open(&self.folder.join("native"), &shim, images, self.limits).await.expect("a runtime")
+        let folder = self.folder.join("native");
+        NativeRuntime::open(&folder, &shim, images, self.limits, after).await.expect("a runtime")
     }
 }
 
@@ -186,6 +192,8 @@ pub fn sandbox(name: &str) -> SandboxSpec {
         host_pid: false,
         host_ipc: false,
         share_processes: false,
+        fenced: false,
+        host_ports: Vec::new(),
         nameservers: Vec::new(),
         searches: Vec::new(),
         dns_options: Vec::new(),

@@ -171,6 +171,32 @@ pub async fn what_cannot_start_says_why(runtime: &dyn Runtime, words: &Words) {
     assert!(matches!(runtime.start_container("absent").await, Err(RuntimeError::NotFound(_))));
 }
 
+pub async fn what_the_kernel_cannot_execute_says_why_in_its_log(runtime: &dyn Runtime) {
+    let spec = sandbox("no-program");
+    let state = runtime.run_sandbox(&spec).await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    for (name, text, why) in [
+        ("no-interpreter", "#!/no/such\n", "exec /it: no such file or directory\n"),
+        ("no-format", "no program", "exec /it: exec format error\n"),
+    ] {
+        let file = files.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut it = script(&spec.pod, name, "");
+        it.command = vec!["/it".into()];
+        it.mounts = vec![Mount { host_path: file, container_path: "/it".into(), ..Mount::default() }];
+        let id = runtime.create_container(&state.id, &it).await.unwrap();
+        // It has started by then: runc says 1, and later versions of it 255.
+        runtime.start_container(&id).await.unwrap();
+        let phase = ended(runtime, &spec.pod, &id).await;
+        assert!(
+            matches!(phase, Phase::Exited { exit_code: 1 | 255, started: Some(_), oom_killed: false, .. }),
+            "{phase:?}"
+        );
+        assert_eq!(log(runtime, &id, LogOptions::default()).await, why);
+    }
+}
+
 pub async fn limits_hold(runtime: &dyn Runtime) {
     let spec = sandbox("limits");
     let state = runtime.run_sandbox(&spec).await.unwrap();

@@ -5,6 +5,7 @@ pub mod drain;
 pub mod join;
 pub mod leave;
 pub mod revoke;
+pub mod shutdown;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,8 @@ pub enum What {
     Drain(drain::Args),
     /// Refuse the certificates that a node has been given, and delete its Node.
     Revoke(revoke::Args),
+    /// Before this machine is switched off: have its agent end its pods, each in its time, the critical ones last. Waits until they have ended.
+    Shutdown(shutdown::Args),
     /// Remove the pods and the network that an agent left on this machine. The agent must not run.
     Clean {
         name: String,
@@ -56,6 +59,7 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
         What::Uncordon(it) => cordon::run(&it, &session().await?, false).await,
         What::Drain(it) => drain::run(&it, &session().await?).await,
         What::Revoke(it) => revoke::run(&it, &session().await?).await,
+        What::Shutdown(it) => shutdown::run(&it).await,
         What::Clean { name, data_dir } => clean(&name, &data_dir).await,
     }
 }

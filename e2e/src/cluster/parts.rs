@@ -53,7 +53,9 @@ impl Cluster {
                 let mut it = Command::new(tool::ours("orlop-agent")?);
                 it.args(["--runtime", self.options.runtime, "--port", "0", "--cluster-cidr", &self.cidr]);
                 // Reached by the host and the pods; a hollow node has neither bridge nor pods.
-                it.args(["--address", if self.options.runtime == "hollow" { "127.0.0.1" } else { "gateway" }]);
+                if !self.options.agent_flags.contains(&"--address") {
+                    it.args(["--address", if self.options.runtime == "hollow" { "127.0.0.1" } else { "gateway" }]);
+                }
                 // Unless a test says what it is to mind.
                 if !self.options.agent_flags.contains(&"--eviction-hard") {
                     it.args(MINDS_NO_DISK);

@@ -44,6 +44,9 @@ spec:
     ensure!(whole_id(&pod, "main")? == whole_id(&before, "main")?, "{}", pod["status"]);
     ensure!(pod["metadata"]["generation"].as_i64() > Some(generation), "{}", pod["metadata"]);
     kernel(scene, "stays", "50000", "67108864")?;
+    let asked = r#"{"containers":[{"name":"main","resources":{"limits":{"cpu":"500m","memory":"64Mi"},"requests":{"cpu":"150m","memory":"24Mi"}}}],"generation":"#;
+    scene.event("stays", "ResizeStarted", &format!("Pod resize started: {asked}"))?;
+    scene.event("stays", "ResizeCompleted", &format!("Pod resize completed: {asked}"))?;
 
     // Less, too.
     ask(scene, "stays", "100m", "200m", "32Mi")?;
@@ -56,6 +59,11 @@ spec:
     let condition = pending(&pod);
     ensure!(condition["reason"] == "Infeasible", "{condition}");
     let message = condition["message"].as_str().unwrap_or_default();
+    scene.event(
+        "stays",
+        "ResizeInfeasible",
+        "\"error\":\"Node didn't have enough capacity: cpu, requested: 1000000",
+    )?;
     ensure!(message.starts_with("Node didn't have enough capacity: cpu, requested: 1000000, capacity: "), "{message}");
     ensure!(
         has(&pod, "200m", "32Mi") && container(&pod, "main")["allocatedResources"]["cpu"] == "100m",
@@ -72,6 +80,7 @@ spec:
         container(it, "main")["restartCount"] == 1 && has(it, "250m", "64Mi")
     })?;
     ensure!(pod["status"]["phase"] == "Running", "{}", pod["status"]);
+    scene.event("restarts", "ResizeCompleted", r#""limits":{"cpu":"250m","memory":"64Mi"}"#)?;
     scene.event("restarts", "Killing", "Container main resize requires restart")?;
     kernel(scene, "restarts", "25000", "67108864")
 }

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::container::{Container, State, Stopping};
 use crate::errand::{Report, shortened};
 use crate::exec::kill_group;
+use crate::fence;
 use crate::protocol::{Failure, Response};
 use crate::record::{self, STARTED};
 
@@ -109,7 +110,8 @@ impl Shim {
             _ => None,
         });
         let Some((name, started_ns)) = found else { return false };
-        self.container_ended(&name, exit(code, signal, Some(started_ns), String::new()));
+        let why = if self.fenced { fence::MESSAGE } else { "" };
+        self.container_ended(&name, exit(code, signal, Some(started_ns), why.to_owned()));
         true
     }
 

@@ -18,6 +18,7 @@ use crate::container::{Container, State, Stopping};
 use crate::enter::TERMINAL;
 use crate::errand::Helper;
 use crate::exec::Exec;
+use crate::fence::Fence;
 use crate::log::Stream;
 use crate::protocol::{DESCRIPTORS_MAX, FRAME_MAX_BYTES, Failure, Request, Response};
 use crate::record::{self, CONTAINERS, EXIT, SHIM};
@@ -44,6 +45,7 @@ impl Shim {
             Request::Attach { container, stdin, stdout, stderr } => {
                 self.attach(id, &container, stdin, (stdout, stderr));
             }
+            Request::Fence { after_ms } => self.set_fence(id, after_ms.map(Duration::from_millis)),
             Request::Shutdown => self.shut_down(Some(id)),
             Request::Subscribe => {
                 if let Some(it) = self.sessions.get_mut(&id) {
@@ -185,6 +187,24 @@ impl Shim {
         };
         match joined() {
             Ok(()) => self.tell(id, &Response::Done),
+            Err(error) => self.fail(id, Failure::Other, error.to_string()),
+        }
+    }
+
+    /// Takes the file of an agent, or no longer heeds one.
+    fn set_fence(&mut self, id: u64, after: Option<Duration>) {
+        let handed = self.sessions.get_mut(&id).map(Session::take_handed).unwrap_or_default();
+        let Some(after) = after else {
+            self.fence = None;
+            return self.answer(id, &Response::Done, None);
+        };
+        let file = handed.into_iter().next().ok_or_else(|| io::Error::other("the file of the last contact is missing"));
+        match file.and_then(|file| Ok((file, clock::since_boot()?))) {
+            Ok((file, now)) => {
+                let fence = Fence::new(file, after, self.fence.as_ref().map(|it| &it.0), now);
+                self.fence = Some((fence, clock::monotonic()));
+                self.answer(id, &Response::Done, None);
+            }
             Err(error) => self.fail(id, Failure::Other, error.to_string()),
         }
     }

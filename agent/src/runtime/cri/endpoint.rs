@@ -37,15 +37,17 @@ pub struct Endpoint {
     socket: PathBuf,
     node: String,
     logs: PathBuf,
+    /// Whether it makes the pods' network.
+    cni: bool,
     channel: OnceCell<Channel>,
 }
 
 impl Endpoint {
-    /// The runtime at a unix socket. Nothing else: the agent makes the network of its sandboxes itself.
+    /// The runtime at a unix socket. Nothing else: it has to run on this machine. With `cni` the network of its sandboxes is its own.
     ///
     /// # Errors
     /// It is something else.
-    pub fn open(endpoint: &str, node: &str, folder: &Path) -> Result<Self, RuntimeError> {
+    pub fn open(endpoint: &str, node: &str, folder: &Path, cni: bool) -> Result<Self, RuntimeError> {
         let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
         if !path.starts_with('/') {
             return Err(RuntimeError::Other(format!(
@@ -53,12 +55,17 @@ impl Endpoint {
             )));
         }
         let logs = folder.join("logs");
-        Ok(Self { socket: path.into(), node: node.to_owned(), logs, channel: OnceCell::new() })
+        Ok(Self { socket: path.into(), node: node.to_owned(), logs, cni, channel: OnceCell::new() })
     }
 
     /// The node whose sandboxes are ours.
     pub fn node(&self) -> &str {
         &self.node
+    }
+
+    /// Whether the runtime makes the network of its sandboxes.
+    pub fn makes_network(&self) -> bool {
+        self.cni
     }
 
     /// Where the runtime listens.
@@ -180,7 +187,7 @@ mod tests {
     #[test]
     fn only_sockets_of_this_machine_are_endpoints() {
         let check = |text: &str, expected: Option<&str>| {
-            let found = Endpoint::open(text, "n", Path::new("/x")).ok().map(|it| it.socket);
+            let found = Endpoint::open(text, "n", Path::new("/x"), false).ok().map(|it| it.socket);
             assert_eq!(found, expected.map(PathBuf::from), "{text}");
         };
         check("unix:///run/containerd/containerd.sock", Some("/run/containerd/containerd.sock"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use k8s_cri::v1 as cri;
 
 use super::endpoint::{Endpoint, QUICK, SLOW, absent_is_done};
-use super::{inventory, pause};
+use super::{inventory, network, pause};
 use crate::runtime::labels::{ATTEMPT, Labelled, POD_UID};
 use crate::runtime::{RuntimeError, SandboxSpec, SandboxState};
 
@@ -125,6 +125,7 @@ fn config(endpoint: &Endpoint, spec: &SandboxSpec) -> cri::PodSandboxConfig {
         hostname: if spec.host_network { String::new() } else { spec.hostname.clone() },
         log_directory: endpoint.logs().join(&spec.pod.uid).display().to_string(),
         dns_config: given.then_some(dns),
+        port_mappings: if endpoint.makes_network() { network::port_mappings(&spec.host_ports) } else { Vec::new() },
         labels: labelled.write(endpoint.node()),
         annotations: [(HOSTNAME.to_owned(), spec.hostname.clone())].into(),
         linux: Some(cri::LinuxPodSandboxConfig {

@@ -84,12 +84,23 @@ async fn make(node: &Node, name: &SandboxName, spec: &SandboxSpec) -> Result<San
         share_processes: spec.share_processes && !spec.host_pid,
         sysctls: spec.sysctls.clone(),
         oom_score_adj: i32::try_from(oom::attainable(OOM_SCORE_ADJ)).unwrap_or_default(),
+        fenced: spec.fenced,
     };
     record::write(&folder, SHIM, &config)?;
     node.program.start(&folder).await?;
     let pid = node.shims.adopt(name).await.map_err(|it| failed(&folder, it))?;
+    fence(node, &folder).await?;
     node.shims.feed.pod_changed(&name.uid);
     Ok(state(name, sandbox, Some(pid)))
+}
+
+/// Has a shim heed the last contact with the API server, where its pod may be started elsewhere.
+pub async fn fence(node: &Node, folder: &Path) -> Result<(), RuntimeError> {
+    let config: Option<shared::Sandbox> = record::read(folder, SHIM);
+    if config.is_some_and(|it| it.fenced) {
+        node.contact.hand_to(folder).await.map_err(|it| failed(folder, it))?;
+    }
+    Ok(())
 }
 
 fn mount_shm(at: &Path) -> Result<(), RuntimeError> {
