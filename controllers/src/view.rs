@@ -155,8 +155,17 @@ pub struct PodStatusView {
     pub reason: String,
     #[serde(rename = "podIP")]
     pub pod_ip: String,
+    #[serde(rename = "podIPs")]
+    pub pod_ips: Vec<PodIpView>,
     pub conditions: Vec<ConditionView>,
     pub container_statuses: Vec<ContainerStatusView>,
+}
+
+/// One of a pod's addresses.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct PodIpView {
+    pub ip: String,
 }
 
 /// A container's restarts.
@@ -218,6 +227,8 @@ pub struct NodeView {
 pub struct NodeSpecView {
     #[serde(rename = "podCIDR")]
     pub pod_cidr: String,
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Vec<String>,
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
 }
