@@ -203,7 +203,8 @@ impl Claims {
         let kind = spec.get("type").and_then(Value::as_str).unwrap_or("ClusterIP").to_owned();
         let had: Vec<String> = before.map(keys_of).unwrap_or_default();
         let given = (spec.get("ipFamilyPolicy").cloned(), spec.get("ipFamilies").cloned(), addresses(spec));
-        families::settle(name, spec, before.map(|it| &it["spec"]), &self.ranges)?;
+        families::settle(spec, before.map(|it| &it["spec"]), &self.ranges)
+            .map_err(|errors| Status::invalid("", "Service", name, &errors))?;
         let settled = given != (spec.get("ipFamilyPolicy").cloned(), spec.get("ipFamilies").cloned(), addresses(spec));
         if kind != "ExternalName" {
             self.claim_addresses(store, spec, &had, owner).await?;

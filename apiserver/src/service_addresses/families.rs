@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use orlop_api::field::Errors;
 use orlop_api::ranges::Ranges;
-use orlop_api::status::{self, Status};
 use serde_json::{Map, Value, json};
 
 use super::HEADLESS;
@@ -83,8 +82,8 @@ impl Stack {
 /// Settles the families of a service. `old` is its spec as it stands.
 ///
 /// # Errors
-/// `Invalid` where the cluster does not have what is asked for, in Kubernetes' words.
-pub fn settle(name: &str, spec: &mut Map<String, Value>, old: Option<&Value>, ranges: &Ranges) -> status::Result<()> {
+/// The mistakes, in Kubernetes' words, where the cluster does not have what is asked for.
+pub fn settle(spec: &mut Map<String, Value>, old: Option<&Value>, ranges: &Ranges) -> Result<(), Errors> {
     let kind = |it: Option<&Value>| it.and_then(Value::as_str).unwrap_or("ClusterIP").to_owned();
     let is_same_type = old.is_some_and(|it| kind(it.get("type")) == kind(spec.get("type")));
     if kind(spec.get("type")) == "ExternalName" {
@@ -114,7 +113,7 @@ pub fn settle(name: &str, spec: &mut Map<String, Value>, old: Option<&Value>, ra
     let mut errors = Errors::default();
     choose(&mut stack, free, ranges, &mut errors);
     if !errors.is_empty() {
-        return Err(Status::invalid("", "Service", name, &errors));
+        return Err(errors);
     }
     spec.insert("ipFamilyPolicy".to_owned(), json!(stack.policy));
     spec.insert("ipFamilies".to_owned(), json!(stack.families));
@@ -190,6 +189,7 @@ fn choose(stack: &mut Stack, free: bool, ranges: &Ranges, errors: &mut Errors) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use orlop_api::status::Status;
 
     const DUAL: &str = "10.96.0.0/16,fd00:10:96::/112";
     const ONLY_V4: &str = "10.96.0.0/16";
@@ -198,8 +198,8 @@ mod tests {
     /// `policy families ips` or the complaints.
     fn settled(spec: Value, old: Option<Value>, ranges: &str) -> String {
         let mut spec = spec.as_object().unwrap().clone();
-        if let Err(it) = settle("web", &mut spec, old.as_ref(), &ranges.parse().unwrap()) {
-            return it.message;
+        if let Err(it) = settle(&mut spec, old.as_ref(), &ranges.parse().unwrap()) {
+            return Status::invalid("", "Thing", "web", &it).message;
         }
         let list = |name: &str| {
             let all = spec.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -255,7 +255,7 @@ mod tests {
     fn what_the_cluster_has_not_is_refused() {
         let says = |spec: Value, ranges: &str, expected: &str| {
             let found = settled(spec.clone(), None, ranges);
-            assert_eq!(found, format!("Service \"web\" is invalid: spec.{expected}"), "{spec}");
+            assert_eq!(found, format!("Thing \"web\" is invalid: spec.{expected}"), "{spec}");
         };
         says(
             json!({ "ipFamilyPolicy": REQUIRE }),
@@ -294,7 +294,7 @@ mod tests {
             json!({ "clusterIP": "None", "clusterIPs": ["None", "10.0.0.1"] }),
         ] {
             let mut map = spec.as_object().unwrap().clone();
-            settle("web", &mut map, None, &DUAL.parse().unwrap()).unwrap();
+            settle(&mut map, None, &DUAL.parse().unwrap()).unwrap();
             assert_eq!(Value::Object(map), spec);
         }
     }

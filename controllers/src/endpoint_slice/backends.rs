@@ -68,10 +68,12 @@ pub fn families(service: &ServiceView) -> Vec<&'static str> {
 }
 
 /// The pod's address of a family.
-fn address_of<'a>(pod: &'a PodView, family: &str) -> Option<&'a str> {
-    let of_family = |it: &&str| !it.is_empty() && it.contains(':') == (family == V6);
-    let all = pod.status.pod_ips.iter().map(|it| it.ip.as_str());
-    all.chain([pod.status.pod_ip.as_str()]).find(of_family)
+fn address_of(pod: &PodView, family: &str) -> Option<String> {
+    let (first, second) = (&pod.status.pod_ip, pod.status.second_ip);
+    if !first.is_empty() && first.contains(':') == (family == V6) {
+        return Some(first.clone());
+    }
+    second.filter(|it| it.is_ipv6() == (family == V6)).map(|it| it.to_string())
 }
 
 /// Everything of a pod that its services show, beside its ports, which do not change.
@@ -79,7 +81,7 @@ fn shown(pod: &PodView) -> impl PartialEq + use<'_> {
     let ready = pod.condition("Ready").map(|it| (it.status.as_str(), it.last_transition_time.as_ref().map(|it| it.0)));
     (
         (uid_of(&pod.metadata), labels_of(&pod.metadata), pod.metadata.deletion_timestamp.is_some()),
-        (pod.status.pod_ip.as_str(), pod.status.pod_ips.as_slice(), ready),
+        (pod.status.pod_ip.as_str(), pod.status.second_ip, ready),
         (pod.spec.node_name.as_str(), pod.spec.hostname.as_str(), pod.spec.subdomain.as_str()),
     )
 }
