@@ -4,13 +4,12 @@
 //! known; the one that comes after it finds its pods as after any other restart. Pods that need an address have one if the node had a range of
 //! them before, which its data directory remembers.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Pod;
+use orlop_api::ranges::Ranges;
 use orlop_client::Store;
 use orlop_client::events::Recorder;
 use tokio::sync::watch;
@@ -21,6 +20,7 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::network::PodNetwork;
 use crate::network::absent::AbsentNetwork;
+use crate::network::ips::Ips;
 use crate::node::Capacity;
 use crate::power_off::PowerOff;
 use crate::pressure::Board;
@@ -40,8 +40,8 @@ pub struct Alone<'a> {
     pub client: &'a kube::Client,
     pub runtime: &'a Arc<dyn Runtime>,
     pub capacity: &'a Capacity,
-    pub address: IpAddr,
     pub power_off: &'a PowerOff,
+    pub addresses: Ips,
     /// The pods; none where the node has no folder for them.
     pub files: Option<watch::Receiver<Vec<Arc<Pod>>>>,
 }
@@ -88,7 +88,7 @@ impl Alone<'_> {
             None,
             teller,
             self.capacity,
-            self.address,
+            self.addresses,
             name,
             pressure,
             self.power_off.clone(),
@@ -102,13 +102,13 @@ impl Alone<'_> {
 }
 
 /// Notes the node's range of pod addresses for the next start.
-pub fn remember(data_dir: &Path, pod_cidr: Ipv4Net) {
+pub fn remember(data_dir: &Path, pod_cidr: Ranges) {
     if let Err(error) = std::fs::write(data_dir.join(POD_CIDR), pod_cidr.to_string()) {
         tracing::warn!(%error, "the node's range of pod addresses could not be noted");
     }
 }
 
-fn remembered(data_dir: &Path) -> Option<Ipv4Net> {
+fn remembered(data_dir: &Path) -> Option<Ranges> {
     std::fs::read_to_string(data_dir.join(POD_CIDR)).ok()?.trim().parse().ok()
 }
 
@@ -120,8 +120,10 @@ mod tests {
     fn a_range_is_remembered() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(remembered(dir.path()), None);
-        let cidr: Ipv4Net = "10.1.2.0/24".parse().unwrap();
-        remember(dir.path(), cidr);
-        assert_eq!(remembered(dir.path()), Some(cidr));
+        for cidr in ["10.1.2.0/24", "fd00:1::/64,10.1.2.0/24"] {
+            let cidr: Ranges = cidr.parse().unwrap();
+            remember(dir.path(), cidr);
+            assert_eq!(remembered(dir.path()), Some(cidr));
+        }
     }
 }

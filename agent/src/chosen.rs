@@ -41,6 +41,12 @@ pub async fn open(config: &Config) -> Result<Chosen, RuntimeError> {
     let root = nix::unistd::geteuid().is_root();
     let able = || root && shim.is_some() && overlay::works(&config.data_dir);
     let kind = resolved(config.runtime, noted(&config.data_dir), able)?;
+    if config.cluster_cidr.ipv6().is_some() && !matches!(kind, RuntimeKind::Native | RuntimeKind::Hollow) {
+        return Err(RuntimeError::Other(format!(
+            "pods have addresses of IPv6 under the runtime native only, and --cluster-cidr is {}",
+            config.cluster_cidr
+        )));
+    }
     note(&config.data_dir, kind)
         .map_err(|it| RuntimeError::Other(format!("{}: {it}", config.data_dir.join(NOTE).display())))?;
     Ok(match kind {

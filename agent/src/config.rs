@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
 use ipnet::Ipv4Net;
+use orlop_api::ranges::Ranges;
 
 use crate::credentials::Rotation;
 use crate::images::collect::Policy;
+use crate::network::ips::Ips;
 use crate::network::overlay::Overlay;
 use crate::power_off::periods::Periods;
 use crate::pressure::settings::Eviction;
@@ -80,13 +82,13 @@ pub struct Args {
     /// Where volumes and the network's ledger are kept.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/orlop/agent")]
     pub data_dir: PathBuf,
-    /// The node's address, or `gateway`: that of its pods' bridge, for a cluster that lives on one machine; the address of the default
-    /// route's interface if not given.
-    #[arg(long, value_name = "IP|gateway")]
+    /// The node's address, or one of each family, or `gateway`: that of its pods' bridge, for a cluster that lives on one machine; the address of
+    /// the default route's interface if not given.
+    #[arg(long, value_name = "IP[,IP]|gateway")]
     pub address: Option<Address>,
-    /// The addresses of all pods of the cluster, which are not masqueraded.
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
-    pub cluster_cidr: Ipv4Net,
+    /// The addresses of all pods of the cluster, which are not masqueraded: a range, or one of each family, the primary first.
+    #[arg(long, value_name = "CIDR[,CIDR]", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Ranges,
     /// How packets for pods of other nodes travel.
     #[arg(long, value_enum, default_value_t)]
     pub overlay: Overlay,
@@ -168,13 +170,13 @@ pub struct Args {
 /// What the node is reached by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    At(IpAddr),
-    /// The first address of the node's own range of pod addresses, which its bridge has: the host and the pods reach it, nobody else does.
+    At(Ips),
+    /// The first addresses of the node's own ranges of pod addresses, which its bridge has: the host and the pods reach them, nobody else does.
     Gateway,
 }
 
 impl std::str::FromStr for Address {
-    type Err = std::net::AddrParseError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "gateway" { Ok(Address::Gateway) } else { text.parse().map(Address::At) }
@@ -242,7 +244,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// None takes that of the default route's interface.
     pub address: Option<Address>,
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: Ranges,
     pub overlay: Overlay,
     /// The cgroup above the pods' own; empty or `/` is the root.
     pub cgroup_root: String,
@@ -280,7 +282,7 @@ impl Config {
             port: 10250,
             data_dir,
             address: None,
-            cluster_cidr: Ipv4Net::new_assert([10, 244, 0, 0].into(), 16),
+            cluster_cidr: Ipv4Net::new_assert([10, 244, 0, 0].into(), 16).into(),
             overlay: Overlay::default(),
             cgroup_root: String::new(),
             cluster_dns: Some(CLUSTER_DNS),

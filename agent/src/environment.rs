@@ -6,12 +6,12 @@
 pub mod links;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod, ResourceFieldSelector};
 use orlop_api::quantity::Quantity;
 
 use crate::machine::ending::find;
+use crate::network::ips::Ips;
 use crate::references::{Kind, Snapshot};
 use crate::resources::{Amount, amount};
 
@@ -19,8 +19,8 @@ use crate::resources::{Amount, amount};
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     pub node_name: String,
-    pub host_ip: Option<IpAddr>,
-    pub pod_ip: Option<IpAddr>,
+    pub host_ips: Option<Ips>,
+    pub pod_ips: Option<Ips>,
     /// What stands in for a limit that was not set.
     pub allocatable: BTreeMap<String, Quantity>,
 }
@@ -151,7 +151,9 @@ pub fn field(pod: &Pod, path: &str, place: &Place) -> Result<String, Environment
     let meta = &pod.metadata;
     let spec = pod.spec.as_ref();
     let own = |it: &Option<String>| it.clone().unwrap_or_default();
-    let address = |it: Option<IpAddr>| it.map(|it| it.to_string()).unwrap_or_default();
+    let first = |it: Option<Ips>| it.map(|it| it.primary().to_string()).unwrap_or_default();
+    // As the kubelet writes them: with commas between.
+    let all = |it: Option<Ips>| it.map(|it| it.to_string()).unwrap_or_default();
     if let Some((map, key)) = subscript(path) {
         let map = match map {
             "metadata.labels" => meta.labels.as_ref(),
@@ -168,8 +170,10 @@ pub fn field(pod: &Pod, path: &str, place: &Place) -> Result<String, Environment
         "metadata.annotations" => listing(meta.annotations.as_ref()),
         "spec.nodeName" => place.node_name.clone(),
         "spec.serviceAccountName" => spec.map(|it| own(&it.service_account_name)).unwrap_or_default(),
-        "status.hostIP" | "status.hostIPs" => address(place.host_ip),
-        "status.podIP" | "status.podIPs" => address(place.pod_ip),
+        "status.hostIP" => first(place.host_ips),
+        "status.hostIPs" => all(place.host_ips),
+        "status.podIP" => first(place.pod_ips),
+        "status.podIPs" => all(place.pod_ips),
         _ => return Err(unsupported(path)),
     })
 }

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use ipnet::IpNet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::Api;
+use orlop_api::ranges::{self, Ranges};
 use orlop_client::informer::Change;
 use orlop_client::write::{Action, Refused, Resource};
 use orlop_client::{Informer, Key, clock, random};
@@ -144,7 +146,7 @@ async fn register_all(config: &Config, members: &mut Vec<Member>, client: &kube:
         let capacity = Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS_MOST };
         let about = About {
             name: it.lease.node.clone(),
-            address: address(it.number),
+            addresses: address(it.number).into(),
             allocatable: config.eviction.allocatable(&capacity),
             capacity,
             pressure: None,
@@ -220,9 +222,9 @@ async fn run_pods(
     tokio::join!(feeding, serving);
 }
 
-/// Addresses for hollow pods: counted up through the cluster's range, the same address for the same pod while it is remembered.
+/// Addresses for hollow pods, one each: counted up through the cluster's primary range, the same address for the same pod while it is remembered.
 struct Addresses {
-    first: u32,
+    range: IpNet,
     size: u32,
     next: u32,
     by_uid: BTreeMap<String, u32>,
@@ -232,9 +234,11 @@ struct Addresses {
 const REMEMBERED: usize = 65_536;
 
 impl Addresses {
-    fn new(range: ipnet::Ipv4Net) -> Self {
-        let size = 1u32.checked_shl(32 - u32::from(range.prefix_len())).unwrap_or(u32::MAX).max(4);
-        Addresses { first: range.network().into(), size, next: 0, by_uid: BTreeMap::new() }
+    fn new(ranges: Ranges) -> Self {
+        let range = ranges.primary();
+        let bits = range.max_prefix_len() - range.prefix_len();
+        let size = 1u32.checked_shl(bits.into()).unwrap_or(u32::MAX).max(4);
+        Addresses { range, size, next: 0, by_uid: BTreeMap::new() }
     }
 
     fn of(&mut self, pod: &Slim) -> IpAddr {
@@ -247,7 +251,7 @@ impl Addresses {
             *next = *next % (size - 2) + 1;
             *next
         });
-        IpAddr::V4(Ipv4Addr::from(self.first.saturating_add(offset)))
+        ranges::nth(self.range, offset)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What all pods of one node share: the way to the API, the runtime, the network, images, volumes, and what is known of the node.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::environment::Place;
 use crate::images::Images;
 use crate::machine::NodeFacts;
 use crate::network::PodNetwork;
+use crate::network::ips::Ips;
 use crate::policy::keeper::Policies;
 use crate::power_off::PowerOff;
 use crate::pressure::Board;
@@ -75,11 +75,11 @@ impl Host {
     }
 
     /// What a pod may ask about where it runs.
-    pub fn place(&self, pod_ip: Option<IpAddr>) -> Place {
+    pub fn place(&self, pod_ips: Option<Ips>) -> Place {
         Place {
             node_name: self.node_name.clone(),
-            host_ip: self.facts.host_ip,
-            pod_ip,
+            host_ips: self.facts.host_ips,
+            pod_ips,
             allocatable: self.allocatable.clone(),
         }
     }

@@ -11,6 +11,7 @@ pub mod cni;
 pub(crate) mod command;
 pub mod forward;
 pub mod hollow;
+pub mod ips;
 mod ledger;
 mod link;
 pub(crate) mod names;
@@ -18,13 +19,15 @@ pub mod namespace;
 pub mod overlay;
 pub mod ruleset;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+
+use self::ips::Ips;
 
 /// How long [`tend`] waits between two looks at what others may have rewritten, without its jitter of up to a half more. A Docker
 /// Engine that starts late sets its FORWARD policy once; half a minute without forwarding is the price of not watching it.
@@ -43,7 +46,7 @@ pub enum Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HostPort {
     /// The address of the host to listen on; none is all of them (`hostIP` empty or `0.0.0.0`).
-    pub host_ip: Option<Ipv4Addr>,
+    pub host_ip: Option<IpAddr>,
     pub host_port: u16,
     pub container_port: u16,
     pub protocol: Protocol,
@@ -55,16 +58,17 @@ impl HostPort {
     /// # Errors
     /// [`NetworkError::PortInUse`]; what cannot be tried counts as free.
     fn is_free(&self) -> Result<(), NetworkError> {
-        let ip = self.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let at = (ip, self.host_port);
+        let ip = self.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let at = SocketAddr::new(ip, self.host_port);
+        let version = if ip.is_ipv4() { 4 } else { 6 };
         let (name, tried) = match self.protocol {
-            Protocol::Tcp => ("tcp4", std::net::TcpListener::bind(at).map(drop)),
-            Protocol::Udp => ("udp4", std::net::UdpSocket::bind(at).map(drop)),
+            Protocol::Tcp => ("tcp", std::net::TcpListener::bind(at).map(drop)),
+            Protocol::Udp => ("udp", std::net::UdpSocket::bind(at).map(drop)),
             Protocol::Sctp => return Ok(()),
         };
         match tried {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                Err(NetworkError::PortInUse { port: self.host_port, at: format!("{name} {ip}:{}", self.host_port) })
+                Err(NetworkError::PortInUse { port: self.host_port, at: format!("{name}{version} {at}") })
             }
             _ => Ok(()),
         }
@@ -103,17 +107,13 @@ pub enum NetworkError {
 /// A pod network as the pod machine uses it.
 #[async_trait]
 pub trait PodNetwork: Send + Sync + 'static {
-    /// Gives the pod its address and connects the network namespace of process `netns_pid`. A pod that is attached keeps its address; a
-    /// new sandbox of it gets the same one. `netns_pid` is none where there are no processes.
-    async fn attach(
-        &self,
-        pod_uid: &str,
-        netns_pid: Option<u32>,
-        host_ports: &[HostPort],
-    ) -> Result<IpAddr, NetworkError>;
+    /// Gives the pod its addresses and connects the network namespace of process `netns_pid`. A pod that is attached keeps its addresses; a
+    /// new sandbox of it gets the same ones. `netns_pid` is none where there are no processes.
+    async fn attach(&self, pod_uid: &str, netns_pid: Option<u32>, host_ports: &[HostPort])
+    -> Result<Ips, NetworkError>;
 
-    /// The pod's address, if it has one.
-    fn address_of(&self, pod_uid: &str) -> Option<IpAddr>;
+    /// The pod's addresses, if it has any.
+    fn address_of(&self, pod_uid: &str) -> Option<Ips>;
 
     /// Takes the pod's link, rules and address away. Detaching what is not attached succeeds.
     async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError>;

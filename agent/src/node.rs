@@ -10,9 +10,9 @@ pub mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use orlop_api::ranges::Ranges;
 use orlop_client::write::WRITE_TIMEOUT;
 use orlop_client::{clock, random};
 use serde_json::{Value, json};
@@ -87,13 +87,15 @@ impl NodeKeeper {
         self.about.status(old.unwrap_or(&Node::default()), &self.runtime, clock::now()).await
     }
 
-    /// Waits until the node has a range of pod addresses; none when `shutdown` comes first.
-    pub async fn pod_cidr(&self, mut node: Node, shutdown: &CancellationToken) -> Option<Ipv4Net> {
+    /// Waits until the node has a range of pod addresses, or one of each family; none when `shutdown` comes first.
+    pub async fn pod_cidr(&self, mut node: Node, shutdown: &CancellationToken) -> Option<Ranges> {
         let mut wait = CIDR_LOOK;
         let mut told = false;
         loop {
-            let cidr = node.spec.as_ref().and_then(|it| it.pod_cidr.as_deref()).filter(|it| !it.is_empty());
-            match cidr.map(str::parse::<Ipv4Net>) {
+            let spec = node.spec.take().unwrap_or_default();
+            let several = spec.pod_cidrs.filter(|it| !it.is_empty()).map(|it| it.join(","));
+            let cidr = several.or(spec.pod_cidr).filter(|it| !it.is_empty());
+            match cidr.as_deref().map(str::parse::<Ranges>) {
                 Some(Ok(it)) => return Some(it),
                 Some(Err(error)) => tracing::warn!(%error, cidr, "the node's pod CIDR cannot be read"),
                 None if !std::mem::replace(&mut told, true) => {

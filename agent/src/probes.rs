@@ -137,7 +137,7 @@ impl Task {
             ProbeKind::Readiness => container.readiness_probe.clone(),
             ProbeKind::Liveness => container.liveness_probe.clone(),
         }?;
-        let address = if host_network(pod) { host.facts.host_ip } else { address };
+        let address = if host_network(pod) { host.facts.host_ips.map(|it| it.primary()) } else { address };
         Some(Task {
             host: Arc::clone(host),
             pod: Arc::clone(pod),

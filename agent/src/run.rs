@@ -1,12 +1,13 @@
 //! An agent from its settings to its end: the runtime, the node, the network, then the pods.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
+use orlop_api::ranges::Ranges;
 use orlop_client::events::Recorder;
 use orlop_client::swap::Swap;
 use orlop_client::{Informer, Store, agent, connect, random, turns};
@@ -27,12 +28,14 @@ use crate::images::ledger::Ledger;
 use crate::local::Door;
 use crate::machine::NodeFacts;
 use crate::machine::resize::Share;
+use crate::network::addresses::gateway;
 use crate::network::bridge::{self, BridgeNetwork};
 use crate::network::cni::CniNetwork;
 use crate::network::hollow::HollowNetwork;
+use crate::network::ips::Ips;
 use crate::network::overlay::{self, peers::PeerView};
 use crate::network::{PodNetwork, tend};
-use crate::node::capacity::own_address;
+use crate::node::capacity::own_addresses;
 use crate::node::lease::NodeLease;
 use crate::node::{About, Capacity, NodeKeeper};
 use crate::policy;
@@ -154,17 +157,17 @@ pub async fn run_with_lease_client(
         .map_err(|source| AgentError::DataDir { path: config.data_dir.display().to_string(), source })?;
     let logs = Logs::default();
     // Before the node has its range there is no gateway to be reached by.
-    let address = match config.address {
+    let addresses = match config.address {
         Some(Address::At(it)) => it,
-        Some(Address::Gateway) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        None => own_address(),
+        Some(Address::Gateway) => IpAddr::V4(Ipv4Addr::LOCALHOST).into(),
+        None => own_addresses(&config.cluster_cidr.iter().collect::<Vec<_>>()),
     };
     let capacity = Capacity::of_this_machine(&config.data_dir);
     let allocatable = config.eviction.allocatable(&capacity);
     let pressure = Board::default();
     let about = About {
         name: config.node_name.clone(),
-        address,
+        addresses,
         capacity: capacity.clone(),
         allocatable: allocatable.clone(),
         pressure: Some(pressure.clone()).filter(|_| !hollow),
@@ -195,32 +198,36 @@ pub async fn run_with_lease_client(
         client: &client,
         runtime: &runtime,
         capacity: &capacity,
-        address,
         power_off: &power_off,
+        addresses,
         files: files.clone(),
     };
     let Some(pod_cidr) = alone.until(Box::pin(known)).await else { return Ok(()) };
     alone::remember(&config.data_dir, pod_cidr);
     let Some(network) = open_network(&config, &runtime, pod_cidr, hollow, &shutdown).await else { return Ok(()) };
     tokio::spawn(tend(Arc::clone(&network), shutdown.clone()));
-    let address = match config.address {
+    let addresses = match config.address {
         Some(Address::Gateway) if !hollow => gateway(pod_cidr),
-        _ => address,
+        _ => addresses,
     };
     // An address that was chosen is the one to listen on; where it was found, others may lead here, too.
-    let listen = if config.address.is_some() { address } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let listen = match addresses.primary() {
+        it if config.address.is_some() => it,
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
     let server = Server::start(&config, Arc::clone(&runtime), logs.clone(), listen, shutdown.clone()).await?;
-    keeper.about.address = address;
+    keeper.about.addresses = addresses;
     keeper.about.port = Some(server.port());
     if keeper.register(&shutdown).await.is_none() {
         return Ok(());
     }
     let own = config.network == NetworkKind::Own;
     if !hollow && own {
-        reach_others(&config, &client, pod_cidr, address, &network, &shutdown);
+        reach_others(&config, &client, pod_cidr, addresses, &network, &shutdown);
     }
     if let ServingCertificate::Rotated(it) = &config.serving {
-        it.start(&client, address, &shutdown);
+        it.start(&client, addresses, &shutdown);
     }
     let labels = keeper.about.labels();
     let runtime_name = runtime_name(&runtime, &shutdown).await;
@@ -234,8 +241,8 @@ pub async fn run_with_lease_client(
     let (mut services, mut policies) = (None, None);
     if !hollow {
         // The DNS is where the pods reach the node, and where nobody else is asked for it if there is such a place.
-        let server = if own { gateway(pod_cidr) } else { address };
-        let (known, dns) = serve_services(&config, &client, server, &shutdown).await;
+        let servers = if own { gateway(pod_cidr) } else { addresses };
+        let (known, dns) = serve_services(&config, &client, servers, &shutdown).await;
         services = Some(known);
         policies = Some(keep_policies(&config, &client, &network, dns, &shutdown));
     }
@@ -254,7 +261,7 @@ pub async fn run_with_lease_client(
         policies,
         teller,
         &capacity,
-        address,
+        addresses,
         runtime_name,
         pressure,
         power_off,
@@ -276,7 +283,7 @@ pub async fn run_with_lease_client(
             pressure::keeper::Keeper { host, bells, settings: config.eviction.clone(), images: config.image_policy };
         tokio::spawn(keeper.run(shutdown.clone()));
     }
-    tracing::info!(node = config.node_name, runtime = host.facts.runtime, %address, %pod_cidr, port = server.port(), "the agent runs");
+    tracing::info!(node = config.node_name, runtime = host.facts.runtime, address = %addresses, %pod_cidr, port = server.port(), "the agent runs");
     let agent = Agent::new(host, bells, allocatable, labels, shutdown.clone()).with_statics(files);
     agent.run(renewed, config.fence_after).await;
     server.stopped().await;
@@ -297,17 +304,12 @@ fn interfaces(config: &Config) -> Option<String> {
     (config.network == NetworkKind::Cni).then(|| config.cni_interfaces.clone())
 }
 
-/// The address of a node's bridge.
-fn gateway(pod_cidr: ipnet::Ipv4Net) -> IpAddr {
-    pod_cidr.hosts().next().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4)
-}
-
 /// Starts what leads to the pods of other nodes.
 fn reach_others(
     config: &Config,
     client: &kube::Client,
-    pod_cidr: ipnet::Ipv4Net,
-    address: IpAddr,
+    pod_cidr: Ranges,
+    addresses: Ips,
     network: &Arc<dyn PodNetwork>,
     shutdown: &CancellationToken,
 ) {
@@ -316,7 +318,7 @@ fn reach_others(
         node_name: config.node_name.clone(),
         pod_cidr,
         cluster_cidr: config.cluster_cidr,
-        address,
+        addresses,
         overlay: config.overlay,
         compare_every: overlay::keeper::COMPARE_EVERY,
     };
@@ -329,12 +331,16 @@ fn reach_others(
 async fn serve_services(
     config: &Config,
     client: &kube::Client,
-    server: IpAddr,
+    servers: Ips,
     shutdown: &CancellationToken,
 ) -> (Known, Option<Dns>) {
     let known = Known::follow(client, &config.node_name, shutdown);
     let mut dns = None;
-    if let Some(address) = config.cluster_dns {
+    let server = config.cluster_dns.map(|address| (address, servers.like(address)));
+    if let Some((address, None)) = server {
+        tracing::error!(%address, %servers, "the cluster's DNS has an address of a family that the node has none of for pods");
+    }
+    if let Some((address, Some(server))) = server {
         let bound = Listener::bind(server).await.and_then(|it| it.ports().map(|ports| (it, ports)));
         match bound {
             Ok((listener, (udp_port, tcp_port))) => {
@@ -349,7 +355,7 @@ async fn serve_services(
     }
     let settings = keeper::Config {
         node_name: config.node_name.clone(),
-        cluster_cidrs: vec![config.cluster_cidr.into()],
+        cluster_cidrs: config.cluster_cidr.iter().collect(),
         dns: dns.clone(),
         interfaces: interfaces(config),
         compare_every: COMPARE_EVERY,
@@ -393,7 +399,7 @@ pub(crate) fn host(
     policies: Option<Policies>,
     teller: Teller,
     capacity: &Capacity,
-    address: IpAddr,
+    addresses: Ips,
     runtime_name: String,
     pressure: Board,
     power_off: PowerOff,
@@ -417,7 +423,7 @@ pub(crate) fn host(
         meter: Meter::default(),
         pressure,
         power_off,
-        facts: NodeFacts { host_ip: Some(address), runtime: runtime_name },
+        facts: NodeFacts { host_ips: Some(addresses), runtime: runtime_name },
         memory_bytes: capacity.memory_bytes,
         seccomp_profiles: config.data_dir.join(SECCOMP),
         pids_limit: config.pod_max_pids,
@@ -445,7 +451,7 @@ pub(crate) fn host(
 pub(crate) async fn open_network(
     config: &Config,
     runtime: &Arc<dyn Runtime>,
-    pod_cidr: ipnet::Ipv4Net,
+    pod_cidr: Ranges,
     hollow: bool,
     shutdown: &CancellationToken,
 ) -> Option<Arc<dyn PodNetwork>> {

@@ -28,6 +28,7 @@ use crate::machine::world::View;
 use crate::machine::{
     Evicted, Failure, Memory, Plan, PodWorld, ProbeKind, Rejection, VolumeState, decide, decide_gone,
 };
+use crate::network::ips::Ips;
 use crate::power_off::{Seen, was_terminated};
 use crate::probes::{ProbeSet, Verdict};
 use crate::runtime::{Id, Image, Inventory, Phase};
@@ -318,7 +319,8 @@ impl Worker {
         }
         self.note_share();
         let plan = self.plan();
-        self.probes.sync(self.pod.as_ref(), self.address(), &plan.probes);
+        let address = self.address().map(|it| it.primary());
+        self.probes.sync(self.pod.as_ref(), address, &plan.probes);
         self.tell(&plan);
         if let Some(trouble) = self.trouble.as_ref().filter(|it| it.waits(clock::now())) {
             return Turn::Wait(clock::until(trouble.retry_at, clock::now()));
@@ -395,7 +397,7 @@ impl Worker {
         }
     }
 
-    fn address(&self) -> Option<std::net::IpAddr> {
+    fn address(&self) -> Option<Ips> {
         self.host.network.address_of(&self.uid)
     }
 

@@ -8,7 +8,7 @@ mod engine;
 mod sandbox;
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
@@ -54,11 +54,12 @@ impl Nodes {
         use sha2::{Digest, Sha256};
         let hash: String =
             Sha256::digest(self.names[node].as_bytes())[..4].iter().map(|it| format!("{it:02x}")).collect();
-        let mut found: Vec<String> = ["ip -o link", "nft list tables", "iptables-save", "ip -4 route"]
-            .iter()
-            .flat_map(|it| sh(it).lines().map(str::to_owned).collect::<Vec<_>>())
-            .filter(|it| it.contains(&hash))
-            .collect();
+        let mut found: Vec<String> =
+            ["ip -o link", "nft list tables", "iptables-save", "ip6tables-save", "ip -4 route", "ip -6 route"]
+                .iter()
+                .flat_map(|it| sh(it).lines().map(str::to_owned).collect::<Vec<_>>())
+                .filter(|it| it.contains(&hash))
+                .collect();
         let files = std::fs::read_dir(self.config(node).data_dir).into_iter().flatten();
         found.extend(files.map(|it| it.unwrap().path().display().to_string()));
         found
@@ -91,11 +92,13 @@ fn outside() -> (Sandbox, IpAddr, IpAddr) {
     let link = format!("oxt{}", machine.pid);
     sh(&format!("ip link add {link} type veth peer name eth0 netns {}", machine.pid));
     sh(&format!("ip addr add 198.18.77.1/30 dev {link} && ip link set {link} up"));
+    sh(&format!("ip addr add 2001:db8:77::1/64 dev {link} nodad"));
     machine.run(|| sh("ip addr add 198.18.77.2/30 dev eth0 && ip link set eth0 up"));
+    machine.run(|| sh("ip addr add 2001:db8:77::2/64 dev eth0 nodad"));
     (machine, "198.18.77.2".parse().unwrap(), "198.18.77.1".parse().unwrap())
 }
 
-fn port(host_port: u16, host_ip: Option<Ipv4Addr>) -> HostPort {
+fn port(host_port: u16, host_ip: Option<IpAddr>) -> HostPort {
     HostPort { host_ip, host_port, container_port: 80, protocol: Protocol::Tcp }
 }
 
@@ -104,10 +107,10 @@ async fn pods_reach_each_other_the_host_and_the_outside() {
     on_a_docker_host(|nodes| async move {
         let network = nodes.open(0).await;
         let (a, b) = (Sandbox::new(), Sandbox::new());
-        let a_address = network.attach("a", Some(a.pid), &[]).await.unwrap();
-        let b_address = network.attach("b", Some(b.pid), &[]).await.unwrap();
+        let a_address = network.attach("a", Some(a.pid), &[]).await.unwrap().primary();
+        let b_address = network.attach("b", Some(b.pid), &[]).await.unwrap().primary();
         assert_eq!((a_address.to_string(), b_address.to_string()), ("10.231.0.2".into(), "10.231.0.3".into()));
-        assert_eq!(network.attach("a", Some(a.pid), &[]).await.unwrap(), a_address);
+        assert_eq!(network.attach("a", Some(a.pid), &[]).await.unwrap().primary(), a_address);
         a.serve("a", 80);
         b.serve("b", 80);
         assert_eq!(a.ask(b_address, 80), Ok("b 10.231.0.2".into()), "a pod is seen with its own address");
@@ -136,12 +139,50 @@ async fn pods_reach_each_other_the_host_and_the_outside() {
 }
 
 #[tokio::test]
+async fn pods_of_both_families_reach_each_other_the_host_and_the_outside() {
+    on_a_docker_host(|nodes| async move {
+        let forwarding = sh("cat /proc/sys/net/ipv6/conf/all/forwarding");
+        let (pod_cidr, cluster_cidr) =
+            ("10.231.0.0/24,fd00:10:231::/64".parse().unwrap(), "10.231.0.0/16,fd00:10:231::/56".parse().unwrap());
+        let network = BridgeNetwork::open(Config { pod_cidr, cluster_cidr, ..nodes.config(0) }).await.unwrap();
+        let (a, b) = (Sandbox::new(), Sandbox::new());
+        // As some engines leave a pod's namespace.
+        a.run(|| sh("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"));
+        let its = network.attach("a", Some(a.pid), &[port(18100, None)]).await.unwrap();
+        let others = network.attach("b", Some(b.pid), &[]).await.unwrap();
+        assert_eq!(its.to_string(), "10.231.0.2,fd00:10:231::2");
+        assert_eq!(network.address_of("b"), Some(others));
+        a.serve("a", 80);
+        b.serve("b", 80);
+        for (own, other) in its.iter().zip(others.iter()) {
+            assert_eq!(a.ask(other, 80), Ok(format!("b {own}")), "with its own address");
+        }
+        let at = |it: &str| it.parse::<IpAddr>().unwrap();
+        assert_eq!(ask(at("fd00:10:231::2"), 80), Ok("a fd00:10:231::1".into()), "the host reaches its pods");
+        let (machine, ..) = outside();
+        machine.serve("outside", 80);
+        assert_eq!(a.ask(at("2001:db8:77::2"), 80), Ok("outside 2001:db8:77::1".into()), "masqueraded");
+        assert_eq!(machine.ask(at("2001:db8:77::1"), 18100), Ok("a 2001:db8:77::2".into()), "a host's port");
+        assert!(b.ask(at("2001:db8:77::1"), 18100).is_ok() && a.ask(at("2001:db8:77::1"), 18100).is_ok());
+        drop(network);
+        // It was a node of both families before the agent's restart, and is one after.
+        let network = BridgeNetwork::open(Config { pod_cidr, cluster_cidr, ..nodes.config(0) }).await.unwrap();
+        assert_eq!(network.address_of("b"), Some(others));
+        assert_eq!(network.attach("b", Some(b.pid), &[]).await.unwrap(), others);
+        assert_eq!(a.ask(at("fd00:10:231::3"), 80), Ok("b fd00:10:231::2".into()));
+        network.teardown().await.unwrap();
+        sh(&format!("echo {} > /proc/sys/net/ipv6/conf/all/forwarding", forwarding.trim()));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_nodes_of_one_host_reach_each_others_pods() {
     on_a_docker_host(|nodes| async move {
         let (one, two) = (nodes.open(0).await, nodes.open(1).await);
         let (a, b) = (Sandbox::new(), Sandbox::new());
-        let a_address = one.attach("a", Some(a.pid), &[]).await.unwrap();
-        let b_address = two.attach("b", Some(b.pid), &[]).await.unwrap();
+        let a_address = one.attach("a", Some(a.pid), &[]).await.unwrap().primary();
+        let b_address = two.attach("b", Some(b.pid), &[]).await.unwrap().primary();
         a.serve("a", 80);
         b.serve("b", 80);
         assert_eq!(b_address.to_string(), "10.231.1.2");
@@ -159,11 +200,10 @@ async fn host_ports_lead_to_pods() {
     on_a_docker_host(|nodes| async move {
         let network = nodes.open(0).await;
         let (machine, _, host_address) = outside();
-        let IpAddr::V4(host_ip) = host_address else { panic!("version 4") };
         let (a, b) = (Sandbox::new(), Sandbox::new());
-        let ports = [port(18080, None), port(18081, Some(host_ip))];
-        let address = network.attach("a", Some(a.pid), &ports).await.unwrap();
-        network.attach("b", Some(b.pid), &[]).await.unwrap();
+        let ports = [port(18080, None), port(18081, Some(host_address))];
+        let address = network.attach("a", Some(a.pid), &ports).await.unwrap().primary();
+        network.attach("b", Some(b.pid), &[]).await.unwrap().primary();
         a.serve("a", 80);
         assert_eq!(machine.ask(host_address, 18080), Ok("a 198.18.77.2".into()), "from the outside, with its source");
         assert_eq!(machine.ask(host_address, 18081), Ok("a 198.18.77.2".into()));
@@ -188,7 +228,7 @@ async fn host_ports_lead_to_pods() {
         network.detach("a").await.unwrap();
         assert!(machine.ask(host_address, 18080).is_err());
         assert_eq!(network.address_of("a"), None);
-        assert_ne!(network.attach("c", Some(a.pid), &[]).await.unwrap(), address, "a freed address rests");
+        assert_ne!(network.attach("c", Some(a.pid), &[]).await.unwrap().primary(), address, "a freed address rests");
     })
     .await;
 }
@@ -198,16 +238,19 @@ async fn a_restarted_agent_finds_everything_again() {
     on_a_docker_host(|nodes| async move {
         let network = nodes.open(0).await;
         let (a, b) = (Sandbox::new(), Sandbox::new());
-        let a_address = network.attach("a", Some(a.pid), &[port(18090, None)]).await.unwrap();
-        let b_address = network.attach("b", Some(b.pid), &[]).await.unwrap();
+        let a_address = network.attach("a", Some(a.pid), &[port(18090, None)]).await.unwrap().primary();
+        let b_address = network.attach("b", Some(b.pid), &[]).await.unwrap().primary();
         a.serve("a", 80);
         let index = || sh("ip -o link").lines().filter(|it| it.contains("ov")).map(str::to_owned).collect::<Vec<_>>();
         let before = index();
         drop(network);
 
         let network = nodes.open(0).await;
-        assert_eq!((network.address_of("a"), network.address_of("b")), (Some(a_address), Some(b_address)));
-        assert_eq!(network.attach("a", Some(a.pid), &[port(18090, None)]).await.unwrap(), a_address);
+        assert_eq!(
+            (network.address_of("a").map(|it| it.primary()), network.address_of("b").map(|it| it.primary())),
+            (Some(a_address), Some(b_address))
+        );
+        assert_eq!(network.attach("a", Some(a.pid), &[port(18090, None)]).await.unwrap().primary(), a_address);
         assert_eq!(index(), before, "what is whole is left as it is");
         assert_eq!(b.ask(a_address, 80), Ok(format!("a {b_address}")));
         assert!(ask("127.0.0.1".parse().unwrap(), 18090).is_ok());
@@ -217,7 +260,10 @@ async fn a_restarted_agent_finds_everything_again() {
         let ledger = nodes.config(0).data_dir.join("network.json");
         std::fs::write(&ledger, "damaged").unwrap();
         let network = nodes.open(0).await;
-        assert_eq!((network.address_of("a"), network.address_of("b")), (Some(a_address), Some(b_address)));
+        assert_eq!(
+            (network.address_of("a").map(|it| it.primary()), network.address_of("b").map(|it| it.primary())),
+            (Some(a_address), Some(b_address))
+        );
         drop(network);
 
         // The links are lost (a killed start, an administrator): the ledger knows, and attaching makes them.
@@ -226,8 +272,8 @@ async fn a_restarted_agent_finds_everything_again() {
             sh(&format!("ip link del {name}"));
         }
         let network = nodes.open(0).await;
-        assert_eq!(network.attach("b", Some(b.pid), &[]).await.unwrap(), b_address);
-        assert_eq!(network.attach("a", Some(a.pid), &[]).await.unwrap(), a_address);
+        assert_eq!(network.attach("b", Some(b.pid), &[]).await.unwrap().primary(), b_address);
+        assert_eq!(network.attach("a", Some(a.pid), &[]).await.unwrap().primary(), a_address);
         assert_eq!(b.ask(a_address, 80), Ok(format!("a {b_address}")));
 
         // A pod went while the agent was away; so did one that no ledger has.
@@ -240,7 +286,7 @@ async fn a_restarted_agent_finds_everything_again() {
         sh(&format!("ip link add {leaked} type veth peer name {leaked}p"));
         network.reconcile(&["b"]).await.unwrap();
         assert_eq!(network.address_of("a"), None);
-        assert_eq!(network.address_of("b"), Some(b_address));
+        assert_eq!(network.address_of("b").map(|it| it.primary()), Some(b_address));
         assert_eq!(index().len(), 1, "{:?}", index());
     })
     .await;
@@ -260,11 +306,11 @@ async fn work_that_was_cut_short_is_completed() {
         a.serve("a", 80);
         // The pair was made, and nothing after it.
         sh(&format!("ip link add {veth} type veth peer name eth0 netns {}", a.pid));
-        let address = network.attach("a", Some(a.pid), &[]).await.unwrap();
+        let address = network.attach("a", Some(a.pid), &[]).await.unwrap().primary();
         assert_eq!(ask(address, 80), Ok("a 10.231.0.1".into()));
         // Addressed, but off the bridge and down.
         sh(&format!("ip link set {veth} nomaster down"));
-        network.attach("a", Some(a.pid), &[]).await.unwrap();
+        network.attach("a", Some(a.pid), &[]).await.unwrap().primary();
         assert_eq!(ask(address, 80), Ok("a 10.231.0.1".into()));
         // The bridge lost its address and gained another's; then it is gone altogether.
         sh(&format!("ip addr flush dev {bridge}; ip addr add 10.231.9.1/24 dev {bridge}"));
@@ -274,12 +320,12 @@ async fn work_that_was_cut_short_is_completed() {
         sh(&format!("ip link del {bridge}"));
         drop(network);
         let network = nodes.open(0).await;
-        network.attach("a", Some(a.pid), &[]).await.unwrap();
+        network.attach("a", Some(a.pid), &[]).await.unwrap().primary();
         assert_eq!(ask(address, 80), Ok("a 10.231.0.1".into()));
         // A new sandbox of the same pod while the old one still lives.
         let again = Sandbox::new();
         again.serve("again", 80);
-        assert_eq!(network.attach("a", Some(again.pid), &[]).await.unwrap(), address);
+        assert_eq!(network.attach("a", Some(again.pid), &[]).await.unwrap().primary(), address);
         assert_eq!(ask(address, 80), Ok("again 10.231.0.1".into()));
     })
     .await;
@@ -290,7 +336,7 @@ async fn what_cannot_be_attached_says_why() {
     on_a_docker_host(|nodes| async move {
         let small = BridgeNetwork::open(nodes.sized(0, "10.231.0.0/30")).await.unwrap();
         let (a, b) = (Sandbox::new(), Sandbox::new());
-        small.attach("a", Some(a.pid), &[]).await.unwrap();
+        small.attach("a", Some(a.pid), &[]).await.unwrap().primary();
         assert!(matches!(small.attach("b", Some(b.pid), &[]).await, Err(NetworkError::Exhausted(_))));
         let gone = Sandbox::new().pid;
         assert!(matches!(small.attach("c", Some(gone), &[]).await, Err(NetworkError::NamespaceGone(_))));
@@ -336,8 +382,8 @@ async fn the_older_iptables_is_told_as_well() {
             let nodes = Nodes { data: tempfile::tempdir().unwrap(), names: [unique("old"), unique("none")] };
             let network = nodes.open(0).await;
             let (a, b) = (Sandbox::new(), Sandbox::new());
-            let a_address = network.attach("a", Some(a.pid), &[]).await.unwrap();
-            network.attach("b", Some(b.pid), &[]).await.unwrap();
+            let a_address = network.attach("a", Some(a.pid), &[]).await.unwrap().primary();
+            network.attach("b", Some(b.pid), &[]).await.unwrap().primary();
             a.serve("a", 80);
             assert_eq!(b.ask(a_address, 80), Ok("a 10.231.0.3".into()));
             sh("iptables-legacy -w 5 -F FORWARD");

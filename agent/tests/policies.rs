@@ -388,11 +388,11 @@ fn a_pod_is_isolated_before_the_api_knows_its_address() {
     assert!(passes(&client, pod_at(2), 80), "nobody knows that there is a pod");
     let pod = serde_json::from_value(object("default", "fresh", json!({}), "")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(town.lab.ready.ready(&pod, pod_at(2))).unwrap();
+    runtime.block_on(town.lab.ready.ready(&pod, pod_at(2).into())).unwrap();
     assert!(!passes(&client, pod_at(2), 80), "the rules are there when the pod may run");
     // One that nothing isolates does not wait, and is soon known as a peer.
     let far = serde_json::from_value(object("other", "far", json!({}), "")).unwrap();
-    runtime.block_on(town.lab.ready.ready(&far, pod_at(9))).unwrap();
+    runtime.block_on(town.lab.ready.ready(&far, pod_at(9).into())).unwrap();
     town.lab.ready.gone("fresh");
     eventually("what has lost its address is not isolated", || passes(&client, pod_at(2), 80));
     drop(fresh);

@@ -12,6 +12,7 @@ mod empty;
 pub mod field;
 pub mod name;
 pub mod quantity;
+pub mod ranges;
 pub mod selector;
 
 pub mod head;

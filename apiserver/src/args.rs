@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ipnet::Ipv4Net;
+use orlop_api::ranges::Ranges;
 
 use crate::Config;
 use crate::admission::default_toleration_seconds::Patience;
@@ -35,12 +35,12 @@ pub struct Serve {
     /// Where objects live: `embedded`, `memory` or `etcd=URL[,URL]`
     #[arg(long, default_value = "embedded")]
     pub store: String,
-    /// The addresses of services
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
-    pub service_cidr: Ipv4Net,
-    /// The addresses of pods
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
-    pub cluster_cidr: Ipv4Net,
+    /// The addresses of services: a range, or one of each family, the primary first
+    #[arg(long, alias = "service-cluster-ip-range", value_name = "CIDR[,CIDR]", default_value = "10.96.0.0/16")]
+    pub service_cidr: Ranges,
+    /// The addresses of pods: a range, or one of each family
+    #[arg(long, value_name = "CIDR[,CIDR]", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: Ranges,
     /// The address at which nodes reach this server; found out if it listens on all
     #[arg(long, value_name = "IP")]
     pub advertise_address: Option<IpAddr>,
@@ -158,6 +158,9 @@ mod tests {
         assert_eq!(config.limits.shutdown_delay, Duration::from_secs(3));
         assert_eq!(names(&config).addresses.len(), 1);
         assert!(parse("x --listen nowhere").is_err());
+        let args = parse("x --service-cluster-ip-range fd00:10:96::/112,10.96.0.0/16").unwrap();
+        assert_eq!(Config::from(args.serve).kubernetes_service_address().to_string(), "fd00:10:96::1");
+        assert!(parse("x --service-cidr 10.0.0.0/16,10.1.0.0/16").is_err());
         let args = parse("x node-credentials n1 --server https://127.0.0.1:6443 --data-dir /d --output /o").unwrap();
         assert!(matches!(args.command, Some(Command::NodeCredentials(it)) if it.node == "n1"));
     }

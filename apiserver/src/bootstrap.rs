@@ -7,11 +7,11 @@
 //! defaults and rules hold. What to do is decided by plain functions of what stands ([`mended`]).
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::{Method, Request};
-use ipnet::Ipv4Net;
+use orlop_api::ranges::Ranges;
 use orlop_client::clock;
 use orlop_manifests::builtin;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 64;
 const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 /// Where the address of the cluster's DNS is in the services' range.
-const DNS_OFFSET: usize = 10;
+const DNS_OFFSET: u32 = 10;
 
 /// The port of the `kubernetes` Service.
 const SERVICE_PORT: u16 = 443;
@@ -47,9 +47,9 @@ pub enum BootstrapError {
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {
     /// The `kubernetes` Service's address.
-    pub service: Ipv4Addr,
+    pub service: IpAddr,
     /// What services get their addresses out of.
-    pub services: Ipv4Net,
+    pub services: Ranges,
     /// The server's own address and port, if it listens where others can reach it.
     pub endpoint: Option<(IpAddr, u16)>,
 }
@@ -60,18 +60,24 @@ impl Reach {
     pub fn endpoint(address: std::net::SocketAddr, advertised: Option<IpAddr>) -> Option<(IpAddr, u16)> {
         let ip = match advertised {
             Some(ip) => ip,
-            None if address.ip().is_unspecified() => outgoing_address()?,
+            None if address.ip().is_unspecified() => outgoing_address(address.is_ipv6())?,
             None => address.ip(),
         };
         (!ip.is_loopback() && !ip.is_unspecified()).then_some((ip, address.port()))
     }
 }
 
-/// The address this machine would send from. Connecting a datagram socket chooses a route and sends nothing; 192.0.2.1 is nobody's (RFC 5737).
-fn outgoing_address() -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
-    socket.local_addr().ok().map(|it| it.ip()).filter(|it| !it.is_unspecified())
+/// The address this machine would send from; `v6` prefers one of IPv6. Connecting a datagram socket chooses a route and sends nothing; 192.0.2.1 and
+/// 2001:db8::1 are nobody's (RFC 5737, RFC 3849).
+fn outgoing_address(v6: bool) -> Option<IpAddr> {
+    let towards = |own: IpAddr, other: IpAddr| {
+        let socket = UdpSocket::bind((own, 0)).ok()?;
+        socket.connect((other, 9)).ok()?;
+        socket.local_addr().ok().map(|it| it.ip()).filter(|it| !it.is_unspecified())
+    };
+    let newer = || towards(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
+    let older = || towards(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into());
+    if v6 { newer().or_else(older) } else { older() }
 }
 
 /// Makes what is missing, and mends what has lost something.
@@ -124,7 +130,11 @@ fn endpoints(reach: &Reach) -> Vec<Value> {
 /// The Service by whose address pods know the cluster's DNS, as installers of Kubernetes make it: the tenth of the range. The nodes answer
 /// there themselves; the selector lets another server, brought as a Deployment, stand behind it.
 fn dns(reach: &Reach) -> Option<Value> {
-    let address = reach.services.hosts().nth(DNS_OFFSET - 1).filter(|it| *it != reach.service)?;
+    let address = reach.services.nth(DNS_OFFSET);
+    // A range that small has no tenth address for it.
+    if !reach.services.primary().contains(&address) || reach.services.primary().broadcast() == address {
+        return None;
+    }
     let port = |name: &str, protocol: &str| json!({"name": name, "port": 53, "targetPort": 53, "protocol": protocol});
     Some(json!({
         "apiVersion": "v1", "kind": "Service",
@@ -145,7 +155,7 @@ fn range(reach: &Reach) -> Value {
     });
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [reach.services.trunc().to_string()]}, "status": {"conditions": [ready]},
+        "spec": {"cidrs": reach.services.iter().map(|it| it.to_string()).collect::<Vec<_>>()}, "status": {"conditions": [ready]},
     })
 }
 
@@ -314,6 +324,10 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
                 out["data"] = wanted["data"].clone();
             }
         }
+        // The cluster got a second family.
+        "ServiceCIDR" if is_first_of(&stands["spec"]["cidrs"], &wanted["spec"]["cidrs"]) => {
+            out["spec"] = wanted["spec"].clone();
+        }
         // Whoever called it otherwise, or lets it go, has reasons that this server does not know.
         "ServiceCIDR" if stands["spec"] == wanted["spec"] && stands["metadata"]["deletionTimestamp"].is_null() => {
             let known =
@@ -325,6 +339,12 @@ pub fn mended(stands: &Value, wanted: &Value) -> Option<Value> {
         _ => return None,
     }
     (out != before).then_some(out)
+}
+
+/// Whether one list has one element, and the other that one and a second.
+fn is_first_of(one: &Value, two: &Value) -> bool {
+    let (one, two) = (one.as_array().map(Vec::as_slice), two.as_array().map(Vec::as_slice));
+    matches!((one, two), (Some([it]), Some([first, _])) if it == first)
 }
 
 /// Whether a rule or subject says all that is wanted; defaults may have been filled in.
@@ -395,7 +415,7 @@ mod tests {
 
     fn reach(port: u16) -> Reach {
         let endpoint = Some(("192.0.2.5".parse().unwrap(), port));
-        Reach { service: Ipv4Addr::new(10, 96, 0, 1), services: "10.96.0.0/12".parse().unwrap(), endpoint }
+        Reach { service: Ipv4Addr::new(10, 96, 0, 1).into(), services: "10.96.0.0/12".parse().unwrap(), endpoint }
     }
 
     #[test]
@@ -412,6 +432,9 @@ mod tests {
         stands["spec"]["cidrs"] = json!(["10.0.0.0/8"]);
         stands["status"] = json!({});
         assert_eq!(mended(&stands, &wanted), None, "another range is not this server's to call ready");
+        let dual = range(&Reach { services: "10.96.0.0/12,fd00:10:96::/112".parse().unwrap(), ..reach(6443) });
+        assert_eq!(mended(&wanted, &dual).unwrap()["spec"]["cidrs"], json!(["10.96.0.0/12", "fd00:10:96::/112"]));
+        assert_eq!(mended(&dual, &wanted), None, "a family is not taken away");
 
         let mut stands = tracking();
         stands["data"]["since"] = "2020-02-02".into();

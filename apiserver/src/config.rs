@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use orlop_api::ranges::Ranges;
 
 /// The settings of one API server.
 #[derive(Clone, Debug)]
@@ -17,10 +18,10 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// Names and addresses for the serving certificate beside localhost, the listen address and the `kubernetes` service.
     pub extra_sans: Vec<String>,
-    /// Addresses of services; the first is the `kubernetes` service's.
-    pub service_cidr: Ipv4Net,
+    /// Addresses of services, of one family or of both; the first is the `kubernetes` service's.
+    pub service_cidr: Ranges,
     /// Addresses of pods.
-    pub cluster_cidr: Ipv4Net,
+    pub cluster_cidr: Ranges,
     /// The address at which the cluster's nodes reach this server, for the `kubernetes` endpoints; the listen address if none.
     pub advertise_address: Option<IpAddr>,
     /// Static tokens, as kube-apiserver's `--token-auth-file` has them.
@@ -83,8 +84,8 @@ impl Config {
             data_dir: data_dir.into(),
             listen: None,
             extra_sans: Vec::new(),
-            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
-            cluster_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
+            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16).into(),
+            cluster_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16).into(),
             advertise_address: None,
             token_auth_file: None,
             encryption_provider_config: None,
@@ -95,7 +96,7 @@ impl Config {
     }
 
     /// The address of the `kubernetes` service: the first of the service range.
-    pub fn kubernetes_service_address(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.service_cidr.network()) + 1)
+    pub fn kubernetes_service_address(&self) -> IpAddr {
+        self.service_cidr.nth(1)
     }
 }

@@ -126,7 +126,7 @@ impl Server {
         let service_address = config.kubernetes_service_address();
         let names = args::names(&config);
         let now = orlop_client::clock::now();
-        let pki = Arc::new(Pki::open(&config.data_dir, &names, IpAddr::V4(service_address), now)?);
+        let pki = Arc::new(Pki::open(&config.data_dir, &names, service_address, now)?);
         let listener = match config.listen {
             Some(address) => Some(Listener::bind(address).await?),
             None => None,

@@ -4,18 +4,21 @@
 //! if absent before the service is written: two services can never have the same address. A server that dies between the two
 //! leaves a claim that nobody uses; [`ServiceAddresses::sweep`] finds it.
 
-use std::net::Ipv4Addr;
+mod families;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use orlop_api::field::Errors;
 use orlop_api::kind::{Body, Kind};
+use orlop_api::ranges::{self, Ranges};
 use orlop_api::status::{self, Status};
 use orlop_client::random;
 use orlop_store::{Commit, Expect, Revision, Store, StoreError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Object};
@@ -27,6 +30,12 @@ const PREFIX: &str = "/orlop/services/";
 
 /// The ports a node opens for services (kube-apiserver's `--service-node-port-range`).
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+
+/// The cluster address of a service that has none.
+const HEADLESS: &str = "None";
+
+/// The most bits of a range of IPv6 that addresses are drawn from: as many as Kubernetes' largest range of services has (/108).
+const V6_BITS_MOST: u8 = 20;
 
 /// The first addresses are left to those who ask for one by its number (KEP-3070).
 const STATIC_ADDRESSES: u32 = 256;
@@ -40,27 +49,27 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(120);
 /// Gives services their addresses.
 #[derive(Clone, Debug)]
 pub struct ServiceAddresses {
-    range: Ipv4Net,
+    ranges: Ranges,
 }
 
 /// The claims of one write, until it is known whether it was done.
 #[derive(Debug)]
 pub struct Claims {
-    range: Ipv4Net,
+    ranges: Ranges,
     /// Whether the kind is one that has addresses, and the write one that is done.
     live: bool,
     keys: Vec<(String, Revision)>,
 }
 
 impl ServiceAddresses {
-    /// Addresses of this range.
-    pub fn new(range: Ipv4Net) -> Self {
-        ServiceAddresses { range }
+    /// Addresses of these ranges.
+    pub fn new(ranges: Ranges) -> Self {
+        ServiceAddresses { ranges }
     }
 
     /// The claims of a creation, as yet none.
     pub fn begin(&self, kind: &Kind, _body: &Body<'_>, dry_run: bool) -> Claims {
-        Claims { range: self.range, live: is_service(kind) && !dry_run, keys: Vec::new() }
+        Claims { ranges: self.ranges, live: is_service(kind) && !dry_run, keys: Vec::new() }
     }
 
     /// A body as it is before addresses are claimed for it, if that may be.
@@ -90,9 +99,10 @@ impl ServiceAddresses {
         let before = old.value();
         // What stands is this service's already.
         keep_standing(&mut value, &before);
-        let mut claims = Claims { range: self.range, live: true, keys: Vec::new() };
-        claims.claim(store, &mut value, Some(&before), &format!("{}/{}", old.head.namespace, old.head.name)).await?;
-        Ok(if claims.keys.is_empty() { new } else { new.with(value) })
+        let mut claims = Claims { ranges: self.ranges, live: true, keys: Vec::new() };
+        let owner = format!("{}/{}", old.head.namespace, old.head.name);
+        let changed = claims.claim(store, &mut value, Some(&before), &owner).await?;
+        Ok(if changed { new.with(value) } else { new })
     }
 
     /// Gives back what a deleted service had.
@@ -170,40 +180,34 @@ impl Claims {
         }
         let Ok(mut value) = body.value() else { return Ok(body) };
         let owner = format!("{namespace}/{}", value["metadata"]["name"].as_str().unwrap_or_default());
-        if let Err(refusal) = self.claim(store, &mut value, None, &owner).await {
-            self.release(store).await;
-            return Err(refusal);
+        match self.claim(store, &mut value, None, &owner).await {
+            Ok(true) => Ok(body.with(value)),
+            Ok(false) => Ok(body),
+            Err(refusal) => {
+                self.release(store).await;
+                Err(refusal)
+            }
         }
-        Ok(if self.keys.is_empty() { body } else { body.with(value) })
     }
 
+    /// Fills in families, addresses and ports; tells whether there was anything to fill in.
     async fn claim(
         &mut self,
         store: &Arc<dyn Store>,
         value: &mut Value,
         before: Option<&Value>,
         owner: &str,
-    ) -> status::Result<()> {
-        let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
+    ) -> status::Result<bool> {
+        let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(false) };
         let name = owner.rsplit('/').next().unwrap_or_default();
         let kind = spec.get("type").and_then(Value::as_str).unwrap_or("ClusterIP").to_owned();
         let had: Vec<String> = before.map(keys_of).unwrap_or_default();
+        let given = (spec.get("ipFamilyPolicy").cloned(), spec.get("ipFamilies").cloned(), addresses(spec));
+        families::settle(spec, before.map(|it| &it["spec"]), &self.ranges)
+            .map_err(|errors| Status::invalid("", "Service", name, &errors))?;
+        let settled = given != (spec.get("ipFamilyPolicy").cloned(), spec.get("ipFamilies").cloned(), addresses(spec));
         if kind != "ExternalName" {
-            let asked = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let asked = match (asked.as_str(), spec.get("clusterIPs").and_then(|it| it[0].as_str())) {
-                ("", Some(first)) => first.to_owned(),
-                _ => asked,
-            };
-            match asked.as_str() {
-                "None" => {}
-                "" => {
-                    let address = self.any_address(store, owner).await?;
-                    spec.insert("clusterIP".to_owned(), json!(address.to_string()));
-                    spec.insert("clusterIPs".to_owned(), json!([address.to_string()]));
-                }
-                text if had.contains(&address_key(text)) => {}
-                text => self.this_address(store, name, text, owner).await?,
-            }
+            self.claim_addresses(store, spec, &had, owner).await?;
         }
         if kind == "NodePort" || kind == "LoadBalancer" {
             for (at, port) in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
@@ -215,17 +219,52 @@ impl Claims {
                 }
             }
         }
+        Ok(settled || !self.keys.is_empty())
+    }
+
+    /// Claims an address of each family of the service. What it had stays its own.
+    async fn claim_addresses(
+        &mut self,
+        store: &Arc<dyn Store>,
+        spec: &mut Map<String, Value>,
+        had: &[String],
+        owner: &str,
+    ) -> status::Result<()> {
+        let name = owner.rsplit('/').next().unwrap_or_default();
+        let mut all = addresses(spec);
+        if all.first().is_some_and(|it| it == HEADLESS) {
+            return Ok(());
+        }
+        let families = spec.get("ipFamilies").and_then(Value::as_array).cloned().unwrap_or_default();
+        for text in &all {
+            if !had.contains(&address_key(text)) {
+                self.this_address(store, name, text, owner).await?;
+            }
+        }
+        let given = all.len();
+        for family in families.iter().skip(given) {
+            let range = self.ranges.iter().find(|it| *family == families::family_of(it.addr()));
+            // One that the cluster does not have is refused elsewhere.
+            let Some(range) = range else { break };
+            all.push(self.any_address(store, range, owner).await?.to_string());
+        }
+        if all.len() > given {
+            spec.insert("clusterIP".to_owned(), json!(all[0]));
+            spec.insert("clusterIPs".to_owned(), json!(all));
+        }
         Ok(())
     }
 
-    async fn any_address(&mut self, store: &Arc<dyn Store>, owner: &str) -> status::Result<Ipv4Addr> {
-        let size = 1_u32 << (32 - u32::from(self.range.prefix_len()));
+    async fn any_address(&mut self, store: &Arc<dyn Store>, range: IpNet, owner: &str) -> status::Result<IpAddr> {
+        let bits =
+            (range.max_prefix_len() - range.prefix_len()).min(if range.addr().is_ipv4() { 31 } else { V6_BITS_MOST });
+        let size = 1_u32 << bits;
         // Neither the network's own address nor the broadcast address; the low ones only if there are no others.
         let low = if size > 2 * STATIC_ADDRESSES { STATIC_ADDRESSES + 1 } else { 2 };
         let span = size.saturating_sub(low + 1).max(1);
         for _ in 0..TRIES_MAX {
             let offset = low + random::below(u64::from(span)) as u32;
-            let address = Ipv4Addr::from(u32::from(self.range.network()) + offset);
+            let address = ranges::nth(range, offset);
             if self.take(store, address_key(&address.to_string()), owner).await? {
                 return Ok(address);
             }
@@ -245,14 +284,16 @@ impl Claims {
             errors.invalid("spec.clusterIPs", [text], why);
             Status::invalid("", "Service", name, &errors)
         };
-        let Ok(address) = text.parse::<Ipv4Addr>() else { return Ok(()) };
-        if !self.range.contains(&address) {
-            let range = self.range;
+        let Ok(address) = text.parse::<IpAddr>() else { return Ok(()) };
+        let Some(range) = self.ranges.iter().find(|it| it.addr().is_ipv4() == address.is_ipv4()) else {
+            return Ok(());
+        };
+        if !range.contains(&address) {
             return Err(refused(format!(
                 "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
             )));
         }
-        if self.take(store, address_key(text), owner).await? {
+        if self.take(store, address_key(&address.to_string()), owner).await? {
             return Ok(());
         }
         Err(refused(format!("failed to allocate IP {text}: provided IP is already allocated")))
@@ -330,7 +371,9 @@ fn keep_standing(value: &mut Value, before: &Value) {
         && let Some(address) = before["spec"]["clusterIP"].as_str().filter(|it| !it.is_empty())
     {
         spec.insert("clusterIP".to_owned(), json!(address));
-        spec.insert("clusterIPs".to_owned(), before["spec"]["clusterIPs"].clone());
+        if spec.get("clusterIPs").is_none_or(|it| it.as_array().is_none_or(Vec::is_empty)) {
+            spec.insert("clusterIPs".to_owned(), before["spec"]["clusterIPs"].clone());
+        }
     }
     let same = |port: &Value, old: &Value| {
         port["port"] == old["port"]
@@ -345,8 +388,26 @@ fn keep_standing(value: &mut Value, before: &Value) {
     }
 }
 
+/// The addresses of a service, given in either field.
+fn addresses(spec: &Map<String, Value>) -> Vec<String> {
+    let all = spec.get("clusterIPs").and_then(Value::as_array).into_iter().flatten();
+    let mut all: Vec<String> = all.filter_map(Value::as_str).map(str::to_owned).collect();
+    let first = spec.get("clusterIP").and_then(Value::as_str).filter(|it| !it.is_empty());
+    match (first, all.first_mut()) {
+        (Some(first), None) => all.push(first.to_owned()),
+        // Who changes the one address means the first of the list.
+        (Some(first), Some(listed)) if first != listed => all = vec![first.to_owned()],
+        _ => {}
+    }
+    all
+}
+
+/// The claim of an address, whichever way it is written.
 fn address_key(address: &str) -> String {
-    format!("{PREFIX}addresses/{address}")
+    match address.parse::<IpAddr>() {
+        Ok(it) => format!("{PREFIX}addresses/{it}"),
+        Err(_) => format!("{PREFIX}addresses/{address}"),
+    }
 }
 
 fn port_key(protocol: &str, number: u64) -> String {
@@ -356,12 +417,13 @@ fn port_key(protocol: &str, number: u64) -> String {
 /// The claims that a stored service stands for.
 fn keys_of(service: &Value) -> Vec<String> {
     let spec = &service["spec"];
-    let address = spec["clusterIP"].as_str().filter(|it| !it.is_empty() && *it != "None");
+    let addresses = spec.as_object().map(addresses).unwrap_or_default();
+    let addresses = addresses.iter().filter(|it| *it != HEADLESS).map(|it| address_key(it)).collect::<Vec<_>>();
     let ports = spec["ports"].as_array().into_iter().flatten().filter_map(|it| {
         let number = it["nodePort"].as_u64().filter(|it| *it > 0)?;
         Some(port_key(it["protocol"].as_str().unwrap_or("TCP"), number))
     });
-    address.map(address_key).into_iter().chain(ports).collect()
+    addresses.into_iter().chain(ports).collect()
 }
 
 /// Takes a claim away, if it is still the one that is meant; a failure leaves it to the sweep.

@@ -1,6 +1,6 @@
 //! Local clusters of several nodes: machines played by network namespaces, each with an address, an agent and pods of its own.
 //!
-//! A cluster is a folder ([`folder`]) with a record of what was asked for ([`record`]). Its nodes are network namespaces ([`namespace`]) on one
+//! A cluster is a folder ([`folder`]) with a record of what was asked for ([`record`]), the families of its addresses among it ([`family`]). Its nodes are network namespaces ([`namespace`]) on one
 //! switch ([`wiring`]), a bridge in a namespace of its own: on the host there is only the end of one cable, with an address in a network
 //! that nothing else uses ([`subnet`]). The parts run as processes ([`parts`], [`process`]) that outlive the command: the control plane on the first
 //! node, an agent on every node, and a forwarder ([`forwarder`]) for ports of the host and, where
@@ -9,6 +9,7 @@
 //!
 //! Nothing of it needs a service manager. After a reboot the folder is all that is left, and all that `start` needs.
 
+pub mod family;
 pub mod name;
 pub mod record;
 

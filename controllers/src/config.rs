@@ -11,7 +11,7 @@ use orlop_client::lease::Identity;
 
 use crate::csr_signing::authority::Authority;
 use crate::load_balancer::Pool;
-use crate::node_ipam::Range;
+use crate::node_ipam::ClusterRanges;
 
 /// How long signed certificates live, unless their requests ask for less, in seconds: a year.
 pub const SIGNING_SECONDS: u64 = 365 * 24 * 3600;
@@ -31,7 +31,7 @@ pub struct Config {
     /// Who we are in the lease.
     pub identity: Identity,
     /// What the nodes' pod networks are parts of.
-    pub cluster_cidr: Range,
+    pub cluster_cidr: ClusterRanges,
     /// What services of type LoadBalancer get their addresses out of.
     pub load_balancer_pool: Pool,
     /// How long a node may be silent before its pods start elsewhere.
@@ -49,9 +49,9 @@ pub struct Config {
 /// The command line.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Range from which each node gets the addresses of its pods
-    #[arg(long, default_value = "10.244.0.0/16")]
-    pub cluster_cidr: Range,
+    /// Range from which each node gets the addresses of its pods, or one of each family, the primary first
+    #[arg(long, value_name = "CIDR[,CIDR]", default_value = "10.244.0.0/16")]
+    pub cluster_cidr: ClusterRanges,
     /// Range from which services of type LoadBalancer get their addresses; `none` leaves them to somebody else
     #[arg(long, value_name = "CIDR|none", default_value = LOAD_BALANCER_POOL)]
     pub service_load_balancer_pool: Pool,

@@ -1,8 +1,8 @@
-//! Endpoint slices: the addresses behind a service, in slices of at most a hundred.
+//! Endpoint slices: the addresses behind a service, in slices of at most a hundred, each of one family.
 //!
 //! In: a service with a selector, its pods, and their nodes. Out: slices, changed only where they differ. Pods keep
 //! their slice as long as it has room, so that one change of a pod writes one slice. A service without backends has one
-//! empty slice, so that clients can tell it from one that nobody has looked at.
+//! empty slice a family, so that clients can tell it from one that nobody has looked at.
 //!
 //! `backends` tells the endpoints of a service; `endpoints.rs` shows the same in the older form.
 
@@ -56,52 +56,70 @@ impl Controller for EndpointSlices {
             slices.iter().for_each(|it| plan.act(delete(it)));
             return plan;
         };
-        let mut wanted = backends::grouped(backends::of(&service, world));
-        let had = !slices.is_empty();
-        let mut spare = Vec::new();
-        let mut fitting: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for slice in slices {
-            let ports = slice.ports.as_ref().map(Json::value).unwrap_or_default();
-            let ports = backends::canonical_ports(&ports);
-            if wanted.contains_key(&ports) && slice.address_type == "IPv4" {
-                fitting.entry(ports).or_default().push(slice);
-            } else {
-                spare.push(slice);
-            }
-        }
         let labels = slice_labels(&service, key);
-        let mut fresh: Vec<(String, Vec<Backend>)> = Vec::new();
-        let mut filled = 0;
-        for (ports, backends) in &mut wanted {
-            for slice in fitting.remove(ports).unwrap_or_default() {
-                let kept = keep(&slice, backends);
-                if kept.is_empty() {
-                    spare.push(slice);
-                    continue;
-                }
-                filled += 1;
-                update(&slice, kept, backends, &labels, &mut plan);
-            }
-            while !backends.is_empty() {
-                let taken = backends.split_off(backends.len().saturating_sub(SLICE_MOST));
-                fresh.push((ports.clone(), taken));
-            }
+        for family in backends::families(&service) {
+            let (of_family, rest) = slices.into_iter().partition(|it| it.address_type == family);
+            slices = rest;
+            settle(&service, key, family, of_family, world, &labels, &mut plan);
         }
-        if filled == 0 && fresh.is_empty() {
-            fresh.push(("[]".to_owned(), Vec::new()));
-        }
-        let created = service.metadata.creation_timestamp.as_ref().map(|it| it.0).filter(|_| !had);
-        for (ports, backends) in fresh {
-            // A slice that is no longer needed is written anew instead, which is one change for those who watch.
-            let ours = |it: &Arc<EndpointSliceView>| is_of(it, &service) && it.address_type == "IPv4";
-            match spare.iter().position(ours) {
-                Some(at) => rewrite(&spare.swap_remove(at), &ports, &backends, &labels, &mut plan),
-                None => create(&service, key, &ports, &backends, &labels, created, &mut plan),
-            }
-        }
-        spare.iter().for_each(|it| plan.act(delete(it)));
+        // Of a family that the service has no more.
+        slices.iter().for_each(|it| plan.act(delete(it)));
         plan
     }
+}
+
+/// Plans what makes the slices of one family show the service's backends.
+fn settle(
+    service: &ServiceView,
+    key: &Key,
+    family: &str,
+    slices: Vec<Arc<EndpointSliceView>>,
+    world: &World,
+    labels: &BTreeMap<String, String>,
+    plan: &mut Plan,
+) {
+    let mut wanted = backends::grouped(backends::of(service, world, family));
+    let had = !slices.is_empty();
+    let mut spare = Vec::new();
+    let mut fitting: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for slice in slices {
+        let ports = slice.ports.as_ref().map(Json::value).unwrap_or_default();
+        let ports = backends::canonical_ports(&ports);
+        if wanted.contains_key(&ports) {
+            fitting.entry(ports).or_default().push(slice);
+        } else {
+            spare.push(slice);
+        }
+    }
+    let mut fresh: Vec<(String, Vec<Backend>)> = Vec::new();
+    let mut filled = 0;
+    for (ports, backends) in &mut wanted {
+        for slice in fitting.remove(ports).unwrap_or_default() {
+            let kept = keep(&slice, backends);
+            if kept.is_empty() {
+                spare.push(slice);
+                continue;
+            }
+            filled += 1;
+            update(&slice, kept, backends, labels, plan);
+        }
+        while !backends.is_empty() {
+            let taken = backends.split_off(backends.len().saturating_sub(SLICE_MOST));
+            fresh.push((ports.clone(), taken));
+        }
+    }
+    if filled == 0 && fresh.is_empty() {
+        fresh.push(("[]".to_owned(), Vec::new()));
+    }
+    let created = service.metadata.creation_timestamp.as_ref().map(|it| it.0).filter(|_| !had);
+    for (ports, backends) in fresh {
+        // A slice that is no longer needed is written anew instead, which is one change for those who watch.
+        match spare.iter().position(|it| is_of(it, service)) {
+            Some(at) => rewrite(&spare.swap_remove(at), &ports, &backends, labels, plan),
+            None => create(service, key, family, &ports, &backends, labels, created, plan),
+        }
+    }
+    spare.iter().for_each(|it| plan.act(delete(it)));
 }
 
 /// Takes from `backends` those whose pods are in `slice` already.
@@ -178,9 +196,11 @@ fn is_of(slice: &EndpointSliceView, service: &ServiceView) -> bool {
     slice.metadata.owner_references.iter().flatten().any(|it| it.uid == uid_of(&service.metadata))
 }
 
+#[allow(clippy::too_many_arguments)] // What a slice is made of.
 fn create(
     service: &ServiceView,
     key: &Key,
+    family: &str,
     ports: &str,
     backends: &[Backend],
     labels: &BTreeMap<String, String>,
@@ -195,7 +215,7 @@ fn create(
             "labels": labels,
             "ownerReferences": [controlled_by(SERVICES, &service.metadata)],
         },
-        "addressType": "IPv4",
+        "addressType": family,
         "ports": ports,
         "endpoints": backends.iter().map(|it| &it.endpoint).collect::<Vec<_>>(),
     });
@@ -290,6 +310,30 @@ mod tests {
         // A pod comes.
         none.pods.apply(serde_json::from_value(pod("a", "10.244.0.2", true)).unwrap());
         insta::assert_snapshot!(plan(&none));
+    }
+
+    #[test]
+    fn each_family_has_slices_of_its_own() {
+        let dual = |policy: &str, families: &[&str]| {
+            let mut it = spec();
+            it["ipFamilies"] = json!(families);
+            it["ipFamilyPolicy"] = policy.into();
+            it
+        };
+        let mut both = pod("a", "10.244.0.2", true);
+        both["status"]["podIPs"] = json!([{ "ip": "10.244.0.2" }, { "ip": "fd00::2" }]);
+        // A pod from before the cluster had two families.
+        let pods = [both, pod("b", "10.244.0.3", true)];
+        let world = world(dual("PreferDualStack", &["IPv4", "IPv6"]), &pods);
+        insta::assert_snapshot!(plan(&world));
+        // It goes down to one family: the other's slice goes.
+        let metadata = json!({ "namespace": "a", "name": "web", "uid": "s", "labels": { "app": "web" } });
+        let single = json!({ "metadata": metadata, "spec": dual("SingleStack", &["IPv4"]) });
+        world.services.apply(serde_json::from_value(single).unwrap());
+        let mut six = slice(json!({ "app": "web" }), json!([]), json!([]));
+        six.address_type = "IPv6".into();
+        world.slices.apply(six);
+        insta::assert_snapshot!(plan(&world));
     }
 
     #[test]

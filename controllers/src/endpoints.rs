@@ -1,6 +1,6 @@
 //! Endpoints: the addresses behind a service in the older form, one object a service, for the clients that read it.
 //!
-//! In: what `endpoint_slice::backends` tells. Out: an Endpoints object of the service's name, at most
+//! In: what `endpoint_slice::backends` tells of the service's primary family. Out: an Endpoints object of the service's name, at most
 //! [`ADDRESSES_MOST`] addresses. Services without a selector keep what users wrote.
 
 use std::collections::BTreeMap;
@@ -56,7 +56,8 @@ impl Controller for EndpointsOfServices {
         if service.spec.selector.is_none() || service.spec.type_ == "ExternalName" {
             return plan;
         }
-        let mut all = backends::of(&service, world);
+        let primary = backends::families(&service)[0];
+        let mut all = backends::of(&service, world, primary);
         all.retain(|it| it.endpoint["conditions"]["terminating"] == false || service.spec.publish_not_ready_addresses);
         // A pod that has none of the service's ports is no address; only a headless service may have no ports at all.
         let portless = service.spec.ports.is_empty() && backends::is_headless(&service);

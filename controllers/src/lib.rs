@@ -77,7 +77,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(garbage_collector::GarbageCollector),
         Arc::new(node_lifecycle::NodeLifecycle { grace: config.node_monitor_grace_period }),
         Arc::new(node_leaving::NodeLeaving),
-        Arc::new(node_ipam::NodeIpam { range: config.cluster_cidr }),
+        Arc::new(node_ipam::NodeIpam { ranges: config.cluster_cidr }),
         Arc::new(service_account::ServiceAccounts { root_ca: config.root_ca.clone() }),
         Arc::new(service_account_token::ServiceAccountTokens { root_ca: config.root_ca.clone() }),
         Arc::new(pod_gc::PodGc { ended_most: config.terminated_pod_gc_threshold }),

@@ -3,7 +3,7 @@
 //! In: the services. Out: `status.loadBalancer.ingress` of those that ask for a balancer and name no class, which is how a service asks for
 //! another provider (KEP-1959). The address is announced by nobody: every node's rules lead packets for it to the service, so that it serves
 //! those whose route goes to a node. What is taken is read from the services themselves. One key stands for all of them: two services
-//! decided on at once could get the same address. Source: `cloud-provider/controllers/service`.
+//! decided on at once could get the same address. The pool is one of IPv4: a dual-stack service gets an address of that family. Source: `cloud-provider/controllers/service`.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -16,6 +16,7 @@ use orlop_client::events::Severity;
 use orlop_client::write::Action;
 use serde_json::{Value, json};
 
+use crate::endpoint_slice::backends;
 use crate::plan::Plan;
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
@@ -73,6 +74,14 @@ impl Controller for LoadBalancers {
             }
             let shown = service.status.load_balancer.ingress.as_ref().is_some_and(|it| !it.is_empty());
             if shown || service.spec.load_balancer_class.is_some() || service.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            if !backends::families(service).contains(&backends::V4) {
+                let regarding: ObjectReference = reference(SERVICES, &service.metadata);
+                let message = format!(
+                    "Error syncing load balancer: failed to ensure load balancer: {pool} has no addresses of the service's family"
+                );
+                plan.tell(regarding, Severity::Warning, "SyncLoadBalancerFailed", message);
                 continue;
             }
             let asked = service.spec.load_balancer_ip.as_deref().filter(|it| !it.is_empty());
@@ -141,6 +150,7 @@ mod tests {
             service("new", balanced(), &[]),
             service("asks", json!({ "type": "LoadBalancer", "loadBalancerIP": "10.97.0.5" }), &[]),
             service("others", json!({ "type": "LoadBalancer", "loadBalancerClass": "example.org/x" }), &[]),
+            service("newer", json!({ "type": "LoadBalancer", "ipFamilies": ["IPv6"] }), &[]),
             service("plain", json!({ "type": "ClusterIP" }), &[]),
             service("was", json!({ "type": "ClusterIP" }), &["10.97.0.6"]),
             service("foreign", json!({ "type": "ClusterIP" }), &["192.0.2.1"]),

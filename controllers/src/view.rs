@@ -22,6 +22,7 @@ pub use storage::{
 };
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{DeploymentStatus, DeploymentStrategy, ReplicaSetStatus};
@@ -155,8 +156,23 @@ pub struct PodStatusView {
     pub reason: String,
     #[serde(rename = "podIP")]
     pub pod_ip: String,
+    /// The second of its addresses, of the other family, if it has one.
+    #[serde(rename = "podIPs", deserialize_with = "second_ip")]
+    pub second_ip: Option<IpAddr>,
     pub conditions: Vec<ConditionView>,
     pub container_statuses: Vec<ContainerStatusView>,
+}
+
+fn second_ip<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
+    let all = Vec::<PodIpView>::deserialize(from)?;
+    Ok(all.get(1).and_then(|it| it.ip.parse().ok()))
+}
+
+/// One of a pod's addresses, as it is read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodIpView {
+    ip: String,
 }
 
 /// A container's restarts.
@@ -218,6 +234,8 @@ pub struct NodeView {
 pub struct NodeSpecView {
     #[serde(rename = "podCIDR")]
     pub pod_cidr: String,
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Vec<String>,
     pub taints: Vec<Taint>,
     pub unschedulable: bool,
 }

@@ -104,6 +104,18 @@ impl Nodes {
         Ok(format!("{network}.{}", node + 1))
     }
 
+    /// The address of IPv6 of a node of a cluster that has such, `1` being the first: its digits are those of the other's network.
+    ///
+    /// # Errors
+    /// When there is no such cluster.
+    pub fn address_v6(&self, node: usize) -> Result<String> {
+        let record = self.record()?;
+        let (network, _) = record["subnet"].as_str().and_then(|it| it.rsplit_once('.')).context("no subnet")?;
+        // Written as everybody writes it.
+        let address: std::net::Ipv6Addr = format!("fd00:{}::{:x}", network.replace('.', ":"), node + 1).parse()?;
+        Ok(address.to_string())
+    }
+
     /// The names of its nodes.
     ///
     /// # Errors
@@ -167,8 +179,14 @@ impl Nodes {
         let link = format!("oclu{number}");
         let is_word = |it: &str| it.split(|it: char| !it.is_ascii_alphanumeric()).any(|it| it == link);
         let mut found = Vec::new();
-        let lists: [&[&str]; 4] =
-            [&["ip", "-o", "link"], &["ip", "-4", "route"], &["nft", "list", "tables"], &["iptables-save"]];
+        let lists: [&[&str]; 6] = [
+            &["ip", "-o", "link"],
+            &["ip", "-4", "route"],
+            &["ip", "-6", "route"],
+            &["nft", "list", "tables"],
+            &["iptables-save"],
+            &["ip6tables-save"],
+        ];
         for list in lists {
             let text = tool::run(Command::new(tool::machine(list[0], list[0])?).args(&list[1..]))?;
             found.extend(text.lines().filter(|it| is_word(it)).map(|it| format!("{}: {it}", list[0])));

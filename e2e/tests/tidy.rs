@@ -44,6 +44,8 @@ const PURE: &[&str] = &[
     "agent/src/admission.rs",
     "agent/src/environment",
     "agent/src/resolver.rs",
+    "agent/src/network/ips.rs",
+    "agent/src/network/addresses.rs",
     "agent/src/network/overlay/peers.rs",
     "agent/src/services/backends.rs",
     "agent/src/services/fragment.rs",
@@ -106,10 +108,12 @@ const PURE: &[&str] = &[
     "controllers/src/pod_gc.rs",
     "controllers/src/service_account.rs",
     "controllers/src/service_account_token.rs",
+    "apiserver/src/service_addresses/families.rs",
     "apiserver/src/authorize/rbac.rs",
     "apiserver/src/authorize/node.rs",
     "apiserver/src/usage/points.rs",
     "apiserver/src/usage/history.rs",
+    "cli/src/cluster/family.rs",
 ];
 
 /// What a decision does not touch: runtimes, clocks, randomness, files, sockets, threads.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::{self, SERVING_SIGNER, Wanted};
 use super::{Folder, Pair};
+use crate::network::ips::Ips;
 use crate::server::tls::Shown;
 
 /// How long a request may wait for its answer before another is made, as the kubelet's.
@@ -67,11 +68,11 @@ impl Rotation {
         Arc::clone(&self.shown)
     }
 
-    /// Begins, for a node that has registered with this address, and goes on until `shutdown`.
-    pub fn start(&self, client: &kube::Client, address: IpAddr, shutdown: &CancellationToken) {
+    /// Begins, for a node that has registered with these addresses, and goes on until `shutdown`.
+    pub fn start(&self, client: &kube::Client, addresses: Ips, shutdown: &CancellationToken) {
         // Everybody has a loopback address, and a certificate for that of the API server would be good for the API server.
-        let own = !address.is_loopback() && !address.is_unspecified() && Some(address) != self.server;
-        let addresses = own.then_some(address).into_iter().collect();
+        let own = |it: &IpAddr| !it.is_loopback() && !it.is_unspecified() && Some(*it) != self.server;
+        let addresses = addresses.iter().filter(own).collect();
         for wanted in [Wanted::client(&self.node_name), Wanted::serving(&self.node_name, addresses)] {
             let (rotation, client, shutdown) = (self.clone(), client.clone(), shutdown.clone());
             let keeping = Box::pin(rotation.keep(client, wanted));

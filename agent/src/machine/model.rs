@@ -46,7 +46,7 @@ impl Model {
             broken_image: false,
             log: Vec::new(),
             made: 0,
-            node: NodeFacts { host_ip: "10.0.0.1".parse().ok(), runtime: "fake".into() },
+            node: NodeFacts { host_ips: "10.0.0.1".parse().ok(), runtime: "fake".into() },
         }
     }
 

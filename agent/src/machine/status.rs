@@ -106,14 +106,14 @@ pub fn deadline(pod: &Pod, status: &PodStatus) -> Option<Timestamp> {
 }
 
 fn addresses(status: &mut PodStatus, pod: &Pod, seen: &PodWorld<'_>) {
-    if let Some(host) = seen.node.host_ip {
-        status.host_ip = Some(host.to_string());
-        status.host_ips = Some(vec![HostIP { ip: host.to_string() }]);
+    if let Some(host) = seen.node.host_ips {
+        status.host_ip = Some(host.primary().to_string());
+        status.host_ips = Some(host.iter().map(|it| HostIP { ip: it.to_string() }).collect());
     }
-    let own = if world::host_network(pod) { seen.node.host_ip } else { seen.address.or(seen.memory.last_address) };
+    let own = if world::host_network(pod) { seen.node.host_ips } else { seen.address.or(seen.memory.last_address) };
     if let Some(own) = own {
-        status.pod_ip = Some(own.to_string());
-        status.pod_ips = Some(vec![PodIP { ip: own.to_string() }]);
+        status.pod_ip = Some(own.primary().to_string());
+        status.pod_ips = Some(own.iter().map(|it| PodIP { ip: it.to_string() }).collect());
     }
 }
 

@@ -4,7 +4,6 @@
 //! told from the inventory and the status in the API (restart counts, back-off, readiness).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,12 +12,13 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, EphemeralContainer,
 use super::back_off::{BackOff, later};
 use super::plan::ProbeKind;
 use super::resize::Room;
+use crate::network::ips::Ips;
 use crate::runtime::{ContainerState, Id, Image, Inventory, Phase, SandboxState};
 
 /// What a status says about the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    pub host_ip: Option<IpAddr>,
+    pub host_ips: Option<Ips>,
     /// The scheme of container ids: `docker`, `hollow`.
     pub runtime: String,
 }
@@ -130,7 +130,7 @@ pub struct Memory {
     /// The sandbox that is connected to the pod network.
     pub attached: Option<Id>,
     /// The address that it was given last. A pod that has ended gave it back, perhaps before its status could be written.
-    pub last_address: Option<IpAddr>,
+    pub last_address: Option<Ips>,
     /// Why there is no sandbox, or why it is not connected.
     pub sandbox_failure: Option<Failure>,
     /// By container.
@@ -193,8 +193,8 @@ pub struct PodWorld<'a> {
     pub node: &'a NodeFacts,
     /// What the runtime has of this pod.
     pub inventory: &'a Inventory,
-    /// The pod's address in the pod network, if it has one.
-    pub address: Option<IpAddr>,
+    /// The pod's addresses in the pod network, if it has any.
+    pub address: Option<Ips>,
     /// What the node has for it.
     pub room: Room,
     pub memory: &'a Memory,

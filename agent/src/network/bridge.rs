@@ -1,25 +1,27 @@
 //! The pod network of a real node: a bridge, a pair of links per pod, and rules for what leaves.
 //!
 //! Pods are on the node's bridge, which has the first address of the node's range and is their gateway. Nodes of one host reach each other's
-//! pods through the host's own routes, those of several by [`super::overlay`]. What goes to addresses outside the cluster's range is masqueraded. An address is noted in
-//! the ledger before it is used, and the host's end of each pair carries the pod's uid, so that either can be made whole from the
+//! pods through the host's own routes, those of several by [`super::overlay`]. What goes to addresses outside the cluster's range is masqueraded. Where
+//! there is a range of each family, all of this is so of both. An address is noted in the ledger before it is used, and the host's end of each pair carries the pod's uid, so that either can be made whole from the
 //! other. Nothing here runs by itself: [`super::tend`] calls [`PodNetwork::refresh`].
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use orlop_api::ranges::Ranges;
 use parking_lot::Mutex;
 
 use super::addresses::Addresses;
 use super::command;
 use super::forward;
+use super::ips::Ips;
 use super::ledger::{Entries, Entry, Ledger};
 use super::link::{Links, Pair, mac};
 use super::names::{Names, POD_INTERFACE, SHORTEST_PREFIX};
 use super::namespace::Namespace;
-use super::overlay::{self, Overlay, TUNNEL_BYTES};
+use super::overlay::{self, Overlay};
 use super::ruleset::{self, Ruleset};
 use super::{HostPort, NetworkError, PodNetwork};
 
@@ -28,10 +30,10 @@ use super::{HostPort, NetworkError, PodNetwork};
 pub struct Config {
     /// Names the bridge and the tables; two nodes on one host differ in it.
     pub node_name: String,
-    /// The node's range of pod addresses, a /24 by default.
-    pub pod_cidr: Ipv4Net,
-    /// All pods' range: packets to it keep their source.
-    pub cluster_cidr: Ipv4Net,
+    /// The node's ranges of pod addresses: a /24 by default, of IPv6 a /64.
+    pub pod_cidr: Ranges,
+    /// All pods' ranges: packets to them keep their source.
+    pub cluster_cidr: Ranges,
     /// Where the ledger is kept.
     pub data_dir: PathBuf,
     /// How other nodes' pods are reached: packets must fit into a tunnel where there is one.
@@ -62,15 +64,18 @@ struct Book {
 impl BridgeNetwork {
     /// Makes or finds the node's bridge and rules, and learns which addresses are taken.
     pub async fn open(config: Config) -> Result<Self, NetworkError> {
-        let range = config.pod_cidr.trunc();
-        let addresses = Addresses::new(range)
-            .filter(|_| range.prefix_len() >= SHORTEST_PREFIX && config.cluster_cidr.contains(&range))
-            .ok_or_else(|| {
-                NetworkError::Config(format!(
-                    "pod CIDR {range} must lie within the cluster CIDR {} and be between /{SHORTEST_PREFIX} and /30",
-                    config.cluster_cidr
-                ))
-            })?;
+        let ranges = config.pod_cidr;
+        let fits = |range: IpNet| {
+            let fits_a_name = range.addr().is_ipv6() || range.prefix_len() >= SHORTEST_PREFIX;
+            fits_a_name && config.cluster_cidr.iter().any(|it| it.contains(&range))
+        };
+        let addresses = Addresses::new(ranges).filter(|_| ranges.iter().all(fits)).ok_or_else(|| {
+            NetworkError::Config(format!(
+                "pod CIDR {ranges} must lie within the cluster CIDR {} and be between /{SHORTEST_PREFIX} and /30, of IPv6 \
+                 no longer than /126",
+                config.cluster_cidr
+            ))
+        })?;
         let ledger = Ledger::open(&config.data_dir)?;
         let mut book = Book { addresses, entries: Entries::new() };
         for (pod, entry) in ledger.read()? {
@@ -82,11 +87,11 @@ impl BridgeNetwork {
         for (name, link) in links.all().await? {
             let address = names.offset(&name).and_then(|it| book.addresses.address_at(it));
             if let (Some(address), Some(pod)) = (address, link.alias) {
-                book.restore(pod, Entry { address, host_ports: Vec::new() });
+                book.restore(pod, Entry { address: address.primary(), host_ports: Vec::new() });
             }
         }
         let network = Self {
-            config: Config { pod_cidr: range, ..config },
+            config,
             names,
             ledger,
             links,
@@ -99,8 +104,8 @@ impl BridgeNetwork {
         Ok(network)
     }
 
-    /// The node's address in its own range: its pods' gateway.
-    pub fn gateway(&self) -> Ipv4Addr {
+    /// The node's addresses in its own ranges: its pods' gateway.
+    pub fn gateway(&self) -> Ips {
         self.book.lock().addresses.gateway()
     }
 
@@ -108,27 +113,26 @@ impl BridgeNetwork {
     async fn mtu(&self) -> Result<u32, NetworkError> {
         let outward = self.links.outward_mtu().await?;
         let tunnelled = self.config.overlay == Overlay::Vxlan || self.links.find(&self.names.tunnel).await?.is_some();
-        Ok(if tunnelled { outward.saturating_sub(TUNNEL_BYTES) } else { outward })
+        Ok(if tunnelled { outward.saturating_sub(overlay::tunnel_bytes(self.config.pod_cidr)) } else { outward })
     }
 
     async fn apply_ruleset(&self) -> Result<(), NetworkError> {
         let _alone = self.rules.lock().await;
-        let text = Ruleset {
-            names: &self.names,
-            pod_cidr: self.config.pod_cidr,
-            cluster_cidr: self.config.cluster_cidr,
-            pods: &self.book.lock().entries,
-        }
-        .text();
+        let text = {
+            let book = self.book.lock();
+            let (names, addresses, pods) = (&self.names, &book.addresses, &book.entries);
+            let Config { pod_cidr, cluster_cidr, .. } = self.config;
+            Ruleset { names, pod_cidr, cluster_cidr, pods, addresses }.text()
+        };
         command::run("nft", "nftables", &["-f", "-"], &text).await
     }
 
     /// Notes a pod's address and ports before either is used; tells whether the ports changed.
-    fn enter(&self, pod: &str, host_ports: &[HostPort]) -> Result<(Ipv4Addr, bool), NetworkError> {
+    fn enter(&self, pod: &str, host_ports: &[HostPort]) -> Result<(Ips, bool), NetworkError> {
         let mut book = self.book.lock();
-        let range = book.addresses.range();
-        let address = book.addresses.take(pod).ok_or_else(|| NetworkError::Exhausted(range.to_string()))?;
-        let entry = Entry { address, host_ports: host_ports.to_vec() };
+        let ranges = book.addresses.ranges();
+        let address = book.addresses.take(pod).ok_or_else(|| NetworkError::Exhausted(ranges.to_string()))?;
+        let entry = Entry { address: address.primary(), host_ports: host_ports.to_vec() };
         let before = book.entries.insert(pod.to_owned(), entry.clone());
         if before.as_ref() != Some(&entry)
             && let Err(error) = self.ledger.write(&book.entries)
@@ -148,9 +152,11 @@ impl BridgeNetwork {
     }
 
     /// Connects a namespace, unless it is connected as it should be.
-    async fn connect(&self, pod: &str, namespace: &Namespace, address: Ipv4Addr) -> Result<(), NetworkError> {
-        let name = self.names.veth(self.offset(address));
-        let prefix = self.config.pod_cidr.prefix_len();
+    async fn connect(&self, pod: &str, namespace: &Namespace, addresses: Ips) -> Result<(), NetworkError> {
+        let offset = self.book.lock().addresses.offset_of(pod);
+        let offset = offset.ok_or_else(|| NetworkError::Config(format!("pod {pod} has no address")))?;
+        let name = self.names.veth(offset);
+        let prefixes: Vec<(IpAddr, u8)> = self.prefixes(addresses);
         let gateway = self.gateway();
         let bridge = self.links.expect(&self.names.bridge).await?;
         let host_end = self.links.find(&name).await?;
@@ -160,7 +166,7 @@ impl BridgeNetwork {
             .run("look into the pod's namespace", move || async move {
                 let links = Links::open()?;
                 let Some(link) = links.find(POD_INTERFACE).await? else { return Ok(false) };
-                let whole = host_end.is_some() && links.has_address(link.index, address).await?;
+                let whole = host_end.is_some() && links.has_address(link.index, addresses.primary()).await?;
                 if !whole {
                     links.remove(POD_INTERFACE).await?;
                 }
@@ -169,7 +175,7 @@ impl BridgeNetwork {
             .await?;
         if !kept {
             self.links.remove(&name).await?;
-            let (mac, mtu) = (mac(address), bridge.mtu);
+            let (mac, mtu) = (mac(addresses.primary()), bridge.mtu);
             let pair = Pair { name: &name, peer: POD_INTERFACE, namespace, bridge: bridge.index, mac, mtu };
             self.links.pair(&pair).await?;
         }
@@ -179,15 +185,29 @@ impl BridgeNetwork {
                 let links = Links::open()?;
                 links.up(links.expect("lo").await?.index).await?;
                 let link = links.expect(POD_INTERFACE).await?;
-                links.address(link.index, address, prefix, true).await?;
+                if addresses.iter().any(|it| it.is_ipv6()) {
+                    // Some engines switch the family off. Who is the router is told here, and by no pod.
+                    set("net/ipv6/conf/all/disable_ipv6", "0")?;
+                    set(&format!("net/ipv6/conf/{POD_INTERFACE}/disable_ipv6"), "0")?;
+                    set(&format!("net/ipv6/conf/{POD_INTERFACE}/accept_ra"), "0")?;
+                }
+                for (address, prefix) in prefixes {
+                    links.address(link.index, address, prefix, true).await?;
+                }
                 links.up(link.index).await?;
-                links.default_route(gateway).await
+                for it in gateway.iter() {
+                    links.default_route(it).await?;
+                }
+                Ok(())
             })
             .await
     }
 
-    fn offset(&self, address: Ipv4Addr) -> u32 {
-        u32::from(address) - u32::from(self.config.pod_cidr.network())
+    /// Addresses of the node's ranges with the bits of their networks.
+    fn prefixes(&self, addresses: Ips) -> Vec<(IpAddr, u8)> {
+        let ranges = self.config.pod_cidr;
+        let of = |it: IpAddr| ranges.iter().find(|range| range.contains(&it)).map(|range| (it, range.prefix_len()));
+        addresses.iter().filter_map(of).collect()
     }
 }
 
@@ -207,7 +227,7 @@ impl PodNetwork for BridgeNetwork {
         pod_uid: &str,
         netns_pid: Option<u32>,
         host_ports: &[HostPort],
-    ) -> Result<IpAddr, NetworkError> {
+    ) -> Result<Ips, NetworkError> {
         let pid =
             netns_pid.ok_or_else(|| NetworkError::Config("a sandbox without a process cannot be attached".into()))?;
         let namespace = Namespace::of_process(pid)?;
@@ -219,16 +239,16 @@ impl PodNetwork for BridgeNetwork {
         if ports_changed || !host_ports.is_empty() {
             self.apply_ruleset().await?;
         }
-        Ok(IpAddr::V4(address))
+        Ok(address)
     }
 
-    fn address_of(&self, pod_uid: &str) -> Option<IpAddr> {
-        self.book.lock().addresses.of(pod_uid).map(IpAddr::V4)
+    fn address_of(&self, pod_uid: &str) -> Option<Ips> {
+        self.book.lock().addresses.of(pod_uid)
     }
 
     async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError> {
-        let Some(address) = self.book.lock().addresses.of(pod_uid) else { return Ok(()) };
-        self.links.remove(&self.names.veth(self.offset(address))).await?;
+        let Some(offset) = self.book.lock().addresses.offset_of(pod_uid) else { return Ok(()) };
+        self.links.remove(&self.names.veth(offset)).await?;
         // The address is free only when nothing uses it any more.
         let had_ports = {
             let mut book = self.book.lock();
@@ -265,13 +285,24 @@ impl PodNetwork for BridgeNetwork {
         let _alone = self.node.lock().await;
         let gateway = self.gateway();
         let mtu = self.mtu().await?;
-        let bridge = self.links.bridge(&self.names.bridge, mac(gateway), mtu).await?;
-        self.links.address(bridge, gateway, self.config.pod_cidr.prefix_len(), true).await?;
-        switch_on("net/ipv4/ip_forward").await?;
-        // A host port on 127.0.0.1 leaves the host with that source until it is masqueraded; the table drops what a pod sends there.
-        switch_on(&format!("net/ipv4/conf/{}/route_localnet", self.names.bridge)).await?;
+        let bridge = self.links.bridge(&self.names.bridge, mac(gateway.primary()), mtu).await?;
+        let ranges = self.config.pod_cidr;
+        if ranges.ipv6().is_some() {
+            set("net/ipv6/conf/all/forwarding", "1")?;
+            // No pod tells the node who is a router.
+            set(&format!("net/ipv6/conf/{}/disable_ipv6", self.names.bridge), "0")?;
+            set(&format!("net/ipv6/conf/{}/accept_ra", self.names.bridge), "0")?;
+        }
+        for (address, prefix) in self.prefixes(gateway) {
+            self.links.address(bridge, address, prefix, true).await?;
+        }
+        if ranges.ipv4().is_some() {
+            set("net/ipv4/ip_forward", "1")?;
+            // A host port on 127.0.0.1 leaves the host with that source until it is masqueraded; the table drops what a pod sends there.
+            set(&format!("net/ipv4/conf/{}/route_localnet", self.names.bridge), "1")?;
+        }
         self.apply_ruleset().await?;
-        forward::ensure(&self.names.bridge, &self.names.tag).await
+        forward::ensure(&self.names.bridge, &self.names.tag, ranges.ipv4().is_some(), ranges.ipv6().is_some()).await
     }
 
     async fn teardown(&self) -> Result<(), NetworkError> {
@@ -306,12 +337,13 @@ async fn remove_node(names: &Names, links: &Links) -> Result<(), NetworkError> {
     command::run("nft", "nftables", &["-f", "-"], &ruleset::removal(names)).await
 }
 
-/// Sets a switch of the kernel to 1 if it is not.
-async fn switch_on(name: &str) -> Result<(), NetworkError> {
+/// Sets a setting of the kernel, in the namespace of the calling thread, if it is not so.
+fn set(name: &str, value: &str) -> Result<(), NetworkError> {
     let path = format!("/proc/sys/{name}");
     let failed = |it: std::io::Error| NetworkError::Kernel { what: path.clone(), reason: it.to_string() };
-    if tokio::fs::read_to_string(&path).await.map_err(failed)?.trim() == "1" {
+    // On this thread: it is the thread whose namespace the file shows, and it takes no time.
+    if std::fs::read_to_string(&path).map_err(failed)?.trim() == value {
         return Ok(());
     }
-    tokio::fs::write(&path, "1").await.map_err(failed)
+    std::fs::write(&path, value).map_err(failed)
 }

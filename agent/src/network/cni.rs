@@ -3,19 +3,19 @@
 //! The runtime connects a sandbox when it makes it, host ports among it, and disconnects it when it stops it. Other nodes' pods are the plugins' business, too.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use super::ips::Ips;
 use super::{HostPort, NetworkError, PodNetwork};
 use crate::runtime::Runtime;
 
 /// The addresses that a runtime gave its pods.
 pub struct CniNetwork {
     runtime: Arc<dyn Runtime>,
-    addresses: Mutex<BTreeMap<String, IpAddr>>,
+    addresses: Mutex<BTreeMap<String, Ips>>,
 }
 
 impl CniNetwork {
@@ -27,16 +27,16 @@ impl CniNetwork {
 
 #[async_trait]
 impl PodNetwork for CniNetwork {
-    async fn attach(&self, pod_uid: &str, _: Option<u32>, _: &[HostPort]) -> Result<IpAddr, NetworkError> {
+    async fn attach(&self, pod_uid: &str, _: Option<u32>, _: &[HostPort]) -> Result<Ips, NetworkError> {
         let told = self.runtime.network_address(pod_uid).await;
         let address = told.map_err(|it| NetworkError::Config(it.to_string()))?;
-        let address =
-            address.ok_or_else(|| NetworkError::Config("the runtime has given the sandbox no address".to_owned()))?;
+        let none = || NetworkError::Config("the runtime has given the sandbox no address".to_owned());
+        let address = Ips::from(address.ok_or_else(none)?);
         self.addresses.lock().insert(pod_uid.to_owned(), address);
         Ok(address)
     }
 
-    fn address_of(&self, pod_uid: &str) -> Option<IpAddr> {
+    fn address_of(&self, pod_uid: &str) -> Option<Ips> {
         self.addresses.lock().get(pod_uid).copied()
     }
 

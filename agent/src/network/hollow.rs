@@ -2,13 +2,12 @@
 //!
 //! It keeps no ledger: hollow pods end with the process.
 
-use std::net::IpAddr;
-
 use async_trait::async_trait;
-use ipnet::Ipv4Net;
+use orlop_api::ranges::Ranges;
 use parking_lot::Mutex;
 
 use super::addresses::Addresses;
+use super::ips::Ips;
 use super::{HostPort, NetworkError, PodNetwork};
 
 /// Addresses of one hollow node.
@@ -19,7 +18,7 @@ pub struct HollowNetwork {
 
 impl HollowNetwork {
     /// A network that hands out the addresses of `pod_cidr`.
-    pub fn open(pod_cidr: Ipv4Net) -> Result<Self, NetworkError> {
+    pub fn open(pod_cidr: Ranges) -> Result<Self, NetworkError> {
         let addresses = Addresses::new(pod_cidr)
             .ok_or_else(|| NetworkError::Config(format!("pod CIDR {pod_cidr} is too small for a pod")))?;
         Ok(Self { addresses: Mutex::new(addresses) })
@@ -33,14 +32,14 @@ impl PodNetwork for HollowNetwork {
         pod_uid: &str,
         _netns_pid: Option<u32>,
         _host_ports: &[HostPort],
-    ) -> Result<IpAddr, NetworkError> {
+    ) -> Result<Ips, NetworkError> {
         let mut addresses = self.addresses.lock();
-        let range = addresses.range();
-        addresses.take(pod_uid).map(IpAddr::V4).ok_or_else(|| NetworkError::Exhausted(range.to_string()))
+        let ranges = addresses.ranges();
+        addresses.take(pod_uid).ok_or_else(|| NetworkError::Exhausted(ranges.to_string()))
     }
 
-    fn address_of(&self, pod_uid: &str) -> Option<IpAddr> {
-        self.addresses.lock().of(pod_uid).map(IpAddr::V4)
+    fn address_of(&self, pod_uid: &str) -> Option<Ips> {
+        self.addresses.lock().of(pod_uid)
     }
 
     async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError> {

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
-use rtnetlink::packet_route::route::RouteAttribute;
-use rtnetlink::{
-    AddressMessageBuilder, Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
-    RouteMessageBuilder,
-};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::NetworkError;
 use super::namespace::Namespace;
@@ -87,10 +85,10 @@ impl Links {
         Ok(link.index)
     }
 
-    /// Makes sure that a link has this address and, if `alone`, no other of version 4.
-    pub async fn address(&self, index: u32, address: Ipv4Addr, prefix: u8, alone: bool) -> Result<(), NetworkError> {
+    /// Makes sure that a link has this address and, if `alone`, no other of its family but those of the link alone.
+    pub async fn address(&self, index: u32, address: IpAddr, prefix: u8, alone: bool) -> Result<(), NetworkError> {
         let found = self.addresses(index).await?;
-        for message in &found {
+        for message in found.iter().filter(|it| local(it).is_some_and(|it| is_alike(it, address))) {
             let (it, length) = (local(message), message.header.prefix_len);
             if alone && (it, length) != (Some(address), prefix) {
                 let delete = self.handle.address().del(message.clone()).execute();
@@ -100,14 +98,16 @@ impl Links {
         if found.iter().any(|it| (local(it), it.header.prefix_len) == (Some(address), prefix)) {
             return Ok(());
         }
-        let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix).build();
-        let mut add = self.handle.address().add(index, address.into(), prefix);
-        *add.message_mut() = message;
+        let mut add = self.handle.address().add(index, address, prefix);
+        if address.is_ipv6() {
+            // Nobody else can have it, so nobody is asked: until then it could not be used.
+            add.message_mut().header.flags = AddressHeaderFlags::Nodad;
+        }
         absent_or("add address", libc::EEXIST, add.execute()).await
     }
 
     /// Whether a link has this address.
-    pub async fn has_address(&self, index: u32, address: Ipv4Addr) -> Result<bool, NetworkError> {
+    pub async fn has_address(&self, index: u32, address: IpAddr) -> Result<bool, NetworkError> {
         Ok(self.addresses(index).await?.iter().any(|it| local(it) == Some(address)))
     }
 
@@ -150,22 +150,28 @@ impl Links {
         }
     }
 
-    /// Makes the default route.
-    pub async fn default_route(&self, gateway: Ipv4Addr) -> Result<(), NetworkError> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).build();
+    /// Makes the default route of the gateway's family.
+    pub async fn default_route(&self, gateway: IpAddr) -> Result<(), NetworkError> {
+        let route = match gateway {
+            IpAddr::V4(it) => RouteMessageBuilder::<Ipv4Addr>::new().gateway(it).build(),
+            IpAddr::V6(it) => RouteMessageBuilder::<Ipv6Addr>::new().gateway(it).build(),
+        };
         within("add route", self.handle.route().add(route).replace().execute()).await
     }
 
     /// The largest packet of the link by which this namespace reaches the outside.
     pub async fn outward_mtu(&self) -> Result<u32, NetworkError> {
-        let every = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let routes = within("list routes", self.handle.route().get(every).execute().try_collect::<Vec<_>>()).await?;
-        let out = routes.iter().filter(|it| it.header.destination_prefix_length == 0).find_map(|it| {
-            it.attributes.iter().find_map(|it| match it {
-                RouteAttribute::Oif(index) => Some(*index),
-                _ => None,
-            })
-        });
+        let older = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let newer = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        let mut out = None;
+        for every in [older, newer] {
+            let routes = self.handle.route().get(every).execute().try_collect::<Vec<_>>();
+            let routes = within("list routes", routes).await?;
+            // In the table of the machine's own addresses there is no way out.
+            let outward =
+                |it: &&RouteMessage| it.header.destination_prefix_length == 0 && it.header.kind == RouteType::Unicast;
+            out = out.or_else(|| routes.iter().filter(outward).find_map(link_of));
+        }
         let Some(out) = out else { return Ok(DEFAULT_MTU) };
         Ok(self.all().await?.values().find(|it| it.index == out).map_or(DEFAULT_MTU, |it| it.mtu))
     }
@@ -195,9 +201,26 @@ pub struct Pair<'a> {
 
 /// The hardware address that goes with an address, so that neighbours who remember an address that went to another pod are not wrong:
 /// the locally administered prefix `0a:58` and the address, as Kubernetes' bridge plugin forms it.
-pub fn mac(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
+///
+/// Of an address of version 6 it has what tells addresses of one range and ranges of one cluster apart: the last four bytes of the network's half and
+/// those of the other, one over the other.
+pub fn mac(address: IpAddr) -> [u8; 6] {
+    let [a, b, c, d] = match address {
+        IpAddr::V4(it) => it.octets(),
+        IpAddr::V6(it) => {
+            let bytes = it.octets();
+            std::array::from_fn(|at| bytes[4 + at] ^ bytes[12 + at])
+        }
+    };
     [0x0a, 0x58, a, b, c, d]
+}
+
+/// The link by which a route leads.
+fn link_of(route: &RouteMessage) -> Option<u32> {
+    route.attributes.iter().find_map(|it| match it {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
 }
 
 fn read(message: &LinkMessage) -> (String, Link) {
@@ -215,11 +238,20 @@ fn read(message: &LinkMessage) -> (String, Link) {
     (name, link)
 }
 
-fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
+/// The address itself. The kernel names one of version 6 otherwise than one of version 4, which may have another end.
+pub(super) fn local(message: &AddressMessage) -> Option<IpAddr> {
+    let is_v6 = message.header.family == AddressFamily::Inet6;
     message.attributes.iter().find_map(|it| match it {
-        AddressAttribute::Local(std::net::IpAddr::V4(it)) => Some(*it),
+        AddressAttribute::Local(it) if !is_v6 => Some(*it),
+        AddressAttribute::Address(it) if is_v6 => Some(*it),
         _ => None,
     })
+}
+
+/// Whether one may stand in for the other: of one family, and neither of the link alone.
+fn is_alike(one: IpAddr, other: IpAddr) -> bool {
+    let of_link = |it: IpAddr| matches!(it, IpAddr::V6(it) if it.is_unicast_link_local());
+    one.is_ipv4() == other.is_ipv4() && of_link(one) == of_link(other)
 }
 
 pub(super) async fn within<T>(
@@ -257,4 +289,18 @@ fn refused(what: &str, error: rtnetlink::Error) -> NetworkError {
         other => other.to_string(),
     };
     NetworkError::Kernel { what: what.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_addresses_tell_addresses_and_networks_apart() {
+        let check = |address: &str, expected: [u8; 6]| assert_eq!(mac(address.parse().unwrap()), expected, "{address}");
+        check("10.244.3.7", [0x0a, 0x58, 10, 244, 3, 7]);
+        check("fd00:10:244:3::7", [0x0a, 0x58, 0x02, 0x44, 0, 3 ^ 7]);
+        check("fd00:10:244:3::", [0x0a, 0x58, 0x02, 0x44, 0, 3]);
+        check("fd00:10:244:4::", [0x0a, 0x58, 0x02, 0x44, 0, 4]);
+    }
 }

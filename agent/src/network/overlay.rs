@@ -5,6 +5,8 @@
 //! comes back. The tunnel is VXLAN (RFC 7348): one device a node, with a fixed entry for every other node instead of learning. Pods keep their
 //! address on the whole way, so the rules for what leaves the cluster ([`super::ruleset`]) leave these packets alone.
 //!
+//! With two families there are routes of both, and one tunnel, which goes by the primary one and carries both.
+//!
 //! Deliberately absent: encryption, and learning routes from anybody but the API.
 
 pub mod peers;
@@ -13,6 +15,7 @@ pub mod keeper;
 mod kernel;
 
 pub use kernel::remove;
+use orlop_api::ranges::Ranges;
 
 /// How packets for pods of other nodes travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -28,6 +31,14 @@ pub enum Overlay {
 
 /// What a tunnel takes of each packet, in bytes: the outer headers of IPv4 (20), UDP (8) and VXLAN (8), and the inner one of Ethernet (14).
 pub const TUNNEL_BYTES: u32 = 50;
+/// What the outer header of IPv6 takes more than that of IPv4, in bytes.
+const V6_BYTES: u32 = 20;
+
+/// What a tunnel takes of each packet, in bytes, between nodes with these ranges: it goes by their primary family.
+pub fn tunnel_bytes(ranges: Ranges) -> u32 {
+    if ranges.primary().addr().is_ipv6() { TUNNEL_BYTES + V6_BYTES } else { TUNNEL_BYTES }
+}
+
 /// The number of our network in the tunnel's header.
 const NETWORK: u32 = 1;
 /// VXLAN's own port of UDP (RFC 7348).

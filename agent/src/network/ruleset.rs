@@ -1,54 +1,84 @@
-//! A node's own table of packet rules, as the text that `nft -f -` takes. Pure.
+//! A node's own tables of packet rules, one a family, as the text that `nft -f -` takes. Pure.
 //!
-//! It masquerades what leaves the cluster, and leads host ports to pods. The whole table is one transaction: it is replaced, never
+//! It masquerades what leaves the cluster, and leads host ports to pods. Both are one transaction: they are replaced, never
 //! edited, so that there is no state to compare with.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use orlop_api::ranges::Ranges;
 
+use super::addresses::Addresses;
 use super::ledger::Entries;
 use super::names::Names;
 use super::{HostPort, Protocol};
+use crate::rules::table::Family;
 
 /// What the rules are made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Ruleset<'a> {
     pub names: &'a Names,
-    pub pod_cidr: Ipv4Net,
-    pub cluster_cidr: Ipv4Net,
+    pub pod_cidr: Ranges,
+    pub cluster_cidr: Ranges,
     pub pods: &'a Entries,
+    /// Who has which addresses.
+    pub addresses: &'a Addresses,
 }
 
 impl Ruleset<'_> {
-    /// The text that makes the table what it should be.
+    /// The text that makes the tables what they should be: one for each family that the node has a range of.
     pub fn text(&self) -> String {
-        let Self { names: Names { table, bridge, .. }, pod_cidr, cluster_cidr, .. } = self;
+        let of = |range: IpNet| self.cluster_cidr.iter().find(|it| it.contains(&range)).map(|it| (range, it));
+        self.pod_cidr.iter().filter_map(of).map(|(range, cluster)| self.table(range, cluster)).collect()
+    }
+
+    fn table(&self, pod_cidr: IpNet, cluster_cidr: IpNet) -> String {
+        let Names { table, bridge, .. } = self.names;
+        let family = Family::of(pod_cidr.addr());
+        let ip = family.name();
         let (mut forward, mut hairpin) = (String::new(), String::new());
-        for ((host_ip, protocol, host_port), (address, port)) in self.ports() {
-            let to = host_ip.map(|it| format!("ip daddr {it} ")).unwrap_or_default();
+        for ((host_ip, protocol, host_port), (address, port)) in self.ports(family) {
+            let to = host_ip.map(|it| format!("{ip} daddr {it} ")).unwrap_or_default();
             let protocol = match protocol {
                 Protocol::Tcp => "tcp",
                 Protocol::Udp => "udp",
                 Protocol::Sctp => "sctp",
             };
-            writeln!(forward, "    {to}{protocol} dport {host_port} dnat to {address}:{port}")
-                .expect("writing to a string");
+            let end = match address {
+                IpAddr::V4(_) => format!("{address}:{port}"),
+                IpAddr::V6(_) => format!("[{address}]:{port}"),
+            };
+            writeln!(forward, "    {to}{protocol} dport {host_port} dnat to {end}").expect("writing to a string");
             // A pod that came through the host's port must be answered through the host, or the answer bears a strange address.
             writeln!(
                 hairpin,
-                "    ct status dnat ip saddr {pod_cidr} ip daddr {address} {protocol} dport {port} ct original proto-dst \
+                "    ct status dnat {ip} saddr {pod_cidr} {ip} daddr {address} {protocol} dport {port} ct original proto-dst \
                  {host_port} masquerade"
             )
             .expect("writing to a string");
         }
+        let (everybody, local, martians) = match family {
+            Family::V4 => (
+                "224.0.0.0/4",
+                format!("    ip saddr 127.0.0.0/8 oifname {bridge} masquerade\n"),
+                format!(
+                    "  chain martians {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname {bridge} ip daddr 127.0.0.0/8 drop
+  }}
+"
+                ),
+            ),
+            // What is the loopback's never leaves a machine by IPv6.
+            Family::V6 => ("ff00::/8", String::new(), String::new()),
+        };
         // `add` before `flush` makes the same text work whether the table is there or not.
         format!(
-            "add table ip {table}
-flush table ip {table}
-table ip {table} {{
+            "add table {ip} {table}
+flush table {ip} {table}
+table {ip} {table} {{
   chain hostports {{
 {forward}  }}
   chain prerouting {{
@@ -61,34 +91,32 @@ table ip {table} {{
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {pod_cidr} ip daddr != {cluster_cidr} ip daddr != 224.0.0.0/4 masquerade fully-random
-    ip saddr 127.0.0.0/8 oifname {bridge} masquerade
-{hairpin}  }}
-  chain martians {{
-    type filter hook prerouting priority raw; policy accept;
-    iifname {bridge} ip daddr 127.0.0.0/8 drop
-  }}
-}}
+    {ip} saddr {pod_cidr} {ip} daddr != {cluster_cidr} {ip} daddr != {everybody} masquerade fully-random
+{local}{hairpin}  }}
+{martians}}}
 "
         )
     }
 
     /// Each host port once; where two pods claim one, which the scheduler prevents, the first uid has it.
-    fn ports(&self) -> BTreeMap<(Option<Ipv4Addr>, Protocol, u16), (Ipv4Addr, u16)> {
+    fn ports(&self, family: Family) -> BTreeMap<(Option<IpAddr>, Protocol, u16), (IpAddr, u16)> {
         let mut ports = BTreeMap::new();
-        for entry in self.pods.values() {
-            for HostPort { host_ip, host_port, container_port, protocol } in &entry.host_ports {
-                ports.entry((*host_ip, *protocol, *host_port)).or_insert((entry.address, *container_port));
+        for (pod, entry) in self.pods {
+            let own = self.addresses.of(pod).and_then(|it| it.iter().find(|it| Family::of(*it) == family));
+            let Some(address) = own else { continue };
+            let of_family = |it: &&HostPort| it.host_ip.is_none_or(|it| Family::of(it) == family);
+            for HostPort { host_ip, host_port, container_port, protocol } in entry.host_ports.iter().filter(of_family) {
+                ports.entry((*host_ip, *protocol, *host_port)).or_insert((address, *container_port));
             }
         }
         ports
     }
 }
 
-/// The text that removes the table, whether it is there or not.
+/// The text that removes the tables, whether they are there or not.
 pub fn removal(names: &Names) -> String {
     let table = &names.table;
-    format!("add table ip {table}\ndelete table ip {table}\n")
+    Family::ALL.iter().map(|it| format!("add table {0} {table}\ndelete table {0} {table}\n", it.name())).collect()
 }
 
 #[cfg(test)]
@@ -96,33 +124,36 @@ mod tests {
     use super::*;
     use crate::network::ledger::Entry;
 
-    #[test]
-    fn the_table_of_a_node() {
+    fn text(pod_cidr: &str, cluster_cidr: &str, host_ip: &str) -> String {
         let port = |host_ip: Option<&str>, host_port, container_port, protocol| HostPort {
             host_ip: host_ip.map(|it| it.parse().unwrap()),
             host_port,
             container_port,
             protocol,
         };
-        let entry = |address: &str, host_ports| Entry { address: address.parse().unwrap(), host_ports };
+        let mut addresses = Addresses::new(pod_cidr.parse().unwrap()).unwrap();
+        let mut entry = |pod: &str, host_ports| {
+            let address = addresses.take(pod).unwrap().primary();
+            (pod.to_owned(), Entry { address, host_ports })
+        };
         let pods = Entries::from([
-            ("a".to_owned(), entry("10.244.0.2", vec![port(None, 80, 8080, Protocol::Tcp)])),
-            ("b".to_owned(), entry("10.244.0.3", vec![])),
-            (
-                "c".to_owned(),
-                entry(
-                    "10.244.0.4",
-                    vec![port(Some("192.0.2.1"), 53, 5353, Protocol::Udp), port(None, 80, 1, Protocol::Tcp)],
-                ),
-            ),
+            entry("a", vec![port(None, 80, 8080, Protocol::Tcp)]),
+            entry("b", vec![]),
+            entry("c", vec![port(Some(host_ip), 53, 5353, Protocol::Udp), port(None, 80, 1, Protocol::Tcp)]),
         ]);
         let names = Names::of("node-1");
-        let ruleset = Ruleset {
-            names: &names,
-            pod_cidr: "10.244.0.0/24".parse().unwrap(),
-            cluster_cidr: "10.244.0.0/16".parse().unwrap(),
-            pods: &pods,
-        };
-        insta::assert_snapshot!(ruleset.text());
+        let (pod_cidr, cluster_cidr) = (pod_cidr.parse().unwrap(), cluster_cidr.parse().unwrap());
+        Ruleset { names: &names, pod_cidr, cluster_cidr, pods: &pods, addresses: &addresses }.text()
+    }
+
+    #[test]
+    fn the_table_of_a_node() {
+        insta::assert_snapshot!(text("10.244.0.0/24", "10.244.0.0/16", "192.0.2.1"));
+    }
+
+    #[test]
+    fn the_tables_of_a_node_with_both_families() {
+        let ranges = ("fd00:10:244::/64,10.244.0.0/24", "fd00:10:244::/56,10.244.0.0/16");
+        insta::assert_snapshot!(text(ranges.0, ranges.1, "2001:db8::1"));
     }
 }

@@ -1,7 +1,11 @@
 //! What this machine has: cores, memory, disk, and its names, from /proc, /sys and /etc.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
+
+use ipnet::IpNet;
+
+use crate::network::ips::Ips;
 
 /// Pods that a node takes, as the kubelet's default.
 pub const PODS: i64 = 110;
@@ -56,14 +60,22 @@ pub fn text(path: &str) -> String {
     std::fs::read_to_string(path).map(|it| it.trim().to_owned()).unwrap_or_default()
 }
 
-/// The address by which this machine reaches others: that of the interface of the default route, or loopback where there is none.
-pub fn own_address() -> IpAddr {
-    // Connecting a datagram socket sends nothing; it asks the kernel for the route.
-    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|it| {
-        it.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        it.local_addr()
+/// The addresses by which this machine reaches others, of the families that are `wanted` in their order: those of the interfaces of the default
+/// routes, or loopback where there are none.
+pub fn own_addresses(wanted: &[IpNet]) -> Ips {
+    let found = wanted.iter().filter_map(|it| match it {
+        IpNet::V4(_) => outward(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()),
+        IpNet::V6(_) => outward(Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()),
     });
-    routed.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |it| it.ip())
+    Ips::of(found).unwrap_or_else(|| IpAddr::V4(Ipv4Addr::LOCALHOST).into())
+}
+
+/// The address from which packets to `other` go, which is nobody (RFC 5737, RFC 3849).
+fn outward(any: IpAddr, other: IpAddr) -> Option<IpAddr> {
+    // Connecting a datagram socket sends nothing; it asks the kernel for the route.
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((other, 9)).ok()?;
+    socket.local_addr().ok().map(|it| it.ip())
 }
 
 #[cfg(test)]
@@ -74,6 +86,7 @@ mod tests {
     fn this_machine_has_something() {
         let it = Capacity::of_this_machine(Path::new("/"));
         assert!(it.cpu >= 1 && it.memory_bytes > 0 && it.disk_bytes > 0, "{it:?}");
-        assert!(!own_address().is_unspecified());
+        let addresses = own_addresses(&["10.0.0.0/8".parse().unwrap(), "fd00::/56".parse().unwrap()]);
+        assert!(addresses.iter().all(|it| !it.is_unspecified()), "{addresses}");
     }
 }

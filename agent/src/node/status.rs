@@ -1,7 +1,6 @@
 //! What the Node says of its machine: names, size, addresses, conditions, images.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use serde_json::Value;
 use super::capacity::{Capacity, Pressure, text};
 use crate::admission::Allocatable;
 use crate::machine::status::time;
+use crate::network::ips::Ips;
 use crate::power_off::{NODE_MESSAGE, PowerOff};
 use crate::pressure::Board;
 use crate::runtime::Runtime;
@@ -31,7 +31,7 @@ const IMAGE_NAMES: usize = 5;
 #[derive(Clone, Debug)]
 pub struct About {
     pub name: String,
-    pub address: IpAddr,
+    pub addresses: Ips,
     pub capacity: Capacity,
     pub allocatable: Allocatable,
     /// What it is short of; none of a node that runs nothing.
@@ -103,10 +103,7 @@ impl About {
                 pods: self.capacity.pods,
             })),
             allocatable: Some(resources(&self.allocatable)),
-            addresses: Some(vec![
-                NodeAddress { type_: "InternalIP".into(), address: self.address.to_string() },
-                NodeAddress { type_: "Hostname".into(), address: self.name.clone() },
-            ]),
+            addresses: Some(self.addresses()),
             conditions: Some(conditions(old, pressure, trouble, now)),
             daemon_endpoints: self
                 .port
@@ -115,6 +112,12 @@ impl About {
             images: Some(list(images)),
             ..NodeStatus::default()
         }
+    }
+
+    fn addresses(&self) -> Vec<NodeAddress> {
+        let own = self.addresses.iter().map(|it| ("InternalIP", it.to_string()));
+        let all = own.chain([("Hostname", self.name.clone())]);
+        all.map(|(type_, address)| NodeAddress { type_: type_.into(), address }).collect()
     }
 
     fn info(&self, runtime: &str) -> NodeSystemInfo {

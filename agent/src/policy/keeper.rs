@@ -3,11 +3,10 @@
 //! A change of a policy, a pod or a namespace marks it; a few milliseconds later what follows from all marked ones goes to the kernel
 //! ([`crate::rules::kernel`]). As long as there is no policy, nothing else of the cluster is watched and there is no table.
 //!
-//! The address of a pod of this node is known here before the API knows it: [`Policies::ready`] tells it, and comes back when the rules are
+//! The addresses of a pod of this node are known here before the API knows it: [`Policies::ready`] tells it, and comes back when the rules are
 //! there, so that no container runs without them. Tables outlive the agent on purpose, as pods do; [`remove`] takes them away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +21,7 @@ use super::spec::Policy;
 use super::state::{Batch, Setting, State};
 use super::view::{Known, PodView};
 use crate::network::NetworkError;
+use crate::network::ips::Ips;
 use crate::network::names::Names;
 use crate::rules::kernel::{self, Kernel};
 use crate::services::bridged;
@@ -45,8 +45,8 @@ pub struct Config {
     pub compare_every: Duration,
 }
 
-/// Gives the address of a pod of this node.
-pub type Ledger = Arc<dyn Fn(&str) -> Option<IpAddr> + Send + Sync>;
+/// Gives the addresses of a pod of this node.
+pub type Ledger = Arc<dyn Fn(&str) -> Option<Ips> + Send + Sync>;
 
 /// Why a pod's rules are not there.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +86,11 @@ impl Policies {
         self.known.policies.is_synced()
     }
 
-    /// Sees that the rules of a pod of this node are there, which has got its address.
+    /// Sees that the rules of a pod of this node are there, which has got its addresses.
     ///
     /// # Errors
     /// They are not, after a while: the pod must not run yet.
-    pub async fn ready(&self, pod: &Pod, address: IpAddr) -> Result<(), NotReady> {
+    pub async fn ready(&self, pod: &Pod, addresses: Ips) -> Result<(), NotReady> {
         let policies = &self.known.policies;
         if tokio::time::timeout(READY_WITHIN, policies.synced()).await.is_err() {
             return Err(NotReady::Unknown);
@@ -99,7 +99,7 @@ impl Policies {
             return Ok(());
         }
         let mut view = PodView::from(pod.clone());
-        view.addresses = vec![address];
+        view.addresses = addresses.iter().collect();
         let key = view.key();
         let labels = view.metadata.labels.clone();
         self.marked.own.lock().insert(key.clone(), Arc::new(view));
@@ -298,11 +298,11 @@ impl Keeper {
         let Some(ledger) = self.config.ledger.as_ref().filter(|_| pod.node == self.config.node_name) else {
             return Some(pod);
         };
-        let address = ledger(pod.uid());
-        if pod.addresses.iter().copied().eq(address) {
+        let addresses: Vec<_> = ledger(pod.uid()).into_iter().flat_map(|it| it.iter()).collect();
+        if pod.addresses == addresses {
             return Some(pod);
         }
-        Some(Arc::new(PodView { addresses: address.into_iter().collect(), ..PodView::clone(&pod) }))
+        Some(Arc::new(PodView { addresses, ..PodView::clone(&pod) }))
     }
 }
 

@@ -34,6 +34,9 @@ impl fragment::Place for Place {
 /// Before the translation (-100), after connections are known (-200): here the DNS has its own address yet.
 const DNS_AT: i32 = -110;
 
+/// What neighbours and routers say to each other (RFC 4861).
+const DISCOVERY: &str = "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert";
+
 /// The tables of both families for a node with this bridge.
 pub fn bases(bridge: &str, dns: Option<&Dns>) -> BTreeMap<Family, Table> {
     Family::ALL.iter().map(|it| (*it, base(*it, bridge, dns))).collect()
@@ -53,15 +56,17 @@ fn base(family: Family, bridge: &str, dns: Option<&Dns>) -> Table {
         let hook = Some(format!("type filter hook {hook}; policy accept;"));
         table.chains.insert(name.to_owned(), Chain { hook, rules: rules.into_iter().map(Rule::from).collect() });
     };
-    let forward = vec![
+    // Without it nobody finds anybody: by IPv6 it is a packet like others, and belongs to no connection.
+    let discovery = (family == Family::V6).then(|| format!("icmpv6 type {{ {DISCOVERY} }} accept"));
+    let forward = discovery.into_iter().chain([
         // What answers was judged when it was asked for.
         "ct state established,related accept".to_owned(),
         format!("{ip} saddr . {ip} daddr @selves accept"),
         // Pods of other nodes, which may share the namespace, are judged by those nodes' tables.
         format!("iifname {bridge} {ip} saddr vmap @egress"),
         format!("oifname {bridge} {ip} daddr vmap @ingress"),
-    ];
-    add("forward", "forward priority filter", forward);
+    ]);
+    add("forward", "forward priority filter", forward.collect());
     if let Some(it) = dns.filter(|it| Family::of(it.address) == family) {
         let judged = |to: String| format!("iifname {bridge} ct state new {ip} daddr {to} {ip} saddr vmap @egress");
         let rules = vec![

@@ -6,20 +6,27 @@
 
 use crate::network::command;
 
-/// The switch, which is there when the module is.
-const SWITCH: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+/// The switches of either family, which are there when the module is.
+const SWITCHES: [&str; 2] =
+    ["/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"];
 
-/// Sees that bridged packets pass the rules of IPv4 in this namespace; tells whether they do.
+/// Sees that bridged packets pass the rules in this namespace; tells whether they do.
 pub async fn pass() -> bool {
-    if tokio::fs::metadata(SWITCH).await.is_err() {
+    if tokio::fs::metadata(SWITCHES[0]).await.is_err() {
         // Not there, or without modules at all: what comes of it shows below.
         if let Err(error) = command::try_run("modprobe", &["br_netfilter"], "").await {
             tracing::debug!(%error, "br_netfilter could not be loaded");
         }
     }
-    match tokio::fs::read_to_string(SWITCH).await {
-        Ok(it) if it.trim() == "1" => true,
-        Ok(_) => tokio::fs::write(SWITCH, "1").await.is_ok(),
-        Err(_) => false,
+    for switch in SWITCHES {
+        let on = match tokio::fs::read_to_string(switch).await {
+            Ok(it) if it.trim() == "1" => true,
+            Ok(_) => tokio::fs::write(switch, "1").await.is_ok(),
+            Err(_) => false,
+        };
+        if !on {
+            return false;
+        }
     }
+    true
 }

@@ -249,7 +249,7 @@ impl Worker {
         let given = self.allotted(&pod, &it);
         it.resources.clone_from(&given.resources);
         let Some(ImageState::Ready { image, .. }) = self.memory.images.get(name).cloned() else { return };
-        let pod_ip = if host_network(&pod) { self.host.facts.host_ip } else { self.address() };
+        let pod_ips = if host_network(&pod) { self.host.facts.host_ips } else { self.address() };
         let of_api = self.origin == Origin::Api;
         if let Some(known) = self.host.services.as_ref().filter(|_| of_api) {
             // Only just after the agent's start is there anything to wait for; if it takes too long, the container's failure says so.
@@ -257,7 +257,7 @@ impl Worker {
         }
         let spec = match self.host.references.snapshot(&pod).await {
             Ok(found) => container::service_links(&self.host, &pod, of_api).and_then(|links| {
-                let around = container::Around { found: &found, links, pod_ip };
+                let around = container::Around { found: &found, links, pod_ips };
                 container::spec(&self.host, &pod, &it, &image, attempt, around)
             }),
             Err(error) => Err(error.to_string()),

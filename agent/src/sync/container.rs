@@ -1,6 +1,5 @@
 //! What the runtime is told of a sandbox and of a container, made from the pod.
 
-use std::net::IpAddr;
 use std::path::{Component, Path};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
@@ -11,6 +10,7 @@ use crate::environment::links;
 use crate::environment::{build, expand_all};
 use crate::host::Host;
 use crate::machine::world::spec as pod_spec;
+use crate::network::ips::Ips;
 use crate::network::{HostPort, Protocol};
 use crate::references::Snapshot;
 use crate::resolver;
@@ -50,7 +50,7 @@ pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
                 _ => Protocol::Tcp,
             };
             let host_ip =
-                it.host_ip.and_then(|it| it.parse().ok()).filter(|it: &std::net::Ipv4Addr| !it.is_unspecified());
+                it.host_ip.and_then(|it| it.parse().ok()).filter(|it: &std::net::IpAddr| !it.is_unspecified());
             Some(HostPort {
                 host_ip,
                 host_port: port(it.host_port?)?,
@@ -89,7 +89,7 @@ pub struct Around<'a> {
     pub found: &'a Snapshot,
     /// The variables of services.
     pub links: Vec<(String, String)>,
-    pub pod_ip: Option<IpAddr>,
+    pub pod_ips: Option<Ips>,
 }
 
 /// A container of a pod.
@@ -104,7 +104,7 @@ pub fn spec(
     attempt: u32,
     around: Around<'_>,
 ) -> Result<ContainerSpec, String> {
-    let place = host.place(around.pod_ip);
+    let place = host.place(around.pod_ips);
     let mut env = build(pod, container, around.found, &place, around.links).map_err(|it| it.to_string())?;
     let mounts = host.volumes.mounts(pod, container, &env)?;
     let command = expand_all(container.command.as_ref(), &env);

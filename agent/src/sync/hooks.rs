@@ -1,11 +1,11 @@
 //! Lifecycle hooks: a command, a request, or a pause, after a container's start or before its stop.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 
 use crate::host::Host;
+use crate::network::ips::Ips;
 use crate::probes::http;
 
 /// The longest a postStart hook may take; the kubelet sets no limit, a hook that hangs for ever helps nobody.
@@ -23,7 +23,7 @@ pub async fn run(
     container: &Container,
     id: &str,
     hook: &LifecycleHandler,
-    address: Option<IpAddr>,
+    address: Option<Ips>,
     within: Duration,
 ) -> Result<(), String> {
     let running = async {
@@ -36,7 +36,8 @@ pub async fn run(
             };
         }
         if let Some(get) = &hook.http_get {
-            let own = if crate::machine::world::host_network(pod) { host.facts.host_ip } else { address };
+            let own = if crate::machine::world::host_network(pod) { host.facts.host_ips } else { address };
+            let own = own.map(|it| it.primary());
             let target = http::Target::of(get, container, own)?;
             let (status, _) = target.get(within).await?;
             return if status < 400 { Ok(()) } else { Err(format!("HTTP hook failed with status {status}")) };

@@ -44,14 +44,14 @@ impl Sandbox {
         result.recv().expect("the work ends without a panic")
     }
 
-    /// Answers every connection to a port with `name` and the address it came from.
+    /// Answers every connection to a port, by either family, with `name` and the address it came from.
     pub fn serve(&self, name: &'static str, port: u16) {
         self.run(move || {
-            let listener = TcpListener::bind(("0.0.0.0", port)).expect("a free port");
+            let listener = TcpListener::bind(("::", port)).expect("a free port");
             // A thread begins in the namespace of the one that makes it. It ends with the test's process.
             std::thread::spawn(move || {
                 while let Ok((mut stream, from)) = listener.accept() {
-                    let _ = write!(stream, "{name} {}", from.ip());
+                    let _ = write!(stream, "{name} {}", from.ip().to_canonical());
                 }
             });
         });

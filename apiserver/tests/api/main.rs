@@ -11,6 +11,7 @@ mod custom;
 mod drawn;
 mod encodings;
 mod eviction;
+mod families;
 mod fields;
 mod kinds;
 mod labels;

@@ -50,6 +50,11 @@ impl Cluster {
         Self::start_with(|config| config.listen = "127.0.0.1:0".parse().ok()).await
     }
 
+    /// A server whose services have addresses out of these ranges.
+    pub async fn with_services(ranges: &str) -> Self {
+        Self::start_with(|config| config.service_cidr = ranges.parse().unwrap()).await
+    }
+
     async fn start_with(configure: impl Fn(&mut Config)) -> Self {
         let cluster = Self::open_in("memory", tempfile::tempdir().unwrap(), configure).await;
         let room = serde_json::json!({ "metadata": { "name": "default" } });

@@ -4,7 +4,6 @@
 //! left in the namespaces, mounts, cables. Each step finds what an interrupted one has left, so that either way may be gone again from any
 //! point: `start` on a running cluster starts what has died.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use orlop_agent::pods;
 use orlop_apiserver::{args, pki::Pki};
 use orlop_client::{clock, connect};
 
+use super::family;
 use super::folder::Folder;
 use super::name::Name;
 use super::parts::{self, API_SERVER, DECIDERS, FORWARDER};
@@ -135,9 +135,10 @@ impl Cluster {
             return Ok(());
         }
         let folder = &self.folder;
+        let server = family::dns(self.record.ip_family.services());
         let names = self.record.nodes.iter().map(|it| async move {
             let namespace = wiring::node(folder, it)?.with_context(|| format!("node {it} is gone"))?;
-            ready::dns(&namespace).await
+            ready::dns(&namespace, server).await
         });
         let all = async {
             let (names, ()) = tokio::join!(join_all(names), ready::nodes(&client, &self.record.nodes));
@@ -252,15 +253,16 @@ impl Cluster {
         let mut config = orlop_apiserver::Config::new("embedded", self.folder.control_plane());
         let listen = parts::api_address(&self.record);
         config.listen = Some(listen);
+        config.service_cidr = self.record.ip_family.services();
         // The server's own names are these, and that of the machine it sees: the first node.
         config.extra_sans = [&self.record.name].into_iter().chain(self.record.nodes.first()).cloned().collect();
-        let (service, now) = (IpAddr::V4(config.kubernetes_service_address()), clock::now());
+        let (service, now) = (config.kubernetes_service_address(), clock::now());
         let pki = Pki::open(&self.folder.control_plane(), &args::names(&config), service, now)?;
         let url = format!("https://{listen}");
         pki.write_kubeconfigs(&url, now)?;
         for (at, node) in self.record.nodes.iter().enumerate() {
             make_private(&self.folder.node(node))?;
-            pki.write_node(node, &[IpAddr::V4(self.record.address(at))], &url, now)?;
+            pki.write_node(node, &self.record.addresses(at), &url, now)?;
         }
         let own = kube::config::Kubeconfig::read_from(self.folder.control_plane().join("kubeconfig"))?;
         kubeconfig::write(&self.folder.kubeconfig(), &kubeconfig::renamed(own, &self.context()))

@@ -1,7 +1,7 @@
 //! The parts of a cluster: how they are called, where they run, and with which command each is started. All are this program.
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 use orlop_agent::pressure::settings::HARD_OF_LOCAL;
 use sha2::{Digest, Sha256};
 
+use super::family;
 use super::folder::Folder;
 use super::process::Process;
 use super::record::Record;
@@ -46,7 +47,7 @@ pub fn has_forwarder(record: &Record) -> bool {
 
 /// Where the API server listens.
 pub fn api_address(record: &Record) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(record.address(0)), API_PORT)
+    SocketAddr::new(record.address(0), API_PORT)
 }
 
 /// The cgroup above those of the cluster's pods: two clusters may have pods of one uid, where one is a copy of the other.
@@ -106,10 +107,16 @@ fn command(folder: &Folder, record: &Record, part: &str, images: &[PathBuf]) -> 
     let mut it = Command::new(program()?);
     let data = folder.control_plane();
     let authority = |name: &str| data.join("pki").join(name);
+    // The usual ones are every part's default.
+    let family = record.ip_family;
+    let ranges = (!family.is_default()).then(|| (family.pods(), family.services()));
     match part {
         API_SERVER => {
             it.arg("apiserver").arg("--data-dir").arg(&data).arg("--listen").arg(api_address(record).to_string());
             it.arg("--tls-san").arg(&record.name);
+            if let Some((pods, services)) = ranges {
+                it.arg("--cluster-cidr").arg(pods.to_string()).arg("--service-cidr").arg(services.to_string());
+            }
         }
         "scheduler" => {
             it.arg("scheduler").arg("--kubeconfig").arg(data.join("scheduler.kubeconfig"));
@@ -119,12 +126,15 @@ fn command(folder: &Folder, record: &Record, part: &str, images: &[PathBuf]) -> 
             it.arg("--root-ca-file").arg(authority("ca.crt"));
             it.arg("--cluster-signing-cert-file").arg(authority("ca.crt"));
             it.arg("--cluster-signing-key-file").arg(authority("ca.key"));
+            if let Some((pods, _)) = ranges {
+                it.arg("--cluster-cidr").arg(pods.to_string());
+            }
         }
         FORWARDER => {
             it.args(["cluster", "forward"]);
             for map in &record.ports {
-                let targets: Vec<String> =
-                    (0..record.nodes.len()).map(|node| format!("{}:{}", record.address(node), map.port)).collect();
+                let target = |node: usize| SocketAddr::new(record.address(node), map.port).to_string();
+                let targets: Vec<String> = (0..record.nodes.len()).map(target).collect();
                 it.arg("--port").arg(format!("{}={}", map.listen, targets.join(",")));
             }
             if let Some(server) = record.resolver {
@@ -139,7 +149,12 @@ fn command(folder: &Folder, record: &Record, part: &str, images: &[PathBuf]) -> 
             let node = &record.nodes[at];
             it.arg("agent").arg("--kubeconfig").arg(data.join(format!("agent-{node}.kubeconfig")));
             it.args(["--node-name", node, "--runtime", "native", "--overlay", &record.overlay]);
-            it.arg("--address").arg(record.address(at).to_string()).arg("--data-dir").arg(folder.node(node));
+            let addresses: Vec<String> = record.addresses(at).iter().map(ToString::to_string).collect();
+            it.arg("--address").arg(addresses.join(",")).arg("--data-dir").arg(folder.node(node));
+            if let Some((pods, services)) = ranges {
+                it.arg("--cluster-cidr").arg(pods.to_string());
+                it.arg("--cluster-dns").arg(family::dns(services).to_string());
+            }
             it.arg("--cgroup-root").arg(format!("{}/{node}", cgroup(folder)));
             it.arg("--tls-cert-file").arg(authority(&format!("agent-{node}.crt")));
             it.arg("--tls-private-key-file").arg(authority(&format!("agent-{node}.key")));
@@ -164,6 +179,7 @@ fn program() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::family::IpFamily;
     use jiff::Timestamp;
 
     #[test]
@@ -184,5 +200,13 @@ mod tests {
             .collect();
         insta::assert_snapshot!(lines.join("\n"));
         assert!(command(&folder, &record, "agent-b", &[]).is_err());
+        record.ip_family = IpFamily::Dual;
+        let parts = ["apiserver", "controllers", "agent-a-2"];
+        let lines = parts.map(|part| {
+            let command = command(&folder, &record, part, &[]).unwrap();
+            let words: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
+            words.join(" ")
+        });
+        insta::assert_snapshot!(lines.join("\n"));
     }
 }

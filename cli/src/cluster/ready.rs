@@ -1,6 +1,6 @@
 //! Whether a cluster answers: the API, its nodes, and the DNS of every node.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,8 +17,11 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(100);
 /// A request to a server that has other things to do.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
-/// The cluster's DNS, as pods know it.
-const DNS: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 96, 0, 10), 53);
+/// The port of the cluster's DNS.
+const DNS_PORT: u16 = 53;
+/// The types of addresses in questions (RFC 1035, RFC 3596).
+const A: u8 = 1;
+const AAAA: u8 = 28;
 /// A name that every cluster has.
 const NAME: &str = "kubernetes.default.svc.cluster.local";
 /// The largest answer over UDP without extensions (RFC 1035).
@@ -58,32 +61,36 @@ pub fn is_ready(node: &Node) -> bool {
     conditions.any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
-/// Waits until the DNS answers in a node's namespace, which its agent does last.
+/// Waits until the DNS answers in a node's namespace, which its agent does last. `server` is its address, as pods know it.
 ///
 /// # Errors
 /// The namespace cannot be used.
-pub async fn dns(namespace: &Namespace) -> Result<()> {
+pub async fn dns(namespace: &Namespace, server: IpAddr) -> Result<()> {
     let mut turn: u16 = 0;
+    let (own, kind) = match server {
+        IpAddr::V4(_) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), A),
+        IpAddr::V6(_) => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), AAAA),
+    };
     loop {
         turn = turn.wrapping_add(1);
         // A socket is where it was made, whoever uses it. Each question has its own: what was asked before the rules were there has left a
         // flow that goes past them, and stays as long as it is used.
         let socket = namespace.run(|| {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-            socket.connect(DNS)?;
+            let socket = UdpSocket::bind((own, 0))?;
+            socket.connect((server, DNS_PORT))?;
             socket.set_nonblocking(true)?;
             Ok(socket)
         })?;
-        match ask(&tokio::net::UdpSocket::from_std(socket)?, turn).await {
+        match ask(&tokio::net::UdpSocket::from_std(socket)?, turn, kind).await {
             Ok(()) => return Ok(()),
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-async fn ask(socket: &tokio::net::UdpSocket, turn: u16) -> Result<()> {
+async fn ask(socket: &tokio::net::UdpSocket, turn: u16, kind: u8) -> Result<()> {
     timeout(ANSWER_LIMIT, async {
-        socket.send(&question(turn)).await?;
+        socket.send(&question(turn, kind)).await?;
         let mut answer = [0; DATAGRAM_BYTES];
         let length = socket.recv(&mut answer).await?;
         check(&answer[..length], turn)
@@ -92,8 +99,8 @@ async fn ask(socket: &tokio::net::UdpSocket, turn: u16) -> Result<()> {
     .context("no answer")?
 }
 
-/// A question for the addresses of [`NAME`] (RFC 1035, 4.1).
-fn question(id: u16) -> Vec<u8> {
+/// A question for the addresses of [`NAME`] of a type (RFC 1035, 4.1).
+fn question(id: u16, kind: u8) -> Vec<u8> {
     let mut bytes = id.to_be_bytes().to_vec();
     // A query that wants recursion, with one question.
     bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -101,8 +108,8 @@ fn question(id: u16) -> Vec<u8> {
         bytes.push(u8::try_from(label.len()).unwrap_or_default());
         bytes.extend(label.as_bytes());
     }
-    // The root; type A, class IN.
-    bytes.extend([0, 0, 1, 0, 1]);
+    // The root; the type, class IN.
+    bytes.extend([0, 0, kind, 0, 1]);
     bytes
 }
 
@@ -131,7 +138,7 @@ mod tests {
         check(&[1, 2, 0x81, 0x82, 0, 1, 0, 1], false);
         check(&[1, 2, 0x81, 0x80, 0, 1, 0, 0], false);
         check(&[1, 2, 0x81], false);
-        let question = question(7);
+        let question = question(7, A);
         assert_eq!((question.len(), &question[12..23]), (12 + NAME.len() + 2 + 4, &b"\x0akubernetes"[..]));
     }
 

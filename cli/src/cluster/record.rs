@@ -1,6 +1,6 @@
 //! What a cluster is made of: `cluster.json` in its folder, which is also the first file of a snapshot.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::family::{self, IpFamily};
 
 /// The form of the file; a newer one is not understood.
 const VERSION: u32 = 1;
@@ -24,6 +26,9 @@ pub struct Record {
     /// The nodes' own addresses; another if that one is taken at a start.
     #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub subnet: Ipv4Net,
+    /// The families of the addresses of pods and services, and of those by which the nodes are known.
+    #[serde(default, skip_serializing_if = "IpFamily::is_default")]
+    pub ip_family: IpFamily,
     /// How packets travel between the nodes, in the words of the agent's `--overlay`.
     pub overlay: String,
     pub ports: Vec<PortMap>,
@@ -71,6 +76,7 @@ impl Record {
             created,
             nodes,
             subnet,
+            ip_family: IpFamily::default(),
             overlay: "auto".to_owned(),
             ports: Vec::new(),
             fence_after_seconds: None,
@@ -108,17 +114,53 @@ impl Record {
 
     /// The host's address in the nodes' network, which is their way out.
     pub fn gateway(&self) -> Ipv4Addr {
-        self.at(1)
+        self.at(GATEWAY)
     }
 
-    /// The address of a node, by its place among them.
-    pub fn address(&self, node: usize) -> Ipv4Addr {
-        self.at(u32::try_from(node).unwrap_or(u32::MAX - 2) + 2)
+    /// The same of IPv6.
+    pub fn gateway_v6(&self) -> Ipv6Addr {
+        self.at_v6(GATEWAY)
+    }
+
+    /// The address by which a node is known first, by its place among them.
+    pub fn address(&self, node: usize) -> IpAddr {
+        self.addresses(node)[0]
+    }
+
+    /// All addresses by which a node is known.
+    pub fn addresses(&self, node: usize) -> Vec<IpAddr> {
+        let (older, newer) = (IpAddr::V4(self.address_v4(node)), IpAddr::V6(self.address_v6(node)));
+        match self.ip_family {
+            IpFamily::Ipv4 => vec![older],
+            IpFamily::Ipv6 => vec![newer],
+            IpFamily::Dual => vec![older, newer],
+        }
+    }
+
+    /// The node's address of IPv4, which it has in any family: much of what is outside has no other.
+    pub fn address_v4(&self, node: usize) -> Ipv4Addr {
+        self.at(offset(node))
+    }
+
+    /// The node's address of IPv6.
+    pub fn address_v6(&self, node: usize) -> Ipv6Addr {
+        self.at_v6(offset(node))
     }
 
     fn at(&self, offset: u32) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.subnet.network()).saturating_add(offset))
     }
+
+    fn at_v6(&self, offset: u32) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(family::subnet(self.subnet).network()).saturating_add(offset.into()))
+    }
+}
+
+/// Where the host's address is in the nodes' network; the nodes' follow.
+const GATEWAY: u32 = 1;
+
+fn offset(node: usize) -> u32 {
+    u32::try_from(node).unwrap_or(u32::MAX - 2) + GATEWAY + 1
 }
 
 fn as_text<S: Serializer>(net: &Ipv4Net, to: S) -> Result<S::Ok, S::Error> {
@@ -161,6 +203,11 @@ mod tests {
             (record.gateway().to_string(), record.address(1).to_string()),
             ("172.30.4.1".into(), "172.30.4.3".into())
         );
+        record.ip_family = IpFamily::Dual;
+        let addresses: Vec<String> = record.addresses(1).iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["172.30.4.3", "fd00:172:30:4::3"]);
+        record.write(&path).unwrap();
+        assert_eq!(Record::read(&path).unwrap(), record);
         record.version += 1;
         record.write(&path).unwrap();
         assert!(Record::read(&path).unwrap_err().to_string().contains("newer"));

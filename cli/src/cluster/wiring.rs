@@ -4,7 +4,7 @@
 //! Docker's drop them. What nodes send to the outside goes through the host, which masquerades it in a table of our own.
 
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use ipnet::Ipv4Net;
 use orlop_agent::network::forward;
 
+use super::family;
 use super::folder::Folder;
 use super::namespace::Namespace;
 use super::record::Record;
@@ -47,15 +48,20 @@ pub async fn make(folder: &Folder, clusters: &Path, record: &mut Record) -> Resu
         nodes.push(node);
     }
     switch.run(|| ip(&words))?;
-    let bits = record.subnet.prefix_len();
+    let (bits, bits_v6) = (record.subnet.prefix_len(), family::subnet(record.subnet).prefix_len());
     for (at, node) in nodes.iter().enumerate() {
         node.run(|| {
-            ip(&[
+            let mut words = vec![
                 "link set dev lo up".to_owned(),
-                format!("address add {}/{bits} dev eth0", record.address(at)),
+                format!("address add {}/{bits} dev eth0", record.address_v4(at)),
                 "link set dev eth0 up".to_owned(),
                 format!("route add default via {}", record.gateway()),
-            ])?;
+            ];
+            if record.ip_family.has_v6() {
+                words.push(format!("address add {}/{bits_v6} dev eth0 nodad", record.address_v6(at)));
+                words.push(format!("route add default via {}", record.gateway_v6()));
+            }
+            ip(&words)?;
             if record.resolver.is_some() { resolver::lead(record.gateway()) } else { Ok(()) }
         })?;
     }
@@ -88,7 +94,7 @@ pub async fn remove(folder: &Folder, record: &Record) -> Result<()> {
     // The cable is ours if its other end is in our switch; another cluster may have taken the network meanwhile.
     if let Some(switch) = Namespace::open(&file(folder, SWITCH))? {
         switch.run(|| ip_if_there(&["link", "delete", "dev", "uplink"]))?;
-        nft(&format!("add table ip {0}\ndelete table ip {0}\n", table(record.subnet)))?;
+        nft(&removal(record.subnet))?;
         forward::remove(&link, &tag(&link)).await?;
     }
     for name in record.nodes.iter().map(String::as_str).chain([SWITCH]) {
@@ -111,7 +117,12 @@ fn connect_host(clusters: &Path, record: &mut Record, switch: &Namespace) -> Res
         }
         record.subnet = candidate;
         let (gateway, bits) = (record.gateway(), candidate.prefix_len());
-        return ip(&[format!("address add {gateway}/{bits} dev {link}"), format!("link set dev {link} up")]);
+        let mut words = vec![format!("address add {gateway}/{bits} dev {link}"), format!("link set dev {link} up")];
+        if record.ip_family.has_v6() {
+            let bits = family::subnet(candidate).prefix_len();
+            words.push(format!("address add {}/{bits} dev {link} nodad", record.gateway_v6()));
+        }
+        return ip(&words);
     }
     bail!("no network is free for the nodes: the host's routes or other clusters have all of 172.30.0.0/15")
 }
@@ -119,12 +130,40 @@ fn connect_host(clusters: &Path, record: &mut Record, switch: &Namespace) -> Res
 /// Lets nodes out through the host, as a container engine lets containers.
 async fn open_the_way_out(record: &Record) -> Result<()> {
     let link = subnet::link(record.subnet);
-    let forwarding = "/proc/sys/net/ipv4/ip_forward";
-    if std::fs::read_to_string(forwarding)?.trim() != "1" {
-        std::fs::write(forwarding, "1").with_context(|| format!("cannot switch on {forwarding}"))?;
+    let v6 = record.ip_family.has_v6();
+    let switches = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"];
+    for forwarding in switches.iter().take(if v6 { 2 } else { 1 }) {
+        if std::fs::read_to_string(forwarding)?.trim() != "1" {
+            std::fs::write(forwarding, "1").with_context(|| format!("cannot switch on {forwarding}"))?;
+        }
     }
     nft(&way_out(record.subnet, record.gateway()))?;
-    Ok(forward::ensure(&link, &tag(&link)).await?)
+    if v6 {
+        nft(&way_out_v6(record.subnet, record.gateway_v6()))?;
+    }
+    Ok(forward::ensure(&link, &tag(&link), true, v6).await?)
+}
+
+fn removal(subnet: Ipv4Net) -> String {
+    let table = table(subnet);
+    ["ip", "ip6"].map(|it| format!("add table {it} {table}\ndelete table {it} {table}\n")).concat()
+}
+
+/// The same as [`way_out`] of IPv6.
+fn way_out_v6(subnet: Ipv4Net, gateway: Ipv6Addr) -> String {
+    let (table, link, subnet) = (table(subnet), subnet::link(subnet), family::subnet(subnet));
+    format!(
+        "add table ip6 {table}
+flush table ip6 {table}
+table ip6 {table} {{
+  comment \"nodes of a local cluster, whose gateway is {gateway}\"
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip6 saddr {subnet} oifname != {link} masquerade
+  }}
+}}
+"
+    )
 }
 
 fn way_out(subnet: Ipv4Net, gateway: Ipv4Addr) -> String {
@@ -195,6 +234,22 @@ fn run(program: &str, words: &[&str], input: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leaves_by_either_family_is_masqueraded() {
+        let subnet = "172.30.3.0/24".parse().unwrap();
+        insta::assert_snapshot!(way_out_v6(subnet, Ipv6Addr::new(0xfd00, 0x172, 0x30, 3, 0, 0, 0, 1)), @r#"
+        add table ip6 orlop_oclu3
+        flush table ip6 orlop_oclu3
+        table ip6 orlop_oclu3 {
+          comment "nodes of a local cluster, whose gateway is fd00:172:30:3::1"
+          chain postrouting {
+            type nat hook postrouting priority srcnat; policy accept;
+            ip6 saddr fd00:172:30:3::/64 oifname != oclu3 masquerade
+          }
+        }
+        "#);
+    }
 
     #[test]
     fn what_leaves_is_masqueraded() {

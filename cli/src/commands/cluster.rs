@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use orlop_client::{clock, process};
 use tokio::time::Instant;
 
+use crate::cluster::family::IpFamily;
 use crate::cluster::folder::{self, Folder};
 use crate::cluster::forwarder::{self, Forward};
 use crate::cluster::lifecycle::{Cluster, State};
@@ -68,6 +69,9 @@ pub enum What {
         /// How packets for pods travel between nodes.
         #[arg(long, default_value = "auto", value_parser = ["auto", "vxlan", "routes"])]
         overlay: String,
+        /// Which families of addresses pods and Services have; dual is both, IPv4 first.
+        #[arg(long, value_enum, default_value_t)]
+        ip_family: IpFamily,
         /// Have a node that cannot reach the API for so many seconds kill its pods, before the 8 s are over after which they run elsewhere: for pods that
         /// write to what several nodes have. Without it they run on until the node hears that they were moved.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(FENCE_SECONDS))]
@@ -140,7 +144,17 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
         bail!("local clusters are made of network namespaces and mounts: run it as root");
     }
     match args.what {
-        What::Create { name, nodes, control_planes, reached, overlay, fence_after, load_images, waiting } => {
+        What::Create {
+            name,
+            nodes,
+            control_planes,
+            reached,
+            overlay,
+            ip_family,
+            fence_after,
+            load_images,
+            waiting,
+        } => {
             if control_planes != 1 {
                 bail!("--control-planes {control_planes}: a local cluster has one, whose store is embedded");
             }
@@ -151,6 +165,7 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
             let mut record =
                 Record::new(name.to_string(), name.nodes(nodes), first_subnet(&clusters, &name)?, clock::now());
             record.overlay = overlay;
+            record.ip_family = ip_family;
             record.fence_after_seconds = fence_after;
             record.ports = reached.ports;
             record.kubeconfig = kubeconfig_path(globals)?;

@@ -14,6 +14,7 @@ use orlop_agent::config::{Address, RuntimeKind, ServingCertificate};
 use orlop_agent::images::collect::Policy;
 use orlop_agent::pressure::settings::Eviction;
 use orlop_agent::runtime::cri::CONTAINERD;
+use orlop_api::ranges::Ranges;
 use orlop_apiserver::Server;
 use orlop_client::lease::Identity;
 use orlop_client::process;
@@ -22,6 +23,7 @@ use orlop_controllers::csr_signing::authority::Authority;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::family::{self, IpFamily};
 use crate::kubeconfig;
 use crate::session::Globals;
 
@@ -57,15 +59,26 @@ pub struct Args {
     /// Keys, certificates, the embedded store and the nodes' data; ~/.orlop if not given.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The addresses of pods; each node gets a /24 of them.
-    #[arg(long, default_value = "10.244.0.0/16")]
-    cluster_cidr: ipnet::Ipv4Net,
+    /// Which families of addresses pods and Services have; dual is both, IPv4 first. ipv4 if neither this nor a range is given.
+    #[arg(long, value_enum)]
+    ip_family: Option<IpFamily>,
+    /// The addresses of pods, 10.244.0.0/16 or fd00:10:244::/56 or both if not given; each node gets a /24 of them, of IPv6 a /64.
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    cluster_cidr: Option<Ranges>,
+    /// The addresses of Services, 10.96.0.0/16 or fd00:10:96::/112 or both if not given.
+    #[arg(long, alias = "service-cluster-ip-range", value_name = "CIDR[,CIDR]")]
+    service_cidr: Option<Ranges>,
     /// How nodes are named: PREFIX-1, PREFIX-2; a single node without it is named orlop.
     #[arg(long)]
     node_prefix: Option<String>,
 }
 
 impl Args {
+    /// The addresses of pods and of services.
+    fn ranges(&self) -> Result<(Ranges, Ranges)> {
+        family::ranges(self.ip_family, self.cluster_cidr, self.service_cidr).map_err(anyhow::Error::msg)
+    }
+
     fn node_names(&self) -> Vec<String> {
         match (&self.node_prefix, self.nodes) {
             (None, 1) => vec!["orlop".to_owned()],
@@ -110,7 +123,7 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
 
     let mut config = orlop_apiserver::Config::new(&args.store, &data_dir);
     config.listen = Some(args.listen);
-    config.cluster_cidr = args.cluster_cidr;
+    (config.cluster_cidr, config.service_cidr) = args.ranges()?;
     // The server outlives its clients, so that their last writes (a lease given back) reach it.
     let server_end = CancellationToken::new();
     let server = Server::start(config, server_end.clone()).await?;
@@ -132,6 +145,7 @@ async fn components(
     shutdown: &CancellationToken,
 ) -> Result<()> {
     let url = server.url().context("the server listens")?;
+    let (pods, services) = args.ranges()?;
     let parts_end = CancellationToken::new();
     let mut parts: JoinSet<(String, Result<()>)> = JoinSet::new();
     let scheduler = server.client("system:kube-scheduler", &["system:authenticated"]);
@@ -147,7 +161,7 @@ async fn components(
     let controllers = server.client("system:kube-controller-manager", &["system:authenticated"]);
     let config = orlop_controllers::Config {
         identity: Identity::kept(orlop_controllers::config::COMPONENT, data_dir),
-        cluster_cidr: args.cluster_cidr.to_string().parse().map_err(anyhow::Error::msg)?,
+        cluster_cidr: pods.try_into().map_err(anyhow::Error::msg)?,
         root_ca: Some(server.pki().ca().to_owned()),
         signing: Some(signing_authority(server)?),
         ..Default::default()
@@ -166,7 +180,8 @@ async fn components(
         config.runtime_endpoint.clone_from(&args.runtime_endpoint);
         config.load_images = args.load_images.clone();
         config.pod_manifest_path = args.pod_manifest_path.clone().filter(|_| at == 0);
-        config.cluster_cidr = args.cluster_cidr;
+        config.cluster_cidr = pods;
+        config.cluster_dns = Some(family::dns(services));
         (config.eviction, config.image_policy) = (Eviction::of_local(), Policy::NEVER);
         // All on one machine: the node needs to be reached by the host and its pods only.
         config.address = Some(Address::Gateway);

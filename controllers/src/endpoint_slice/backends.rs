@@ -13,6 +13,9 @@ use crate::view::*;
 use crate::world::World;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// The types of slices, which are families of addresses.
+pub const V4: &str = "IPv4";
+const V6: &str = "IPv6";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 /// When what an object shows changed first.
 pub const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
@@ -54,12 +57,31 @@ fn is_shown(pod: &PodView) -> bool {
     !pod.status.pod_ip.is_empty() && !pod.is_terminated()
 }
 
+/// The families of a service's addresses, the primary first. Source: `getAddressTypesForService` of Kubernetes' `endpointslice`.
+pub fn families(service: &ServiceView) -> Vec<&'static str> {
+    let named = |it: &String| if it == V6 { V6 } else { V4 };
+    match service.spec.ip_families.as_slice() {
+        [] if service.spec.cluster_ip.contains(':') => vec![V6],
+        [] => vec![V4],
+        several => several.iter().map(named).collect(),
+    }
+}
+
+/// The pod's address of a family.
+fn address_of(pod: &PodView, family: &str) -> Option<String> {
+    let (first, second) = (&pod.status.pod_ip, pod.status.second_ip);
+    if !first.is_empty() && first.contains(':') == (family == V6) {
+        return Some(first.clone());
+    }
+    second.filter(|it| it.is_ipv6() == (family == V6)).map(|it| it.to_string())
+}
+
 /// Everything of a pod that its services show, beside its ports, which do not change.
 fn shown(pod: &PodView) -> impl PartialEq + use<'_> {
     let ready = pod.condition("Ready").map(|it| (it.status.as_str(), it.last_transition_time.as_ref().map(|it| it.0)));
     (
         (uid_of(&pod.metadata), labels_of(&pod.metadata), pod.metadata.deletion_timestamp.is_some()),
-        (pod.status.pod_ip.as_str(), ready),
+        (pod.status.pod_ip.as_str(), pod.status.second_ip, ready),
         (pod.spec.node_name.as_str(), pod.spec.hostname.as_str(), pod.spec.subdomain.as_str()),
     )
 }
@@ -69,19 +91,20 @@ fn selects(service: &ServiceView, labels: &BTreeMap<String, String>) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
-/// The backends of `service`, in the order of their pods.
-pub fn of(service: &ServiceView, world: &World) -> Vec<Backend> {
+/// The backends of `service` that have an address of a family, in the order of their pods.
+pub fn of(service: &ServiceView, world: &World, family: &str) -> Vec<Backend> {
     let all = world.pods.list_in(namespace_of(&service.metadata));
     let mut backends = Vec::new();
     for pod in all {
         if !is_shown(&pod) || !selects(service, labels_of(&pod.metadata)) {
             continue;
         }
+        let Some(address) = address_of(&pod, family) else { continue };
         let terminating = pod.metadata.deletion_timestamp.is_some();
         let serving = pod.is_ready();
         let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
         let mut endpoint = json!({
-            "addresses": [pod.status.pod_ip],
+            "addresses": [address],
             "conditions": { "ready": ready, "serving": serving, "terminating": terminating },
             "targetRef": {
                 "kind": "Pod", "namespace": namespace_of(&pod.metadata), "name": name_of(&pod.metadata),

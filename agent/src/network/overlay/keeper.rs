@@ -4,18 +4,19 @@
 //! is from time to time, and after a failure. Nothing is done before all Nodes are known, for until then what an earlier run left is nearer
 //! to the truth; and while the API is away, the ways stay as they were.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use orlop_api::ranges::Ranges;
 use orlop_client::{Store, queue, random};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::kernel::{Device, Kernel};
 use super::peers::{self, Here, PeerView};
-use super::{Overlay, TUNNEL_BYTES};
+use super::{Overlay, tunnel_bytes};
+use crate::network::ips::Ips;
 use crate::network::link::Links;
 use crate::network::names::Names;
 use crate::network::{NetworkError, PodNetwork};
@@ -35,11 +36,11 @@ const FAILURES_MOST: u32 = 32;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub node_name: String,
-    /// The node's range.
-    pub pod_cidr: Ipv4Net,
-    pub cluster_cidr: Ipv4Net,
-    /// The node's own address, which other nodes know.
-    pub address: IpAddr,
+    /// The node's ranges.
+    pub pod_cidr: Ranges,
+    pub cluster_cidr: Ranges,
+    /// The node's own addresses, which other nodes know.
+    pub addresses: Ips,
     pub overlay: Overlay,
     /// How long between two looks at the kernel: [`COMPARE_EVERY`].
     pub compare_every: Duration,
@@ -115,7 +116,7 @@ impl Keeper {
         let addresses = kernel.addresses().await?;
         let here = Here {
             node: self.config.node_name.clone(),
-            range: self.config.pod_cidr,
+            ranges: self.config.pod_cidr,
             cluster: self.config.cluster_cidr,
             overlay: self.config.overlay,
             addresses,
@@ -128,9 +129,10 @@ impl Keeper {
                 None
             }
             false => {
-                let mtu = kernel.links.outward_mtu().await?.saturating_sub(TUNNEL_BYTES);
+                let ranges = self.config.pod_cidr;
+                let mtu = kernel.links.outward_mtu().await?.saturating_sub(tunnel_bytes(ranges));
                 let local = self.local(&here);
-                let device = Device { name: &self.names.tunnel, range: self.config.pod_cidr, local, mtu };
+                let device = Device { name: &self.names.tunnel, ranges, local, mtu };
                 let device = kernel.device(&device).await?;
                 kernel.ends(device, &wanted.ends).await?;
                 Some(device)
@@ -143,11 +145,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// The node's address, if it is one of this namespace: behind a translation it is not.
-    fn local(&self, here: &Here) -> Option<Ipv4Addr> {
-        match self.config.address {
-            IpAddr::V4(it) => here.addresses.iter().any(|(_, net)| net.addr() == it).then_some(it),
-            IpAddr::V6(_) => None,
-        }
+    /// The node's address of the primary family, if it is one of this namespace: behind a translation it is not.
+    fn local(&self, here: &Here) -> Option<IpAddr> {
+        let address = self.config.addresses.like(self.config.pod_cidr.primary().addr())?;
+        here.addresses.iter().any(|(_, net)| net.addr() == address).then_some(address)
     }
 }

@@ -3,12 +3,12 @@
 //! Routes of ours are told by their protocol, and by going through our own device; nobody else's are touched.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
+use orlop_api::ranges::Ranges;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use rtnetlink::packet_route::route::{
@@ -16,10 +16,10 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::{LinkUnspec, LinkVxlan, RouteMessageBuilder};
 
-use super::peers::{Wanted, Way, end};
+use super::peers::{End, Wanted, Way, end};
 use super::{NETWORK, PORT};
 use crate::network::NetworkError;
-use crate::network::link::{Links, absent_or, mac, within};
+use crate::network::link::{Links, absent_or, local, mac, within};
 use crate::network::names::Names;
 
 /// The protocol that our routes bear: one of the numbers that belong to nobody (rtnetlink(7): values above 4 are free for users; those
@@ -30,11 +30,22 @@ const PROTOCOL: RouteProtocol = RouteProtocol::Other(111);
 #[derive(Clone, Debug)]
 pub struct Device<'a> {
     pub name: &'a str,
-    /// This node's range.
-    pub range: Ipv4Net,
+    /// This node's ranges; the tunnel goes by the family of the primary one.
+    pub ranges: Ranges,
     /// This node's address; none lets the kernel choose for each packet.
-    pub local: Option<Ipv4Addr>,
+    pub local: Option<IpAddr>,
     pub mtu: u32,
+}
+
+impl Device<'_> {
+    fn mac(&self) -> [u8; 6] {
+        mac(end(self.ranges.primary()))
+    }
+
+    /// An address of the device's own family that is told to nobody: the kernel takes from it by which family the tunnel goes.
+    fn nobody(&self) -> Option<Ipv6Addr> {
+        self.ranges.primary().addr().is_ipv6().then_some(Ipv6Addr::UNSPECIFIED)
+    }
 }
 
 /// The kernel of one namespace.
@@ -44,16 +55,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// All addresses of version 4 with their networks, by the index of their link.
-    pub async fn addresses(&self) -> Result<Vec<(u32, Ipv4Net)>, NetworkError> {
+    /// All addresses with their networks, by the index of their link; without those of IPv6 that every link has.
+    pub async fn addresses(&self) -> Result<Vec<(u32, IpNet)>, NetworkError> {
         let list = self.links.handle().address().get().execute().try_collect::<Vec<_>>();
         let found = within("list addresses", list).await?;
         let net = |it: &rtnetlink::packet_route::address::AddressMessage| {
-            let local = it.attributes.iter().find_map(|it| match it {
-                AddressAttribute::Local(std::net::IpAddr::V4(it)) => Some(*it),
-                _ => None,
-            })?;
-            Some((it.header.index, Ipv4Net::new(local, it.header.prefix_len).ok()?))
+            let own = local(it).filter(|it| !matches!(it, IpAddr::V6(it) if it.is_unicast_link_local()))?;
+            Some((it.header.index, IpNet::new(own, it.header.prefix_len).ok()?))
         };
         Ok(found.iter().filter_map(net).collect())
     }
@@ -70,23 +78,30 @@ impl Kernel {
         }
         if !found.as_ref().is_some_and(|it| is_as_wanted(it, device)) {
             let mut message = LinkVxlan::new(device.name, NETWORK).port(PORT).learning(false);
-            if let Some(local) = device.local {
-                message = message.local(local);
+            if let Some(nobody) = device.nobody() {
+                message = message.group6(nobody);
             }
-            let message = message.address(mac(end(device.range)).to_vec()).build();
+            message = match device.local {
+                Some(IpAddr::V4(it)) => message.local(it),
+                Some(IpAddr::V6(it)) => message.local6(it),
+                None => message,
+            };
+            let message = message.address(device.mac().to_vec()).build();
             let add = self.links.handle().link().add(message).execute();
             absent_or("add tunnel", libc::EEXIST, add).await?;
         }
         let link = self.links.expect(device.name).await?;
         let set = LinkUnspec::new_with_index(link.index).mtu(device.mtu).up().build();
         within("set tunnel", self.links.handle().link().set(set).execute()).await?;
-        self.links.address(link.index, end(device.range), 32, true).await?;
+        for range in device.ranges.iter() {
+            self.links.address(link.index, end(range), range.max_prefix_len(), true).await?;
+        }
         Ok(link.index)
     }
 
     /// Makes the device's entries those of the other nodes: which hardware address has which inner and which outer one.
-    pub async fn ends(&self, device: u32, ends: &BTreeMap<Ipv4Addr, Ipv4Addr>) -> Result<(), NetworkError> {
-        let doors: BTreeMap<Vec<u8>, Ipv4Addr> = ends.iter().map(|(end, outer)| (mac(*end).to_vec(), *outer)).collect();
+    pub async fn ends(&self, device: u32, ends: &BTreeMap<IpAddr, End>) -> Result<(), NetworkError> {
+        let doors: BTreeMap<Vec<u8>, IpAddr> = ends.values().map(|it| (it.mac.to_vec(), it.outer)).collect();
         let mut known = BTreeMap::new();
         for it in self.neighbours(AddressFamily::Bridge, device).await? {
             let (hardware, outer) = (hardware(&it), destination(&it));
@@ -97,19 +112,26 @@ impl Kernel {
         }
         for (hardware, outer) in doors.iter().filter(|it| !known.contains_key(&Some(it.0.clone()))) {
             let neighbours = self.links.handle().neighbours();
-            let add = neighbours.add_bridge(device, hardware).destination((*outer).into()).flags(NeighbourFlags::Own);
+            let add = neighbours.add_bridge(device, hardware).destination(*outer).flags(NeighbourFlags::Own);
             within("add tunnel entry", add.replace().execute()).await?;
         }
         let mut known = BTreeMap::new();
-        for it in self.neighbours(AddressFamily::Inet, device).await? {
-            match destination(&it).filter(|end| ends.contains_key(end)) {
-                Some(end) if hardware(&it).as_deref() == Some(&mac(end)) => drop(known.insert(end, ())),
-                _ => self.forget("remove neighbour", it).await?,
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            for it in self.neighbours(family, device).await? {
+                let found = destination(&it);
+                // The kernel's own, for groups of IPv6 that the device is in.
+                if found.is_some_and(|it| it.is_multicast()) {
+                    continue;
+                }
+                match found.and_then(|end| Some((end, ends.get(&end)?))) {
+                    Some((end, wanted)) if hardware(&it).as_deref() == Some(&wanted.mac) => drop(known.insert(end, ())),
+                    _ => self.forget("remove neighbour", it).await?,
+                }
             }
         }
-        for end in ends.keys().filter(|it| !known.contains_key(it)) {
+        for (end, wanted) in ends.iter().filter(|it| !known.contains_key(it.0)) {
             let neighbours = self.links.handle().neighbours();
-            let add = neighbours.add(device, (*end).into()).link_layer_address(&mac(*end));
+            let add = neighbours.add(device, *end).link_layer_address(&wanted.mac);
             within("add neighbour", add.replace().execute()).await?;
         }
         Ok(())
@@ -117,7 +139,7 @@ impl Kernel {
 
     /// Makes our routes those that are wanted; `device` is the tunnel's, if there is one.
     pub async fn routes(&self, device: Option<u32>, wanted: &Wanted) -> Result<(), NetworkError> {
-        let wanted: BTreeMap<Ipv4Net, (Option<u32>, Ipv4Addr)> = wanted
+        let wanted: BTreeMap<IpNet, (Option<u32>, IpAddr)> = wanted
             .routes
             .iter()
             .map(|(range, way)| match way {
@@ -134,18 +156,19 @@ impl Kernel {
                 false => stale.push(it),
             }
         }
+        // Of IPv6 the kernel takes no gateway on one link that a route has on another; of IPv4 a replacement leaves no gap.
+        let (first, last): (Vec<_>, Vec<_>) =
+            stale.into_iter().partition(|it| it.header.address_family == AddressFamily::Inet6);
+        for it in first {
+            absent_or("remove route", libc::ESRCH, self.links.handle().route().del(it).execute()).await?;
+        }
         for (range, (link, gateway)) in wanted.iter().filter(|it| !known.contains_key(it.0)) {
             let Some(link) = link else { continue };
-            let route = RouteMessageBuilder::<Ipv4Addr>::new()
-                .destination_prefix(range.network(), range.prefix_len())
-                .gateway(*gateway)
-                .output_interface(*link)
-                .protocol(PROTOCOL);
             // The other end of a tunnel is on no network of the device; the device leads there all the same.
-            let route = if Some(*link) == device { route.onlink() } else { route };
-            within("add route", self.links.handle().route().add(route.build()).replace().execute()).await?;
+            let Some(route) = route(*range, *gateway, *link, Some(*link) == device) else { continue };
+            within("add route", self.links.handle().route().add(route).replace().execute()).await?;
         }
-        for it in stale {
+        for it in last {
             // One that was replaced is gone already.
             absent_or("remove route", libc::ESRCH, self.links.handle().route().del(it).execute()).await?;
         }
@@ -154,14 +177,17 @@ impl Kernel {
 
     /// Our routes.
     async fn ours(&self) -> Result<Vec<RouteMessage>, NetworkError> {
-        let every = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let list = self.links.handle().route().get(every).execute().try_collect::<Vec<_>>();
+        let mut all = Vec::new();
+        for every in [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()] {
+            let list = self.links.handle().route().get(every).execute().try_collect::<Vec<_>>();
+            all.extend(within("list routes", list).await?);
+        }
         let is_ours = |it: &RouteMessage| {
             it.header.protocol == PROTOCOL
                 && it.header.table == RouteHeader::RT_TABLE_MAIN
                 && it.header.kind == RouteType::Unicast
         };
-        Ok(within("list routes", list).await?.into_iter().filter(is_ours).collect())
+        Ok(all.into_iter().filter(is_ours).collect())
     }
 
     async fn neighbours(&self, family: AddressFamily, device: u32) -> Result<Vec<NeighbourMessage>, NetworkError> {
@@ -201,7 +227,8 @@ fn is_as_wanted(link: &LinkMessage, device: &Device<'_>) -> bool {
                 for it in tunnels.flatten() {
                     match it {
                         InfoVxlan::Id(it) => network = Some(*it),
-                        InfoVxlan::Local(it) => local = Some(*it),
+                        InfoVxlan::Local(it) => local = Some(IpAddr::V4(*it)),
+                        InfoVxlan::Local6(it) => local = Some(IpAddr::V6(*it)),
                         InfoVxlan::Port(it) => port = Some(*it),
                         InfoVxlan::Learning(it) => learning = *it,
                         _ => {}
@@ -211,7 +238,7 @@ fn is_as_wanted(link: &LinkMessage, device: &Device<'_>) -> bool {
             _ => {}
         }
     }
-    hardware.as_deref() == Some(&mac(end(device.range)))
+    hardware.as_deref() == Some(&device.mac())
         && (network, local, port, learning) == (Some(NETWORK), device.local, Some(PORT), false)
 }
 
@@ -223,26 +250,54 @@ fn hardware(it: &NeighbourMessage) -> Option<Vec<u8>> {
 }
 
 /// The address in an entry. Those of a tunnel's table come without their family.
-fn destination(it: &NeighbourMessage) -> Option<Ipv4Addr> {
+fn destination(it: &NeighbourMessage) -> Option<IpAddr> {
     it.attributes.iter().find_map(|it| match it {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(it)) => Some(*it),
-        NeighbourAttribute::Destination(NeighbourAddress::Other(it)) => {
-            <[u8; 4]>::try_from(it.as_slice()).ok().map(Ipv4Addr::from)
-        }
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(it)) => Some(IpAddr::V4(*it)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(it)) => Some(IpAddr::V6(*it)),
+        NeighbourAttribute::Destination(NeighbourAddress::Other(it)) => match it.len() {
+            4 => <[u8; 4]>::try_from(it.as_slice()).ok().map(IpAddr::from),
+            _ => <[u8; 16]>::try_from(it.as_slice()).ok().map(IpAddr::from),
+        },
         _ => None,
     })
 }
 
 /// Where a route leads, and by which link and gateway.
-fn read(route: &RouteMessage) -> Option<(Ipv4Net, (Option<u32>, Ipv4Addr))> {
-    let (mut to, mut link, mut gateway) = (Ipv4Addr::UNSPECIFIED, None, Ipv4Addr::UNSPECIFIED);
+fn read(route: &RouteMessage) -> Option<(IpNet, (Option<u32>, IpAddr))> {
+    let address = |it: &RouteAddress| match it {
+        RouteAddress::Inet(it) => Some(IpAddr::V4(*it)),
+        RouteAddress::Inet6(it) => Some(IpAddr::V6(*it)),
+        _ => None,
+    };
+    let nowhere = match route.header.address_family {
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let (mut to, mut link, mut gateway) = (nowhere, None, nowhere);
     for attribute in &route.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(it)) => to = *it,
-            RouteAttribute::Gateway(RouteAddress::Inet(it)) => gateway = *it,
+            RouteAttribute::Destination(it) => to = address(it)?,
+            RouteAttribute::Gateway(it) => gateway = address(it)?,
             RouteAttribute::Oif(it) => link = Some(*it),
             _ => {}
         }
     }
-    Some((Ipv4Net::new(to, route.header.destination_prefix_length).ok()?, (link, gateway)))
+    Some((IpNet::new(to, route.header.destination_prefix_length).ok()?, (link, gateway)))
+}
+
+/// A route of ours; none if range and gateway are of different families.
+fn route(range: IpNet, gateway: IpAddr, link: u32, onlink: bool) -> Option<RouteMessage> {
+    match (range, gateway) {
+        (IpNet::V4(range), IpAddr::V4(gateway)) => {
+            let it = RouteMessageBuilder::<Ipv4Addr>::new().protocol(PROTOCOL).output_interface(link);
+            let it = it.destination_prefix(range.network(), range.prefix_len()).gateway(gateway);
+            Some(if onlink { it.onlink() } else { it }.build())
+        }
+        (IpNet::V6(range), IpAddr::V6(gateway)) => {
+            let it = RouteMessageBuilder::<Ipv6Addr>::new().protocol(PROTOCOL).output_interface(link);
+            let it = it.destination_prefix(range.network(), range.prefix_len()).gateway(gateway);
+            Some(if onlink { it.onlink() } else { it }.build())
+        }
+        _ => None,
+    }
 }
