@@ -56,6 +56,10 @@ pub async fn make(folder: &Folder, clusters: &Path, record: &mut Record) -> Resu
                 "link set dev eth0 up".to_owned(),
                 format!("route add default via {}", record.gateway()),
             ])?;
+            if record.planes() > 1 && at < record.planes() {
+                // Never the source of what goes elsewhere.
+                ip(&[format!("address add {} dev eth0 scope link", record.member_net(at))])?;
+            }
             if record.resolver.is_some() { resolver::lead(record.gateway()) } else { Ok(()) }
         })?;
     }
