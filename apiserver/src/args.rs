@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use orlop_api::ranges::Ranges;
+use orlop_store::etcd::Tls;
 
 use crate::Config;
 use crate::admission::default_toleration_seconds::Patience;
@@ -35,6 +36,15 @@ pub struct Serve {
     /// Where objects live: `embedded`, `memory` or `etcd=URL[,URL]`
     #[arg(long, default_value = "embedded")]
     pub store: String,
+    /// The CA of etcd's certificates
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// The certificate that is shown to etcd
+    #[arg(long, value_name = "FILE", requires = "etcd_keyfile")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
     /// The addresses of services: a range, or one of each family, the primary first
     #[arg(long, alias = "service-cluster-ip-range", value_name = "CIDR[,CIDR]", default_value = "10.96.0.0/16")]
     pub service_cidr: Ranges,
@@ -44,6 +54,9 @@ pub struct Serve {
     /// The address at which nodes reach this server; found out if it listens on all
     #[arg(long, value_name = "IP")]
     pub advertise_address: Option<IpAddr>,
+    /// The server that the kubeconfigs in the data directory name, if not this one: a load balancer of several
+    #[arg(long, value_name = "URL")]
+    pub kubeconfig_server: Option<String>,
     /// A further name or address of the serving certificate; may be given several times
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,
@@ -105,7 +118,9 @@ impl From<Serve> for Config {
             extra_sans: it.tls_san,
             service_cidr: it.service_cidr,
             cluster_cidr: it.cluster_cidr,
+            etcd: Tls { ca: it.etcd_cafile, certificate: it.etcd_certfile, key: it.etcd_keyfile },
             advertise_address: it.advertise_address,
+            kubeconfig_server: it.kubeconfig_server,
             token_auth_file: it.token_auth_file,
             encryption_provider_config: it.encryption_provider_config,
             admission: crate::admission::Options {
@@ -161,6 +176,12 @@ mod tests {
         let args = parse("x --service-cluster-ip-range fd00:10:96::/112,10.96.0.0/16").unwrap();
         assert_eq!(Config::from(args.serve).kubernetes_service_address().to_string(), "fd00:10:96::1");
         assert!(parse("x --service-cidr 10.0.0.0/16,10.1.0.0/16").is_err());
+        assert!(parse("x --etcd-certfile /c").is_err());
+        let args =
+            parse("x --etcd-cafile /a --etcd-certfile /c --etcd-keyfile /k --kubeconfig-server https://b:1").unwrap();
+        let config = Config::from(args.serve);
+        assert_eq!(config.etcd.key, Some("/k".into()));
+        assert_eq!(config.kubeconfig_server.as_deref(), Some("https://b:1"));
         let args = parse("x node-credentials n1 --server https://127.0.0.1:6443 --data-dir /d --output /o").unwrap();
         assert!(matches!(args.command, Some(Command::NodeCredentials(it)) if it.node == "n1"));
     }

@@ -6,8 +6,9 @@
 //! `rbac.authorization.kubernetes.io/autoupdate` says `false`. Everything goes through the same door as a user's request, so each kind's
 //! defaults and rules hold. What to do is decided by plain functions of what stands ([`mended`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::{Method, Request};
@@ -19,6 +20,10 @@ use serde_json::{Value, json};
 /// How many writes are under way at once: enough that the embedded store commits them in a few groups, few enough that the rest of the
 /// start gets its turn.
 const AT_ONCE: usize = 64;
+
+/// After how long a server that shares its store looks again, each time. Another writes what it has begun within milliseconds.
+const AGAIN_AFTER: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Says that a start may mend the object.
 const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
@@ -52,6 +57,8 @@ pub struct Reach {
     pub services: Ranges,
     /// The server's own address and port, if it listens where others can reach it.
     pub endpoint: Option<(IpAddr, u16)>,
+    /// Whether other servers stand behind the Service, too: then all of them together say who does ([`stand`]).
+    pub shared: bool,
 }
 
 impl Reach {
@@ -80,11 +87,24 @@ fn outgoing_address(v6: bool) -> Option<IpAddr> {
     if v6 { newer().or_else(older) } else { older() }
 }
 
-/// Makes what is missing, and mends what has lost something.
+/// Makes what is missing, and mends what has lost something. Servers that share a store may do so at the same moment: where one meets what another has half
+/// done, an address that is claimed for a Service that is not there yet, it begins anew.
 ///
 /// # Errors
 /// [`BootstrapError`] at the first write that fails; what was done stays, and a second call does the rest.
 pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapError> {
+    for pause in AGAIN_AFTER.iter().filter(|_| reach.shared) {
+        match once(client, reach, false).await {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::info!(%error, "the cluster's first objects are not all there; looking again"),
+        }
+        tokio::time::sleep(*pause).await;
+    }
+    once(client, reach, true).await
+}
+
+/// `last` says that an address which somebody else has is let go.
+async fn once(client: &kube::Client, reach: &Reach, last: bool) -> Result<(), BootstrapError> {
     let (namespaces, rest): (Vec<Value>, Vec<Value>) =
         builtin::objects()?.into_iter().partition(|it| it["kind"] == "Namespace");
     // Namespaces first: what lives in them is refused before they are there.
@@ -92,7 +112,7 @@ pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapEr
     ensure(client, rest.into_iter().chain(endpoints(reach)).chain([range(reach), tracking()]).collect()).await?;
     match ensure(client, dns(reach).into_iter().collect()).await {
         // In a cluster that is older than this Service something else may have its address: it stays with who has it.
-        Err(BootstrapError::Write { source: kube::Error::Api(status), .. }) if status.code == 422 => {
+        Err(BootstrapError::Write { source: kube::Error::Api(status), .. }) if status.code == 422 && last => {
             tracing::warn!(status.message, "there is no Service for the cluster's DNS");
             Ok(())
         }
@@ -100,31 +120,52 @@ pub async fn run(client: &kube::Client, reach: &Reach) -> Result<(), BootstrapEr
     }
 }
 
-/// The `kubernetes` Service and what stands behind it.
+/// Puts these servers behind the `kubernetes` Service; all listen on this one's port.
+///
+/// # Errors
+/// [`BootstrapError`] where it cannot be written; another server may have been faster, and then nothing is.
+pub async fn stand(client: &kube::Client, reach: &Reach, addresses: &BTreeSet<IpAddr>) -> Result<(), BootstrapError> {
+    let Some((_, port)) = reach.endpoint else { return Ok(()) };
+    ensure(client, standing(addresses, port)).await
+}
+
+/// The `kubernetes` Service, and this server behind it if it is the only one.
 fn endpoints(reach: &Reach) -> Vec<Value> {
-    let (ip, port) = reach.endpoint.map_or((None, 6443), |(ip, port)| (Some(ip), port));
-    let mut out = vec![json!({
+    let port = reach.endpoint.map_or(6443, |it| it.1);
+    let service = json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
             "type": "ClusterIP", "clusterIP": reach.service, "clusterIPs": [reach.service], "sessionAffinity": "None",
             "ports": [{"name": "https", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": port}],
         },
-    })];
-    let Some(ip) = ip else { return out };
-    out.push(json!({
+    });
+    let alone = reach.endpoint.filter(|_| !reach.shared);
+    [service]
+        .into_iter()
+        .chain(alone.into_iter().flat_map(|(ip, port)| standing(&BTreeSet::from([ip]), port)))
+        .collect()
+}
+
+/// What stands behind the Service.
+fn standing(addresses: &BTreeSet<IpAddr>, port: u16) -> Vec<Value> {
+    let in_subset: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+    let in_slice: Vec<Value> =
+        addresses.iter().map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}})).collect();
+    let family = if addresses.iter().all(IpAddr::is_ipv4) { "IPv4" } else { "IPv6" };
+    let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": ip}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
-    }));
-    out.push(json!({
+        "subsets": [{"addresses": in_subset, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    });
+    let slice = json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": if ip.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "addressType": family,
+        "endpoints": in_slice,
         "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    }));
-    out
+    });
+    vec![endpoints, slice]
 }
 
 /// The Service by whose address pods know the cluster's DNS, as installers of Kubernetes make it: the tenth of the range. The nodes answer
@@ -217,7 +258,7 @@ async fn ensure(client: &kube::Client, wanted: Vec<Value>) -> Result<(), Bootstr
                 match send(client, &step).await {
                     // Another server was faster with the same.
                     Err(BootstrapError::Write { source: kube::Error::Api(status), .. })
-                        if (status.code == 409 && step.method == Method::POST)
+                        if (status.code == 409 && step.method != Method::DELETE)
                             || (status.code == 404 && step.method == Method::DELETE) => {}
                     outcome => drop(outcome?),
                 }
@@ -415,7 +456,12 @@ mod tests {
 
     fn reach(port: u16) -> Reach {
         let endpoint = Some(("192.0.2.5".parse().unwrap(), port));
-        Reach { service: Ipv4Addr::new(10, 96, 0, 1).into(), services: "10.96.0.0/12".parse().unwrap(), endpoint }
+        Reach {
+            service: Ipv4Addr::new(10, 96, 0, 1).into(),
+            services: "10.96.0.0/12".parse().unwrap(),
+            endpoint,
+            shared: false,
+        }
     }
 
     #[test]
@@ -454,5 +500,16 @@ mod tests {
         for (old, new) in old.iter().zip(&new) {
             assert!(mended(old, new).is_some() && mended(new, new).is_none());
         }
+    }
+
+    #[test]
+    fn several_servers_stand_behind_the_service_together() {
+        let alone = reach(6443);
+        assert_eq!(endpoints(&alone).len(), 3);
+        assert_eq!(endpoints(&Reach { shared: true, ..alone }).len(), 1, "who stands there is for all of them to say");
+        let both = BTreeSet::from(["192.0.2.5".parse().unwrap(), "192.0.2.4".parse().unwrap()]);
+        let [endpoints, slice] = &standing(&both, 6443)[..] else { panic!("there are two objects") };
+        assert_eq!(endpoints["subsets"][0]["addresses"], json!([{"ip": "192.0.2.4"}, {"ip": "192.0.2.5"}]));
+        assert_eq!(slice["endpoints"][1]["addresses"], json!(["192.0.2.5"]));
     }
 }

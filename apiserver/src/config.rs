@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use orlop_api::ranges::Ranges;
+use orlop_store::etcd::Tls;
 
 /// The settings of one API server.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The engine: `embedded`, `memory` or `etcd=URL[,URL]`.
     pub store: String,
+    /// What the server shows to etcd, and asks of it.
+    pub etcd: Tls,
     /// Where keys, certificates, kubeconfigs and the embedded store live.
     pub data_dir: PathBuf,
     /// Where TLS listens; port 0 takes a free one; none serves in-process clients only and makes no listener.
@@ -24,6 +27,8 @@ pub struct Config {
     pub cluster_cidr: Ranges,
     /// The address at which the cluster's nodes reach this server, for the `kubernetes` endpoints; the listen address if none.
     pub advertise_address: Option<IpAddr>,
+    /// The server that the kubeconfigs in the data directory name, as a URL, if not this one: what leads to several of them.
+    pub kubeconfig_server: Option<String>,
     /// Static tokens, as kube-apiserver's `--token-auth-file` has them.
     pub token_auth_file: Option<PathBuf>,
     /// What is encrypted at rest and how, as kube-apiserver's `--encryption-provider-config` has it; Secrets, with a key of the data
@@ -81,12 +86,14 @@ impl Config {
     pub fn new(store: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
         Config {
             store: store.into(),
+            etcd: Tls::default(),
             data_dir: data_dir.into(),
             listen: None,
             extra_sans: Vec::new(),
             service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16).into(),
             cluster_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16).into(),
             advertise_address: None,
+            kubeconfig_server: None,
             token_auth_file: None,
             encryption_provider_config: None,
             extend_token_expiration: true,

@@ -11,6 +11,7 @@ mod components;
 pub mod config;
 pub mod pki;
 pub mod server;
+mod standing;
 
 pub mod registry;
 pub mod stage;

@@ -6,9 +6,11 @@
 //! a clear error where going on would cut off everyone who trusts the old CA. The CA never serves as a leaf. Knows no HTTP.
 
 pub mod authority;
+pub mod etcd;
 pub mod files;
 pub mod kubeconfig;
 pub mod leaf;
+pub mod shared;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

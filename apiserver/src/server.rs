@@ -36,7 +36,7 @@ use crate::definitions;
 use crate::feed;
 use crate::labels::Labels;
 use crate::pipeline::Pipeline;
-use crate::pki::{Pki, PkiError};
+use crate::pki::{Pki, PkiError, files};
 use crate::plain::Plain;
 use crate::policy_types;
 use crate::present::Response;
@@ -47,6 +47,7 @@ use crate::serve::tls::Identification;
 use crate::serve::{self, Listener, ServeError};
 use crate::service_addresses::ServiceAddresses;
 use crate::stage::{Identity, Peer};
+use crate::standing::Standing;
 use crate::usage::Usage;
 
 /// Why a server did not start.
@@ -133,7 +134,7 @@ impl Server {
         };
         let address = listener.as_ref().map(Listener::address);
         let encryption = Configuration::open(config.encryption_provider_config.as_deref(), &config.data_dir)?;
-        let store = orlop_store::open(&config.store, &config.data_dir).await?;
+        let store = orlop_store::open(&config.store, &config.data_dir, &config.etcd).await?;
         let store: Arc<dyn Store> = Arc::new(Sealed::new(store, encryption));
 
         let policy = Arc::new(Policy::default());
@@ -186,14 +187,23 @@ impl Server {
             service: service_address,
             services: config.service_cidr,
             endpoint: address.and_then(|it| Reach::endpoint(it, config.advertise_address)),
+            shared: orlop_store::is_shared(&config.store),
         };
         let own = agent::named(&server.client("system:apiserver", &["system:masters"]), agent::API_SERVER);
         let mended = bootstrap::run(&own, &reach).await.map_err(StartError::from);
         // The files, too: who finds the server ready starts the other parts with them.
-        let written = server.url().map_or(Ok(()), |url| server.pki.write_kubeconfigs(&url, now));
+        let named = server.url().map(|own| config.kubeconfig_server.unwrap_or(own));
+        let written = named.map_or(Ok(()), |url| server.pki.write_kubeconfigs(&url, now));
         if let Err(error) = mended.and(written.map_err(StartError::from)) {
             background.cancel();
             return Err(error);
+        }
+        if let Some(mut standing) = Standing::new(own, reach, files::host_name()).filter(|_| reach.shared) {
+            // A server that is ready stands behind the Service, unless the store has just gone away; then it will.
+            if let Err(error) = standing.round().await {
+                tracing::warn!(%error, "this server does not stand behind the Service `kubernetes` yet");
+            }
+            tasks.spawn(standing.keep(shutdown.clone()));
         }
         let serving = match listener {
             Some(listener) => {

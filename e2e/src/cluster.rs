@@ -201,7 +201,10 @@ impl Cluster {
 
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.data_dir().join("kubeconfig")
+        match self.options.form {
+            Form::Nodes => self.local().kubeconfig(),
+            Form::Up | Form::Apart => self.data_dir().join("kubeconfig"),
+        }
     }
 
     /// `https://127.0.0.1:…`, or the first node's address.

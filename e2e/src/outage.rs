@@ -1,9 +1,10 @@
-//! What befalls nodes of a local cluster: a cut cable, a lossy one, a loss of power.
+//! What befalls nodes of a local cluster: a cut cable, a lossy one, a loss of power; and a reboot of them all.
 //!
 //! Cables are cut at the switch, as a machine sees it when somebody pulls the other end: its own interface stays as it was set, and
 //! everything on the machine runs on. A loss of power ends all that runs on a node without a word.
 
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,10 +14,12 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::nodes::{Nodes, cgroup};
-use crate::wait;
+use crate::{tool, wait};
 
 /// How long the kernel may take to end what was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long all that a reboot ends may take to be gone, with other tests on both cores.
+const REBOOT_LIMIT: Duration = Duration::from_secs(60);
 
 impl Nodes {
     /// Cuts the cable of a node, or mends it.
@@ -80,6 +83,35 @@ impl Nodes {
     pub fn power_on(&self, node: &str) -> Result<()> {
         self.cable(node, true)?;
         self.run(&["start", self.name()]).map(drop)
+    }
+
+    /// Does to the cluster what a reboot of the machine does: processes, namespaces, links and mounts are gone.
+    ///
+    /// # Errors
+    /// When something of it stays.
+    pub fn reboot(&self) -> Result<()> {
+        let record = self.record()?;
+        let folder = self.folder();
+        // The parts first, so that no agent starts anew what is killed.
+        for _ in 0..2 {
+            for trace in self.traces(&record)? {
+                let pid = trace.strip_prefix("process ").and_then(|it| it.split(':').next()?.parse().ok());
+                pid.map_or(Ok(()), end)?;
+            }
+        }
+        let left = |kind: &str| -> Result<()> {
+            let left: Vec<String> = self.traces(&record)?.into_iter().filter(|it| it.starts_with(kind)).collect();
+            ensure!(left.is_empty(), "{left:#?}");
+            Ok(())
+        };
+        wait::until("all processes are gone", REBOOT_LIMIT, || left("process"))?;
+        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+        let ours: Vec<&str> = mounts.lines().filter_map(|it| it.split(' ').nth(1)).collect();
+        for at in ours.into_iter().rev().filter(|it| it.starts_with(&folder.display().to_string())) {
+            tool::run(Command::new("umount").args(["--lazy", at]))?;
+        }
+        // With its namespaces the cable is gone.
+        wait::until("the links are gone", REBOOT_LIMIT, || left("ip:"))
     }
 
     /// Sandboxes on the nodes that belong to no pod which the API has there; `pods` are all that it has.

@@ -10,6 +10,7 @@ mod fault;
 mod revision;
 mod stream;
 mod tail;
+mod tls;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use self::backoff::Backoff;
 use self::fault::Asked;
 use self::revision::RevisionReader;
 use self::tail::Tail;
+pub use self::tls::Tls;
 use crate::{Commit, Entry, Expect, Page, Revision, Store, StoreError, Watch};
 
 /// How long a request may take: etcd's own bound for a proposal is 7 s (5 s and two elections' ticks).
@@ -37,8 +39,8 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a read is tried again while etcd is away, before its caller hears of it: a restart of a member, or an election.
 const READ_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long etcd may take to be there when the store is opened.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long etcd may take to be there when the store is opened: members that start with their API servers elect a leader first.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -64,6 +66,12 @@ pub struct Etcd {
 impl Etcd {
     /// Connects to a cluster by the URLs of some of its members. Waits a little for a cluster that is only starting.
     pub async fn connect(urls: &[String]) -> Result<Self, StoreError> {
+        Self::connect_with(urls, &Tls::default()).await
+    }
+
+    /// As [`connect`](Self::connect), showing these certificates.
+    pub async fn connect_with(urls: &[String], tls: &Tls) -> Result<Self, StoreError> {
+        let tls = tls.read()?;
         let until = Instant::now() + CONNECT_PATIENCE;
         let connect = || async {
             let options = ConnectOptions::new()
@@ -72,6 +80,10 @@ impl Etcd {
                 .with_keep_alive_while_idle(true)
                 // Without it a watch on a member that lost the others would stay silent for ever.
                 .with_require_leader(true);
+            let options = match &tls {
+                Some(it) => options.with_tls(it.clone()),
+                None => options,
+            };
             Client::connect(urls, Some(options)).await.map_err(|error| fault::of_read(&error))
         };
         let reads = connect().await?.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);

@@ -15,7 +15,7 @@ pub mod memory;
 mod mvcc;
 pub mod open;
 
-pub use open::{OpenError, open};
+pub use open::{OpenError, is_shared, open};
 
 use std::fmt;
 use std::sync::Arc;

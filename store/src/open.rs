@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::embedded::Embedded;
-use crate::etcd::Etcd;
+use crate::etcd::{Etcd, Tls};
 use crate::memory::Memory;
 use crate::{Store, StoreError};
 
@@ -30,8 +30,13 @@ enum Spec {
     Etcd(Vec<String>),
 }
 
-/// Opens the store that `spec` names: `embedded` (in `data_dir`), `memory`, or `etcd=URL[,URL]`.
-pub async fn open(spec: &str, data_dir: &Path) -> Result<Arc<dyn Store>, OpenError> {
+/// Whether several servers may have the store that `spec` names: it is outside of them.
+pub fn is_shared(spec: &str) -> bool {
+    matches!(parse(spec), Ok(Spec::Etcd(_)))
+}
+
+/// Opens the store that `spec` names: `embedded` (in `data_dir`), `memory`, or `etcd=URL[,URL]`, with these certificates.
+pub async fn open(spec: &str, data_dir: &Path, tls: &Tls) -> Result<Arc<dyn Store>, OpenError> {
     match parse(spec)? {
         Spec::Memory => Ok(Arc::new(Memory::new())),
         Spec::Embedded => {
@@ -40,7 +45,7 @@ pub async fn open(spec: &str, data_dir: &Path) -> Result<Arc<dyn Store>, OpenErr
             let opened = opening.await.map_err(|error| StoreError::Damaged(format!("opening it panicked: {error}")))?;
             Ok(Arc::new(opened?))
         }
-        Spec::Etcd(urls) => Ok(Arc::new(Etcd::connect(&urls).await?)),
+        Spec::Etcd(urls) => Ok(Arc::new(Etcd::connect_with(&urls, tls).await?)),
     }
 }
 
@@ -93,5 +98,6 @@ mod tests {
         check("etcd=http://", Err("names no host"));
         check("sqlite", Err("invalid store \"sqlite\": no such engine; expected embedded, memory or etcd=URL[,URL]"));
         check("memory=1", Err("no such engine"));
+        assert!(is_shared("etcd=http://a:2379") && !is_shared("embedded") && !is_shared("etcd"));
     }
 }

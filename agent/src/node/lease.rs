@@ -105,7 +105,9 @@ impl NodeLease {
                     }
                 }
             }
-            let pause = random::jitter(self.every(), 0.05).saturating_sub(began.elapsed());
+            // One that failed is tried again soon: where several API servers are, the next attempt may meet another.
+            let every = if failed { self.every() / 4 } else { self.every() };
+            let pause = random::jitter(every, 0.05).saturating_sub(began.elapsed());
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause.max(self.every() / 10)) => {}

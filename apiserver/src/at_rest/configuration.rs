@@ -18,7 +18,7 @@ use super::transform::{Cipher, Provider, Transformers};
 use crate::pki::{PkiError, files};
 
 /// The file that a first start makes.
-const OWN_FILE: &str = "encryption.yaml";
+pub(crate) const OWN_FILE: &str = "encryption.yaml";
 /// A key of AES-256, in bytes.
 const KEY_BYTES: usize = 32;
 /// How much of the key's digest names it: who restores a wrong key sees that it is another.

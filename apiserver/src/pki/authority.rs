@@ -19,6 +19,9 @@ use super::{PkiError, leaf::RENEW_BEFORE};
 /// Ten years, as kubeadm's.
 pub const CA_LIFE: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
+/// What the cluster's CA is called, as with kubeadm.
+const NAME: &str = "kubernetes";
+
 /// How much of its life a CA's certificate must have left: that of a leaf signed today, and the time by which leaves are renewed early.
 const CA_RENEW_BEFORE: SignedDuration =
     SignedDuration::from_hours(leaf::LEAF_LIFE.as_hours() + RENEW_BEFORE.as_hours());
@@ -44,6 +47,14 @@ impl Authority {
     /// # Errors
     /// [`PkiError::Damaged`] for a key that is lost or cannot be read, or that is not the certificate's.
     pub fn open(dir: &Path, now: Timestamp) -> Result<Self, PkiError> {
+        Self::open_named(dir, NAME, now)
+    }
+
+    /// As [`open`](Self::open), for a CA of another name.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_named(dir: &Path, name: &str, now: Timestamp) -> Result<Self, PkiError> {
         let (key_path, certificate_path) = (dir.join("ca.key"), dir.join("ca.crt"));
         let damaged = |path: &Path, why: String| PkiError::Damaged { path: path.to_owned(), dir: dir.to_owned(), why };
         let stands = files::read(&certificate_path)?;
@@ -65,9 +76,13 @@ impl Authority {
                 if parsed.public_key != key.public_key_raw() {
                     return Err(damaged(&key_path, "it does not belong to ca.crt".to_owned()));
                 }
-                if parsed.lasts_beyond(now + CA_RENEW_BEFORE) { text } else { certify(&key, &certificate_path, now)? }
+                if parsed.lasts_beyond(now + CA_RENEW_BEFORE) {
+                    text
+                } else {
+                    certify(&key, name, &certificate_path, now)?
+                }
             }
-            None => certify(&key, &certificate_path, now)?,
+            None => certify(&key, name, &certificate_path, now)?,
         };
         let parsed = Parsed::read(&certificate).map_err(|why| damaged(&certificate_path, why))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)?;
@@ -75,10 +90,10 @@ impl Authority {
     }
 }
 
-fn certify(key: &KeyPair, path: &Path, now: Timestamp) -> Result<String, PkiError> {
+fn certify(key: &KeyPair, name: &str, path: &Path, now: Timestamp) -> Result<String, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     leaf::valid(&mut params, now, CA_LIFE);

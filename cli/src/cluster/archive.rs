@@ -1,6 +1,6 @@
 //! Snapshots: a cluster in one file, and back.
 //!
-//! The file is a tar archive, compressed with zstd: the record first; then the control plane's data directory (store, keys, certificates); then
+//! The file is a tar archive, compressed with zstd: the record first; then the control plane's data directory (store, keys, certificates), or those of all; then
 //! of every node its agent's data directory with images and volumes, but without the pods themselves, which are made anew from what the store says. It
 //! holds the cluster's keys: who has it, has the cluster. A cluster that runs stands still while it is copied, pods and all, so that the copy is as
 //! of one moment; its programs find it as after a loss of power, which the store survives.
@@ -51,7 +51,7 @@ fn write_whole(cluster: &Cluster, to: &Path) -> Result<()> {
     for node in &cluster.record.nodes {
         LEFT_OUT.iter().for_each(|it| _ = tar.arg(format!("--exclude=nodes/{node}/{it}")));
     }
-    tar.arg("--directory").arg(cluster.folder.root()).args(["cluster.json", "control-plane", "nodes"]);
+    tar.arg("--directory").arg(cluster.folder.root()).arg("cluster.json").args(planes(cluster)).arg("nodes");
     let _still = Still::hold(cluster)?;
     let mut child = tar.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start tar")?;
     let mut encoder = zstd::stream::write::Encoder::new(file, LEVEL)?;
@@ -63,6 +63,13 @@ fn write_whole(cluster: &Cluster, to: &Path) -> Result<()> {
     let mut file = encoder.finish()?;
     file.flush()?;
     Ok(file.sync_all()?)
+}
+
+/// The folders of the control planes, as they are called in the cluster's. Members of etcd are copied as they stand: they know each other by addresses that
+/// a copy has, too, and find themselves as after a loss of power.
+fn planes(cluster: &Cluster) -> Vec<PathBuf> {
+    let folders = (0..cluster.record.planes()).map(|it| cluster.folder.control_plane(it));
+    folders.filter_map(|it| it.file_name().map(PathBuf::from)).collect()
 }
 
 /// Unpacks a snapshot into a new folder, and gives its record.

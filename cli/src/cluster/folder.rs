@@ -5,6 +5,7 @@
 //! <clusters>/<name>/processes.json    what runs, by part
 //! <clusters>/<name>/kubeconfig        the administrator's, with the cluster's context
 //! <clusters>/<name>/control-plane/    data directory of the API server: store, keys, everybody's kubeconfigs
+//! <clusters>/<name>/control-plane-2/  that of a second one, where there are several; the data of etcd's members lie in `etcd` there
 //! <clusters>/<name>/nodes/<node>/     data directory of the node's agent: images, pods, volumes
 //! <clusters>/<name>/netns/            the network namespaces, bound to files
 //! <clusters>/<name>/logs/             what each part said
@@ -107,9 +108,12 @@ impl Folder {
         self.root.join("kubeconfig")
     }
 
-    /// The data directory of the API server.
-    pub fn control_plane(&self) -> PathBuf {
-        self.root.join("control-plane")
+    /// The data directory of an API server, by the place of its node.
+    pub fn control_plane(&self, at: usize) -> PathBuf {
+        match at {
+            0 => self.root.join("control-plane"),
+            _ => self.root.join(format!("control-plane-{}", at + 1)),
+        }
     }
 
     /// The folder of the agents' data directories.

@@ -3,7 +3,9 @@
 //! Rules in the kernel would do without one, but not for 127.0.0.1 without opening the loopback to the nodes' network, and whoever reloads the host's
 //! firewall would take them away. A connection goes to the first node that takes it.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::balance::Balanced;
 use super::datagrams;
 
 /// Connections at one time, of all ports: two sockets and two buffers of 8 KiB each, 16 MiB in all.
@@ -42,19 +45,51 @@ impl FromStr for Forward {
     }
 }
 
-/// Passes connections on until `shutdown`, and datagrams to the first target of each of `datagrams`.
+/// What is passed on.
+#[derive(Clone, Debug, Default)]
+pub struct Passed {
+    /// Connections that go to the first target that takes them.
+    pub connections: Vec<Forward>,
+    /// Datagrams, which go to the first target.
+    pub datagrams: Vec<Forward>,
+    /// Connections that go to an API server that is well.
+    pub api: Vec<Forward>,
+    /// Whether each of those begins at another API server.
+    pub in_turn: bool,
+    /// The file of the CA by which API servers are known.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Passes everything on until `shutdown`.
 ///
 /// # Errors
 /// A port is taken.
-pub async fn run(forwards: Vec<Forward>, datagrams: Vec<Forward>, shutdown: CancellationToken) -> Result<()> {
+pub async fn run(passed: Passed, shutdown: CancellationToken) -> Result<()> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MOST));
     let mut listeners = JoinSet::new();
-    for it in forwards {
-        let listener = TcpListener::bind(it.listen).await.with_context(|| format!("cannot listen on {}", it.listen))?;
-        tracing::info!(listen = %it.listen, targets = ?it.targets, "the port is open");
-        listeners.spawn(serve(listener, it.targets.into(), Arc::clone(&room)));
+    for it in passed.connections {
+        let listener = listen(&it).await?;
+        let targets: Arc<[SocketAddr]> = it.targets.into();
+        let pass = move |client| pass(client, Arc::clone(&targets));
+        listeners.spawn(serve(listener, pass, Arc::clone(&room)));
     }
-    for it in datagrams {
+    for it in passed.api {
+        let listener = listen(&it).await?;
+        let balanced = Balanced::new(it.targets, passed.in_turn);
+        let ca = passed.ca_file.clone().context("API servers are known by a CA: give --ca-file")?;
+        let (looked, through) = (Arc::clone(&balanced), Arc::clone(&room));
+        listeners.spawn(async move {
+            if let Err(error) = looked.look_after(&ca).await {
+                tracing::error!(error = format!("{error:#}"), "API servers cannot be asked how they are");
+            }
+        });
+        let pass = move |client| {
+            let balanced = Arc::clone(&balanced);
+            async move { balanced.pass(client).await }
+        };
+        listeners.spawn(serve(listener, pass, through));
+    }
+    for it in passed.datagrams {
         let Some(server) = it.targets.first().copied() else { continue };
         let socket = UdpSocket::bind(it.listen).await.with_context(|| format!("cannot listen on {}", it.listen))?;
         listeners.spawn(datagrams::serve(socket, server));
@@ -63,16 +98,25 @@ pub async fn run(forwards: Vec<Forward>, datagrams: Vec<Forward>, shutdown: Canc
     Ok(())
 }
 
-async fn serve(listener: TcpListener, targets: Arc<[SocketAddr]>, room: Arc<Semaphore>) {
+async fn listen(it: &Forward) -> Result<TcpListener> {
+    let listener = TcpListener::bind(it.listen).await.with_context(|| format!("cannot listen on {}", it.listen))?;
+    tracing::info!(listen = %it.listen, targets = ?it.targets, "the port is open");
+    Ok(listener)
+}
+
+async fn serve<F>(listener: TcpListener, pass: impl Fn(TcpStream) -> F, room: Arc<Semaphore>)
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
     // They end with the listener.
     let mut connections = JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((client, _)) => {
-                let targets = Arc::clone(&targets);
+                let passing = pass(client);
                 connections.spawn(async move {
-                    if let Err(error) = pass(client, &targets).await {
+                    if let Err(error) = passing.await {
                         tracing::debug!(%error, "a connection ended");
                     }
                     drop(place);
@@ -87,9 +131,9 @@ async fn serve(listener: TcpListener, targets: Arc<[SocketAddr]>, room: Arc<Sema
     }
 }
 
-async fn pass(mut client: TcpStream, targets: &[SocketAddr]) -> Result<()> {
+async fn pass(mut client: TcpStream, targets: Arc<[SocketAddr]>) -> Result<()> {
     let mut refusal = None;
-    for target in targets {
+    for target in &*targets {
         match tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(target)).await {
             Ok(Ok(mut server)) => {
                 // Bytes are passed on as they come; nothing is gained by waiting for more.
@@ -126,7 +170,8 @@ mod tests {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = front.local_addr().unwrap();
-        tokio::spawn(serve(front, [closed, server.local_addr().unwrap()].into(), Arc::new(Semaphore::new(4))));
+        let targets: Arc<[SocketAddr]> = [closed, server.local_addr().unwrap()].into();
+        tokio::spawn(serve(front, move |it| pass(it, Arc::clone(&targets)), Arc::new(Semaphore::new(4))));
         let mut client = TcpStream::connect(listen).await.unwrap();
         let (mut taken, _) = server.accept().await.unwrap();
         client.write_all(b"question").await.unwrap();
@@ -145,9 +190,8 @@ mod tests {
     async fn a_taken_port_is_told() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listen = taken.local_addr().unwrap();
-        let error = run(vec![Forward { listen, targets: vec![listen] }], Vec::new(), CancellationToken::new())
-            .await
-            .unwrap_err();
+        let passed = Passed { connections: vec![Forward { listen, targets: vec![listen] }], ..Passed::default() };
+        let error = run(passed, CancellationToken::new()).await.unwrap_err();
         assert!(error.to_string().contains(&format!("cannot listen on {listen}")), "{error}");
     }
 }

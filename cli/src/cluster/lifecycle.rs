@@ -1,9 +1,10 @@
 //! A cluster brought up and down, in order.
 //!
-//! Up: cables, credentials, the API server; then everything else at once. Down: whoever asks the API server first, then pods and the API server, then what is
-//! left in the namespaces, mounts, cables. Each step finds what an interrupted one has left, so that either way may be gone again from any
+//! Up: cables, credentials, etcd where there is one, API servers; then everything else at once. Down: whoever asks the API servers first, then pods and API
+//! servers, then etcd, then what is left in the namespaces, mounts, cables. Each step finds what an interrupted one has left, so that either way may be gone again from any
 //! point: `start` on a running cluster starts what has died.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,13 +13,16 @@ use futures::future::join_all;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use orlop_agent::pods;
-use orlop_apiserver::{args, pki::Pki};
+use orlop_apiserver::args;
+use orlop_apiserver::at_rest::configuration::Configuration;
+use orlop_apiserver::pki::etcd::EtcdFiles;
+use orlop_apiserver::pki::{Pki, shared};
 use orlop_client::{clock, connect};
 
 use super::family;
 use super::folder::Folder;
 use super::name::Name;
-use super::parts::{self, API_SERVER, DECIDERS, FORWARDER};
+use super::parts::{self, Part, Role};
 use super::process::{self, Process, Processes};
 use super::record::Record;
 use super::{ready, subnet, wiring};
@@ -84,7 +88,7 @@ impl Cluster {
     pub fn state(&self) -> Result<State> {
         let processes = process::read(&self.folder.processes())?;
         let lives = |part: &String| processes.get(part).is_some_and(Process::lives);
-        let (living, dead): (Vec<_>, Vec<_>) = parts::all(&self.record).into_iter().partition(lives);
+        let (living, dead): (Vec<_>, Vec<_>) = self.names(&parts::all(&self.record)).into_iter().partition(lives);
         Ok(match (living.is_empty(), dead.is_empty()) {
             (_, true) => State::Running,
             (true, _) => State::Stopped,
@@ -119,15 +123,12 @@ impl Cluster {
         // What has died is started anew below.
         processes.retain(|_, it| it.lives());
         self.let_go(&processes)?;
-        let forwarder = parts::has_forwarder(&self.record).then_some(FORWARDER);
-        for part in [API_SERVER].into_iter().chain(forwarder) {
+        for part in parts::of(&self.record, &[Role::Store, Role::ApiServer, Role::Forwarder, Role::Balancer]) {
             self.start(part, images, &mut processes)?;
         }
         let client = connect::client(Some(&self.folder.kubeconfig())).await?;
-        self.unless_dead(&processes, ready::api(&client)).await?;
-        let agents = self.record.nodes.iter().map(|it| parts::agent(it));
-        let others: Vec<String> = DECIDERS.into_iter().map(str::to_owned).chain(agents).collect();
-        for part in &others {
+        self.unless_dead(&processes, self.servers_ready(&client)).await??;
+        for part in parts::of(&self.record, &[Role::Controllers, Role::Scheduler, Role::Agent]) {
             self.start(part, images, &mut processes)?;
         }
         kubeconfig::offer(&self.folder.kubeconfig(), &self.record.kubeconfig, &self.context())?;
@@ -145,6 +146,18 @@ impl Cluster {
             names.into_iter().collect::<Result<()>>()
         };
         self.unless_dead(&processes, all).await?
+    }
+
+    /// Waits until every API server is well, and what leads to them.
+    async fn servers_ready(&self, client: &kube::Client) -> Result<()> {
+        let mut clients = vec![client.clone()];
+        for at in 0..self.record.planes() {
+            let mut config = connect::config(Some(&self.folder.kubeconfig())).await?;
+            config.cluster_url = format!("https://{}", parts::api_address(&self.record, at)).parse()?;
+            clients.push(kube::Client::try_from(config)?);
+        }
+        join_all(clients.iter().map(ready::api)).await;
+        Ok(())
     }
 
     /// Ends everything that runs. Containers are asked to end, and killed after `grace`. What is on disk stays.
@@ -179,7 +192,13 @@ impl Cluster {
             Processes::new()
         });
         self.let_go(&processes)?;
-        let server: Vec<Process> = processes.remove(API_SERVER).into_iter().collect();
+        let mut take = |roles: &[Role]| -> Vec<Process> {
+            let names = self.names(&parts::of(&self.record, roles));
+            names.iter().filter_map(|it| processes.remove(it)).collect()
+        };
+        let stores = take(&[Role::Store]);
+        // Clients reach API servers through the balancers.
+        let servers = take(&[Role::ApiServer, Role::Balancer, Role::Forwarder]);
         let clients: Vec<Process> = processes.into_values().collect();
         let mut outcome = process::end(&clients, PARTS_LIMIT).await;
         let nodes = self.record.nodes.iter().filter(|it| self.folder.node(it).exists());
@@ -187,8 +206,9 @@ impl Cluster {
             let ending = pods(self.folder.node(it));
             async move { ending.await.with_context(|| format!("the pods of {it}")) }
         });
-        let (ended, pods) = tokio::join!(process::end(&server, PARTS_LIMIT), join_all(pods));
+        let (ended, pods) = tokio::join!(process::end(&servers, PARTS_LIMIT), join_all(pods));
         outcome = outcome.and(ended).and(pods.into_iter().collect());
+        outcome = outcome.and(process::end(&stores, PARTS_LIMIT).await);
         let namespaces = wiring::namespaces(&self.folder, &self.record)?;
         let numbers: Vec<u64> = namespaces.iter().flat_map(|it| it.number()).collect();
         outcome = outcome.and(process::end(&process::in_namespaces(&numbers), Duration::ZERO).await);
@@ -214,7 +234,11 @@ impl Cluster {
     /// The ends of the logs of all parts.
     fn tails(&self) -> String {
         let tail = |part: &String| format!("--- {part} ---\n{}", parts::tail(&self.folder, part));
-        parts::all(&self.record).iter().map(tail).collect::<Vec<_>>().join("\n")
+        self.names(&parts::all(&self.record)).iter().map(tail).collect::<Vec<_>>().join("\n")
+    }
+
+    fn names(&self, parts: &[Part]) -> Vec<String> {
+        parts.iter().map(|it| it.name(&self.record)).collect()
     }
 
     fn is_wired(&self) -> Result<bool> {
@@ -224,11 +248,12 @@ impl Cluster {
     }
 
     /// Starts a part that does not run, and notes it.
-    fn start(&self, part: &str, images: &[PathBuf], processes: &mut Processes) -> Result<()> {
-        if processes.get(part).is_some_and(Process::lives) {
+    fn start(&self, part: Part, images: &[PathBuf], processes: &mut Processes) -> Result<()> {
+        let name = part.name(&self.record);
+        if processes.get(&name).is_some_and(Process::lives) {
             return Ok(());
         }
-        processes.insert(part.to_owned(), parts::start(&self.folder, &self.record, part, images)?);
+        processes.insert(name, parts::start(&self.folder, &self.record, part, images)?);
         process::write(&self.folder.processes(), processes)
     }
 
@@ -250,21 +275,39 @@ impl Cluster {
 
     /// Makes the keys and certificates, or brings them up to the nodes' addresses, and everybody's kubeconfigs with them.
     fn write_credentials(&self) -> Result<()> {
-        let mut config = orlop_apiserver::Config::new("embedded", self.folder.control_plane());
-        let listen = parts::api_address(&self.record);
-        config.listen = Some(listen);
-        config.service_cidr = self.record.ip_family.services();
-        // The server's own names are these, and that of the machine it sees: the first node.
-        config.extra_sans = [&self.record.name].into_iter().chain(self.record.nodes.first()).cloned().collect();
-        let (service, now) = (config.kubernetes_service_address(), clock::now());
-        let pki = Pki::open(&self.folder.control_plane(), &args::names(&config), service, now)?;
-        let url = format!("https://{listen}");
-        pki.write_kubeconfigs(&url, now)?;
-        for (at, node) in self.record.nodes.iter().enumerate() {
-            make_private(&self.folder.node(node))?;
-            pki.write_node(node, &self.record.addresses(at), &url, now)?;
+        let (record, now, url) = (&self.record, clock::now(), parts::node_url(&self.record));
+        let first = self.folder.control_plane(0);
+        for at in 0..record.planes() {
+            let data = self.folder.control_plane(at);
+            if at > 0 {
+                shared::share(&first, &data)?;
+            }
+            let mut config = orlop_apiserver::Config::new("embedded", &data);
+            config.listen = Some(parts::api_address(record, at));
+            // The server's own names are these, and that of the machine it sees: its node.
+            config.service_cidr = record.ip_family.services();
+            config.extra_sans = vec![record.name.clone(), record.nodes[at].clone()];
+            config.extra_sans.extend((record.planes() > 1).then(|| record.gateway().to_string()));
+            let service = config.kubernetes_service_address();
+            let pki = Pki::open(&data, &args::names(&config), service, now)?;
+            pki.write_kubeconfigs(&url, now)?;
+            if record.planes() > 1 {
+                let address = IpAddr::V4(record.member_address(at));
+                EtcdFiles::open(&data, &record.nodes[at], &[address], now)?;
+            }
+            if at == 0 {
+                // Before others are given the same.
+                Configuration::open(None, &data)?;
+                for (at, node) in record.nodes.iter().enumerate() {
+                    make_private(&self.folder.node(node))?;
+                    pki.write_node(node, &record.addresses(at), &url, now)?;
+                }
+            }
         }
-        let own = kube::config::Kubeconfig::read_from(self.folder.control_plane().join("kubeconfig"))?;
+        let mut own = kube::config::Kubeconfig::read_from(first.join("kubeconfig"))?;
+        for it in own.clusters.iter_mut().filter_map(|it| it.cluster.as_mut()) {
+            it.server = Some(parts::host_url(record));
+        }
         kubeconfig::write(&self.folder.kubeconfig(), &kubeconfig::renamed(own, &self.context()))
     }
 }

@@ -12,7 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::family::{self, IpFamily};
 
 /// The form of the file; a newer one is not understood.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The form of all that an older orlop understands, too: one control plane.
+const VERSION_OF_ONE: u32 = 1;
+
+/// Where nodes with control planes know each other's, in every cluster alike: the switch is the cluster's own, and nothing leads there from elsewhere. It is
+/// link-local (RFC 3927), and no address that clouds or a node's own DNS are known to use.
+const MEMBERS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 66, 0), 24);
 
 /// The record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +27,11 @@ pub struct Record {
     pub version: u32,
     pub name: String,
     pub created: Timestamp,
-    /// The names of the nodes. The first has the control plane. A restored cluster keeps those that it had.
+    /// The names of the nodes. A restored cluster keeps those that it had.
     pub nodes: Vec<String>,
+    /// How many have a control plane: the first ones.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub control_planes: u16,
     /// The nodes' own addresses; another if that one is taken at a start.
     #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub subnet: Ipv4Net,
@@ -35,6 +44,9 @@ pub struct Record {
     /// After how many seconds without the API a node kills its pods (the agent's `--fence-after`); never if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence_after_seconds: Option<u64>,
+    /// The folder of the first node's static pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_manifest_path: Option<PathBuf>,
     /// The DNS server of the host's loopback that nodes are led to, found at each start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<Ipv4Addr>,
@@ -71,15 +83,17 @@ impl Record {
     /// A record of the present form.
     pub fn new(name: String, nodes: Vec<String>, subnet: Ipv4Net, created: Timestamp) -> Self {
         Record {
-            version: VERSION,
+            version: VERSION_OF_ONE,
             name,
             created,
             nodes,
+            control_planes: 1,
             subnet,
             ip_family: IpFamily::default(),
             overlay: "auto".to_owned(),
             ports: Vec::new(),
             fence_after_seconds: None,
+            pod_manifest_path: None,
             resolver: None,
             kubeconfig: PathBuf::new(),
         }
@@ -99,6 +113,14 @@ impl Record {
         if record.nodes.is_empty() || !record.nodes.iter().all(plain) {
             bail!("{} is damaged: its nodes have no proper names", path.display());
         }
+        if record.planes() == 0 || record.planes() > record.nodes.len() {
+            bail!(
+                "{} is damaged: {} of {} nodes have a control plane",
+                path.display(),
+                record.planes(),
+                record.nodes.len()
+            );
+        }
         Ok(record)
     }
 
@@ -110,6 +132,28 @@ impl Record {
         let next = path.with_extension("next");
         std::fs::write(&next, serde_json::to_vec_pretty(self)?)?;
         std::fs::rename(&next, path).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Has this many nodes have a control plane.
+    pub fn with_planes(self, control_planes: u16) -> Self {
+        let version = if control_planes == 1 { VERSION_OF_ONE } else { VERSION };
+        Record { version, control_planes, ..self }
+    }
+
+    /// How many nodes have a control plane.
+    pub fn planes(&self) -> usize {
+        usize::from(self.control_planes)
+    }
+
+    /// The address by which the control planes know a node that has one, and the length of their network's prefix; it is the same for ever.
+    pub fn member_address(&self, node: usize) -> Ipv4Addr {
+        let offset = u32::try_from(node).unwrap_or(u32::MAX - 1) + 1;
+        Ipv4Addr::from(u32::from(MEMBERS.network()).saturating_add(offset))
+    }
+
+    /// [`member_address`](Self::member_address), as it is given to a link.
+    pub fn member_net(&self, node: usize) -> String {
+        format!("{}/{}", self.member_address(node), MEMBERS.prefix_len())
     }
 
     /// The host's address in the nodes' network, which is their way out.
@@ -163,6 +207,14 @@ fn offset(node: usize) -> u32 {
     u32::try_from(node).unwrap_or(u32::MAX - 2) + GATEWAY + 1
 }
 
+fn one() -> u16 {
+    1
+}
+
+fn is_one(count: &u16) -> bool {
+    *count == 1
+}
+
 fn as_text<S: Serializer>(net: &Ipv4Net, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(net)
 }
@@ -208,10 +260,23 @@ mod tests {
         assert_eq!(addresses, ["172.30.4.3", "fd00:172:30:4::3"]);
         record.write(&path).unwrap();
         assert_eq!(Record::read(&path).unwrap(), record);
-        record.version += 1;
+        record.ip_family = IpFamily::default();
+        record.write(&path).unwrap();
+        // An older orlop reads it, as it would one that it wrote.
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\"version\": 1") && !text.contains("controlPlanes"), "{text}");
+        let two = record.clone().with_planes(2);
+        two.write(&path).unwrap();
+        assert_eq!(Record::read(&path).unwrap(), two);
+        assert_eq!((two.version, two.member_net(1)), (2, "169.254.66.2/24".into()));
+        for wrong in [0, 3] {
+            record.clone().with_planes(wrong).write(&path).unwrap();
+            assert!(Record::read(&path).unwrap_err().to_string().contains("control plane"));
+        }
+        record.version = VERSION + 1;
         record.write(&path).unwrap();
         assert!(Record::read(&path).unwrap_err().to_string().contains("newer"));
-        record.version -= 1;
+        record.version = VERSION_OF_ONE;
         record.nodes[0] = "../x".into();
         record.write(&path).unwrap();
         assert!(Record::read(&path).is_err());

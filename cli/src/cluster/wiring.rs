@@ -61,6 +61,10 @@ pub async fn make(folder: &Folder, clusters: &Path, record: &mut Record) -> Resu
                 words.push(format!("address add {}/{bits_v6} dev eth0 nodad", record.address_v6(at)));
                 words.push(format!("route add default via {}", record.gateway_v6()));
             }
+            if record.planes() > 1 && at < record.planes() {
+                // Never the source of what goes elsewhere.
+                words.push(format!("address add {} dev eth0 scope link", record.member_net(at)));
+            }
             ip(&words)?;
             if record.resolver.is_some() { resolver::lead(record.gateway()) } else { Ok(()) }
         })?;

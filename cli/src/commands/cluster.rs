@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use crate::cluster::family::IpFamily;
 use crate::cluster::folder::{self, Folder};
-use crate::cluster::forwarder::{self, Forward};
+use crate::cluster::forwarder::{self, Forward, Passed};
 use crate::cluster::lifecycle::{Cluster, State};
 use crate::cluster::name::Name;
 use crate::cluster::record::{PortMap, Record};
-use crate::cluster::{archive, parts, subnet};
+use crate::cluster::{archive, etcd, parts, subnet};
 use crate::kubeconfig;
 use crate::output::{Table, say};
 use crate::session::Globals;
@@ -61,8 +61,8 @@ pub enum What {
         /// How many nodes.
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_LIMIT)))]
         nodes: u16,
-        /// How many nodes have a control plane; only 1 can be had.
-        #[arg(long, default_value_t = 1)]
+        /// How many nodes have a control plane: 1, 3 or 5. Of several all but one half may be lost; they keep their objects in etcd, which is to be installed.
+        #[arg(long, default_value_t = 1, value_parser = planes)]
         control_planes: u16,
         #[command(flatten)]
         reached: Reached,
@@ -76,6 +76,9 @@ pub enum What {
         /// write to what several nodes have. Without it they run on until the node hears that they were moved.
         #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(FENCE_SECONDS))]
         fence_after: Option<u64>,
+        /// Run the pods whose manifests lie in this folder, one a file, on the first node.
+        #[arg(long, value_name = "DIR")]
+        pod_manifest_path: Option<PathBuf>,
         /// Load every image archive of this folder into all nodes before pods run; may be given several times.
         #[arg(long, value_name = "DIR")]
         load_images: Vec<PathBuf>,
@@ -114,10 +117,16 @@ pub enum What {
     /// Pass connections on: what a cluster's ports are served by.
     #[command(hide = true)]
     Forward {
-        #[arg(long = "port", required = true)]
+        #[arg(long = "port")]
         ports: Vec<Forward>,
         #[arg(long)]
         datagrams: Vec<Forward>,
+        #[arg(long)]
+        api: Vec<Forward>,
+        #[arg(long)]
+        in_turn: bool,
+        #[arg(long)]
+        ca_file: Option<PathBuf>,
     },
 }
 
@@ -127,14 +136,28 @@ const NODES_LIMIT: u16 = 250;
 /// Leases are renewed every 2 s, and one renewal may fail; a node's pods are moved 8 s after the last, and killing them takes a moment.
 const FENCE_SECONDS: std::ops::RangeInclusive<u64> = 4..=7;
 
+/// How many control planes there may be.
+fn planes(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(count @ (1 | 3 | 5)) => Ok(count),
+        Ok(2) => Err("two survive the loss of none, as one does: give 1, 3 or 5".to_owned()),
+        Ok(4) => Err("four survive the loss of one, as three do: give 1, 3 or 5".to_owned()),
+        Ok(count @ 6..) => {
+            Err(format!("{count} are too many, for each write waits for more than half of them: give 1, 3 or 5"))
+        }
+        _ => Err("give 1, 3 or 5".to_owned()),
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// What could not be done; a cluster that could not be made has left nothing.
 pub async fn run(args: Args, globals: &Globals) -> Result<()> {
-    if let What::Forward { ports, datagrams } = args.what {
+    if let What::Forward { ports, datagrams, api, in_turn, ca_file } = args.what {
         process::log_to_standard_error();
-        return forwarder::run(ports, datagrams, process::until_stopped()?).await;
+        let passed = Passed { connections: ports, datagrams, api, in_turn, ca_file };
+        return forwarder::run(passed, process::until_stopped()?).await;
     }
     let clusters = folder::clusters_dir(args.place.clusters_dir.as_deref())?;
     if let What::List = args.what {
@@ -152,20 +175,27 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
             overlay,
             ip_family,
             fence_after,
+            pod_manifest_path,
             load_images,
             waiting,
         } => {
-            if control_planes != 1 {
-                bail!("--control-planes {control_planes}: a local cluster has one, whose store is embedded");
+            if control_planes > nodes {
+                bail!("--control-planes {control_planes}: each is on a node of its own, and there are {nodes}");
             }
+            if control_planes > 1 && ip_family == IpFamily::Ipv6 {
+                bail!("--control-planes {control_planes}: not with --ip-family ipv6; dual has addresses of IPv6, too");
+            }
+            needs_etcd(control_planes)?;
             for folder in &load_images {
                 std::fs::read_dir(folder).with_context(|| format!("--load-images {}", folder.display()))?;
             }
             let images: Vec<PathBuf> = load_images.iter().map(std::path::absolute).collect::<Result<_, _>>()?;
             let mut record =
                 Record::new(name.to_string(), name.nodes(nodes), first_subnet(&clusters, &name)?, clock::now());
+            record = record.with_planes(control_planes);
             record.overlay = overlay;
             record.ip_family = ip_family;
+            record.pod_manifest_path = pod_manifest_path.map(std::path::absolute).transpose()?;
             record.fence_after_seconds = fence_after;
             record.ports = reached.ports;
             record.kubeconfig = kubeconfig_path(globals)?;
@@ -175,6 +205,7 @@ pub async fn run(args: Args, globals: &Globals) -> Result<()> {
         }
         What::Start { name, waiting } => {
             let cluster = Cluster::open(&clusters, &name)?;
+            needs_etcd(cluster.record.control_planes)?;
             if cluster.state()? == State::Stopped {
                 check_ports(&cluster.record.ports)?;
             }
@@ -220,6 +251,7 @@ fn restored(clusters: &Path, name: &Name, file: &Path, ports: Vec<PortMap>, glob
     std::fs::create_dir_all(clusters)?;
     let beside = tempfile::Builder::new().prefix(".restore-").tempdir_in(clusters)?;
     let mut record = archive::read(file, beside.path())?;
+    needs_etcd(record.control_planes)?;
     record.name = name.to_string();
     record.subnet = first_subnet(clusters, name)?;
     record.kubeconfig = kubeconfig_path(globals)?;
@@ -266,7 +298,7 @@ async fn bring_up(mut cluster: Cluster, images: &[PathBuf], waiting: Waiting, ne
 }
 
 fn list(clusters: &Path) -> Result<()> {
-    let mut table = Table::new(&["NAME", "NODES", "STATUS", "API", "PORTS", "AGE"]);
+    let mut table = Table::new(&["NAME", "NODES", "CONTROL-PLANES", "STATUS", "API", "PORTS", "AGE"]);
     for name in folder::names(clusters)? {
         let cluster = match Cluster::open(clusters, &name) {
             Ok(it) => it,
@@ -284,10 +316,15 @@ fn list(clusters: &Path) -> Result<()> {
         let ports: Vec<String> = record.ports.iter().map(|it| format!("{}:{}", it.listen, it.port)).collect();
         let ports = if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") };
         let age = orlop_api::duration::human(clock::now().as_second() - record.created.as_second());
-        let api = format!("https://{}", parts::api_address(record));
-        table.push(vec![name.to_string(), record.nodes.len().to_string(), status, api, ports, age]);
+        let (nodes, planes) = (record.nodes.len().to_string(), record.control_planes.to_string());
+        table.push(vec![name.to_string(), nodes, planes, status, parts::host_url(record), ports, age]);
     }
     table.print(&mut std::io::stdout().lock(), true)
+}
+
+/// A program that is missing is told before anything is made.
+fn needs_etcd(control_planes: u16) -> Result<()> {
+    if control_planes == 1 { Ok(()) } else { etcd::program().map(drop) }
 }
 
 /// The network that is tried first.

@@ -21,7 +21,15 @@ pub fn play() -> Result<()> {
         refused(&["create", name], "a cluster's name consists of lower case letters")?;
     }
     refused(&["create", "bad", "--nodes", "0"], "0 is not in 1..=250")?;
-    refused(&["create", "bad", "--control-planes", "3"], "a local cluster has one")?;
+    for (count, why) in
+        [("0", "give 1, 3 or 5"), ("2", "the loss of none"), ("4", "the loss of one"), ("7", "too many")]
+    {
+        refused(&["create", "bad", "--control-planes", count], why)?;
+    }
+    refused(&["create", "bad", "--nodes", "2", "--control-planes", "3"], "and there are 2")?;
+    let mut without = cluster.command(&["create", "bad", "--control-planes", "3"])?;
+    let said = tool::run(without.env("PATH", "/nowhere")).err().map(|it| format!("{it:#}")).unwrap_or_default();
+    ensure!(said.contains("install it (Debian's package etcd-server)") && !cluster.folder().exists(), "{said}");
     refused(&["create", "bad", "--overlay", "pigeons"], "pigeons")?;
     refused(&["create", "bad", "--fence-after", "8"], "8 is not in 4..=7")?;
     refused(&["create", "bad", "--port", "80"], "is not HOST-PORT:NODE-PORT")?;

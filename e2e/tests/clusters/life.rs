@@ -1,11 +1,8 @@
 //! A cluster that is stopped and started, loses its agent, and goes through what a reboot of the machine leaves.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use orlop_e2e::cluster::{Cluster, Form, Options};
+use orlop_e2e::image::TOOLS;
 use orlop_e2e::kubectl::Kubectl;
 use orlop_e2e::nodes::Nodes;
 use orlop_e2e::{image, tool, wait};
@@ -16,7 +13,9 @@ use crate::web::{self, LIMIT, NODE_PORT, within};
 pub fn play() -> Result<()> {
     let images = image::archives()?[1..].to_vec();
     let port = tool::free_port()?;
-    let flags = vec![format!("--port={port}:{NODE_PORT}")];
+    let statics = tempfile::tempdir()?;
+    std::fs::write(statics.path().join("fixed.yaml"), fixed())?;
+    let flags = vec![format!("--port={port}:{NODE_PORT}"), format!("--pod-manifest-path={}", statics.path().display())];
     let options =
         Options { form: Form::Nodes, runtime: "native", nodes: 2, images, cluster_flags: flags, ..Options::default() };
     Cluster::with(options, |cluster| {
@@ -27,6 +26,11 @@ pub fn play() -> Result<()> {
         kubectl.run(&["create", "configmap", "kept", "--from-literal=it=stays"])?;
         within(&local, &pods[0], &["sh", "-c", "echo written > /data/it"])?;
         web::until_everybody(2, &format!("127.0.0.1:{port}"))?;
+
+        // What lies in the folder runs on the first node, and nowhere else.
+        web::ready(&kubectl, &format!("fixed-{}", names[0]))?;
+        let fixed = kubectl.items(&["pods", "-l", "app=fixed"])?;
+        ensure!(fixed.len() == 1 && fixed[0]["spec"]["nodeName"] == names[0].as_str(), "{fixed:#?}");
 
         // An agent that dies leaves its pods running, and comes back to them.
         local.kill(&format!("agent-{}", names[0]))?;
@@ -53,7 +57,7 @@ pub fn play() -> Result<()> {
         back(&local, &kubectl, port, 1)?;
 
         // The machine goes down without a word.
-        reboot(&local)?;
+        local.reboot()?;
         local.run(&["start", &name])?;
         back(&local, &kubectl, port, 2)
     })
@@ -68,43 +72,20 @@ fn back(local: &Nodes, kubectl: &Kubectl, port: u16, times: u64) -> Result<()> {
             |it: &Value| restarts(it) >= times && orlop_e2e::cluster::condition(it, "Ready") == Some("True");
         kubectl.until(&["pod", pod], LIMIT, restarted)?;
     }
+    web::ready(kubectl, &format!("fixed-{}", local.names()?[0]))?;
     let first = kubectl.json(&["pod", "web-1"])?;
     ensure!(within(local, &first, &["cat", "/data/it"])? == "written\n", "the pod's volume is the same");
     web::until_everybody(2, &format!("127.0.0.1:{port}"))
 }
 
-fn restarts(pod: &Value) -> u64 {
-    pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(u64::MAX)
+/// A static pod.
+fn fixed() -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{ name: fixed, labels: {{ app: fixed }} }}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
+         containers: [{{ name: main, image: '{TOOLS}', command: [sleep, '100000'] }}]\n"
+    )
 }
 
-/// What a reboot does to a cluster: processes, namespaces, links and mounts are gone.
-fn reboot(local: &Nodes) -> Result<()> {
-    let record = local.record()?;
-    let folder = local.folder();
-    // The parts first, so that no agent starts anew what is killed.
-    for _ in 0..2 {
-        for trace in local.traces(&record)? {
-            let pid = trace.strip_prefix("process ").and_then(|it| it.split(':').next()?.parse().ok());
-            if let Some(pid) = pid {
-                // One that was another's child may be gone with it.
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
-    }
-    wait::until("all processes are gone", LIMIT, || {
-        let left: Vec<String> = local.traces(&record)?.into_iter().filter(|it| it.starts_with("process")).collect();
-        ensure!(left.is_empty(), "{left:#?}");
-        Ok(())
-    })?;
-    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-    let ours: Vec<&str> = mounts.lines().filter_map(|it| it.split(' ').nth(1)).collect();
-    for at in ours.into_iter().rev().filter(|it| it.starts_with(&folder.display().to_string())) {
-        tool::run(Command::new("umount").args(["--lazy", at]))?;
-    }
-    // With its namespaces the cable is gone.
-    wait::until("the links are gone", LIMIT, || {
-        let left: Vec<String> = local.traces(&record)?.into_iter().filter(|it| it.starts_with("ip:")).collect();
-        ensure!(left.is_empty(), "{left:#?}");
-        Ok(())
-    })
+fn restarts(pod: &Value) -> u64 {
+    pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or(u64::MAX)
 }
