@@ -46,8 +46,11 @@ pub fn both(stage: &Stage) -> Result<()> {
     ensure!(strings(&made["spec"]["ipFamilies"], "") == ["IPv4", "IPv6"], "{made}");
     ensure!(ips.len() == 2 && ips[0].starts_with("10.96.") && ips[1].starts_with("fd00:10:96::"), "{ips:?}");
     ensure!(made["spec"]["clusterIP"] == ips[0].as_str(), "{made}");
-    let types = || slice_types(stage, "both").and_then(|it| Ok(ensure!(it == ["IPv4", "IPv6"], "{it:?}")));
-    wait::until("there are slices of both families", web::LIMIT, types)?;
+    wait::until("there are slices of both families", web::LIMIT, || {
+        let types = slice_types(stage, "both")?;
+        ensure!(types == ["IPv4", "IPv6"], "{types:?}");
+        Ok(())
+    })?;
     for pod in &stage.pods {
         for ip in &ips {
             wait::until("all pods answer at a service's address", web::LIMIT, || stage.everybody(pod, ip, 80))?;
