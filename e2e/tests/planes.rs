@@ -21,7 +21,7 @@ const PLANES: usize = 3;
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long nobody may be able to write: an election takes up to 3 s, and kubectl starts anew after what it was refused. Beside it stands what was measured.
 const PAUSE_MOST: Duration = Duration::from_secs(20);
-/// How long writes go on before and after a loss.
+/// How long writes go on before and after a loss. A pause that outlasts them is told as long as what is left of them.
 const BEFORE: Duration = Duration::from_secs(3);
 const AFTER: Duration = Duration::from_secs(8);
 const REPLICAS: usize = 4;

@@ -49,6 +49,18 @@ pub fn play() -> Result<()> {
     let left: Vec<_> = std::fs::read_dir(&clusters)?.flatten().map(|it| it.file_name()).collect();
     ensure!(left.is_empty(), "{left:?}");
 
+    // A member of etcd that does not run, beside others.
+    let programs = folder.path().join("programs");
+    std::fs::create_dir(&programs)?;
+    let etcd = programs.join("etcd");
+    std::fs::write(&etcd, "#!/bin/sh\necho this is none >&2\nexit 1\n")?;
+    std::fs::set_permissions(&etcd, std::fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH")?);
+    let mut command = cluster.command(&["create", "bad", "--control-planes", "3"])?;
+    let said = tool::run(command.env("PATH", path)).err().map(|it| format!("{it:#}")).unwrap_or_default();
+    ensure!(said.contains("cluster \"bad\" was not created") && said.contains("this is none"), "{said}");
+    nothing(&cluster, &said)?;
+
     // An agent that cannot run: its shim is not beside the program. By then the control plane and all networks are there.
     let alone = folder.path().join("orlop");
     std::fs::copy(tool::ours("orlop")?, &alone)?;
@@ -58,6 +70,11 @@ pub fn play() -> Result<()> {
     command.arg("--kubeconfig").arg(cluster.users_kubeconfig());
     let said = tool::run(&mut command).err().map(|it| format!("{it:#}")).unwrap_or_default();
     ensure!(said.contains("cluster \"bad\" was not created") && said.contains("orlop-shim is not beside"), "{said}");
+    nothing(&cluster, &said)
+}
+
+/// Nothing is left of a cluster that was not made.
+fn nothing(cluster: &Nodes, said: &str) -> Result<()> {
     // Which network it had is not known any more: none of its links may be there.
     ensure!(!cluster.folder().exists(), "{said}");
     let left = cluster.traces(&json!({}))?;
