@@ -105,7 +105,12 @@ spec:
     let kubectl = cluster.kubectl()?;
     let scene = Scene { cluster, api: &api, kubectl, namespace: "plugged".into() };
     let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {service} 80 | tail -n 1");
-    ensure!(scene.run(&["exec", "client", "--", "sh", "-c", &script])? == "web\n", "the Service answers no more");
+    // It is a node before it lets anybody into its containers.
+    wait::until("the Service answers as before", POD_LIMIT, || {
+        let said = scene.run(&["exec", "client", "--", "sh", "-c", &script])?;
+        ensure!(said == "web\n", "it says {said:?}");
+        Ok(())
+    })?;
     let web = scene.ready("web")?;
     ensure!((whole_id(&web, "main")?.to_owned(), address(&web)?.to_owned()) == before, "{}", web["status"]);
 
