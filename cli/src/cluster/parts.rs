@@ -24,6 +24,9 @@ pub const API_PORT: u16 = 6443;
 /// The port that leads to an API server that is well, where there are several: of every node's loopback, and of the host's end of the cable. Another
 /// than an API server's own, which somebody on the host may have on all addresses.
 pub const BALANCED_PORT: u16 = 7443;
+/// How long a node may be silent where there are several control planes, before its pods start elsewhere. It has to survive an election: etcd 3.4 can hold up
+/// all of a member's clients for 8 s after one, and the nodes that ask it are no less well for that.
+const GRACE_OVER_ETCD_SECONDS: u64 = 20;
 /// How much of a log an error shows, in bytes.
 const TAIL_BYTES: usize = 2000;
 
@@ -221,6 +224,9 @@ fn command(folder: &Folder, record: &Record, part: Part, images: &[PathBuf]) -> 
             it.arg("--cluster-signing-key-file").arg(authority("ca.key"));
             if let Some((pods, _)) = ranges {
                 it.arg("--cluster-cidr").arg(pods.to_string());
+            }
+            if record.planes() > 1 {
+                it.arg("--node-monitor-grace-period-seconds").arg(GRACE_OVER_ETCD_SECONDS.to_string());
             }
         }
         Role::Forwarder => {

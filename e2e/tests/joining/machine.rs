@@ -162,9 +162,13 @@ impl Machine {
             .arg(&file)
             .arg("--key")
             .arg(&file);
-        let said = tool::run(curl.arg(format!("https://{}:{port}/healthz", self.name)))?;
-        ensure!(said == "ok", "it says {said}");
-        Ok(())
+        curl.arg(format!("https://{}:{port}/healthz", self.name));
+        // Until its request for a certificate is signed, it shows one that nobody trusts.
+        wait::until("the node shows its certificate", LIMIT, || {
+            let said = tool::run(&mut curl)?;
+            ensure!(said == "ok", "it says {said}");
+            Ok(())
+        })
     }
 }
 
