@@ -75,9 +75,12 @@ spec:
 
     // A machine beyond the host, which knows no way back to pods: answers find it only through the host's own address.
     let outside = Outside::new()?;
-    let text = ask(&format!("http://{}/hello", Outside::ADDRESS))?;
+    orlop_e2e::wait::until("the outside answers", Duration::from_secs(20), || {
+        let text = ask(&format!("http://{}/hello", Outside::ADDRESS))?;
+        ensure!(text == "outside\n", "the outside says {text:?}");
+        Ok(())
+    })?;
     drop(outside);
-    ensure!(text == "outside\n", "the outside says {text:?}");
 
     let on_host = scene.ready("on-host")?;
     ensure!(address(&on_host)? == host_ip, "on the host's network: {}", on_host["status"]);

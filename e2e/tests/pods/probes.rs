@@ -123,14 +123,17 @@ spec:
       startupProbe:
         exec: {{ command: [test, -f, /tmp/started] }}
         periodSeconds: 1
+        timeoutSeconds: 10
         failureThreshold: 60
       readinessProbe:
         exec: {{ command: [test, -f, /tmp/ready] }}
         periodSeconds: 1
+        timeoutSeconds: 10
         failureThreshold: 1
       livenessProbe:
         exec: {{ command: [test, -f, /tmp/alive] }}
         periodSeconds: 1
+        timeoutSeconds: 10
         failureThreshold: 2
 ---
 apiVersion: v1

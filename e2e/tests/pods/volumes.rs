@@ -89,7 +89,11 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
         orlop_e2e::scene::container(it, "writer")["restartCount"] == 1
             && orlop_e2e::scene::container(it, "writer")["ready"] == true
     })?;
-    ensure!(inside("reader", "cat /in/line")? == "from the writer\nfrom the writer\n", "the folder was not kept");
+    wait::until("the folder has what it had, and more", POD_LIMIT, || {
+        let text = inside("reader", "cat /in/line")?;
+        ensure!(text == "from the writer\nfrom the writer\n", "it has {text:?}");
+        Ok(())
+    })?;
     let uid = pod["metadata"]["uid"].as_str().context("a pod has a uid")?;
     let folder = scene.agent_dir(&pod).join("pods").join(uid);
     ensure!(folder.is_dir(), "{} should be the pod's", folder.display());

@@ -52,9 +52,12 @@ fn terminal(scene: &Scene<'_>, kubectl: &orlop_e2e::kubectl::Kubectl) -> Result<
         scene.namespace
     );
     let mut command = Command::new("timeout");
-    command.args(["60", "script", "-q", "-e", "-c", &line, "/dev/null"]).stdin(Stdio::null());
+    command.args(["60", "script", "-q", "-e", "-c", &line, "/dev/null"]);
     command.env("KUBECONFIG", kubectl.kubeconfig()).env("HOME", scene.cluster.folder());
-    let output = command.output()?;
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // The input does not end before the command: `script` would pass that on, and an Engine's terminal ends with its input.
+    let _held = child.stdin.take();
+    let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     expect_words(&text, &["33 101", "/dev/pts/", "code 5"])
 }

@@ -13,6 +13,7 @@ use orlop_client::clock;
 use serde_json::json;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::engine::{Engine, QUICK};
@@ -21,9 +22,11 @@ use super::hijack::{self, Demux, Hijacked};
 use crate::runtime::RuntimeError;
 use crate::runtime::session::{AttachSpec, ExecSpec, Input, OUTPUT_BYTES, Output, SIZES, Session, TerminalSize};
 
-/// A command's terminal is there a moment after its start; so long, and so often, its size is tried again.
-const RESIZE_TRIES: u32 = 10;
+/// A command's terminal is there a moment after its start, which an Engine under load lets wait for seconds. For so long its size is tried again, with
+/// pauses that double from the first to the longest.
+const RESIZE_WITHIN: Duration = Duration::from_secs(30);
 const RESIZE_PAUSE: Duration = Duration::from_millis(20);
+const RESIZE_PAUSE_LONGEST: Duration = Duration::from_millis(500);
 
 /// Runs a command in a container.
 ///
@@ -147,15 +150,19 @@ fn sizes(engine: Arc<Engine>, of: Sized) -> mpsc::Sender<TerminalSize> {
     let (sender, mut receiver) = mpsc::channel::<TerminalSize>(SIZES);
     tokio::spawn(async move {
         while let Some(mut size) = receiver.recv().await {
-            for _ in 0..RESIZE_TRIES {
+            let (began, mut pause) = (Instant::now(), RESIZE_PAUSE);
+            while began.elapsed() < RESIZE_WITHIN {
                 while let Ok(newer) = receiver.try_recv() {
                     size = newer;
                 }
                 match resize(&engine, &of, size).await {
                     Ok(()) => break,
+                    // It is over.
+                    Err(RuntimeError::NotFound(_)) => return,
                     Err(error) => tracing::debug!(%error, "a terminal did not take its size"),
                 }
-                tokio::time::sleep(RESIZE_PAUSE).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RESIZE_PAUSE_LONGEST);
             }
         }
     });
