@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, condition};
 use crate::kubectl::Kubectl;
 use crate::{inside, wait};
 
@@ -267,4 +267,25 @@ pub fn expect_words(text: &str, words: &[&str]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a pod is ready, and is to stay.
+pub fn is_ready(pod: &Value) -> bool {
+    condition(pod, "Ready") == Some("True") && pod["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// An object's name.
+pub fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Which pod it is, and which container it runs.
+pub fn run(pod: &Value) -> (&Value, &Value) {
+    (&pod["metadata"]["uid"], &pod["status"]["containerStatuses"][0]["containerID"])
+}
+
+/// Pods in words: where each is, and whether it is ready.
+pub fn places(pods: &[Value]) -> String {
+    let words = |it: &Value| format!("{} on {} ready {:?}", name(it), it["spec"]["nodeName"], condition(it, "Ready"));
+    pods.iter().map(words).collect::<Vec<_>>().join(", ")
 }

@@ -10,7 +10,7 @@ use orlop_e2e::cluster::{Cluster, Form, Options, condition};
 use orlop_e2e::image::{self, TOOLS};
 use orlop_e2e::load::{Load, get};
 use orlop_e2e::nodes::Nodes;
-use orlop_e2e::scene::{Scene, address};
+use orlop_e2e::scene::{Scene, address, is_ready, name, places, run};
 use orlop_e2e::{inside, wait};
 use serde_json::Value;
 
@@ -230,26 +230,8 @@ fn on<'a>(pods: &'a [Value], node: &'a str) -> impl Iterator<Item = &'a Value> {
     pods.iter().filter(move |it| it["spec"]["nodeName"] == node)
 }
 
-fn is_ready(pod: &Value) -> bool {
-    condition(pod, "Ready") == Some("True") && pod["metadata"]["deletionTimestamp"].is_null()
-}
-
 fn uid(pod: &Value) -> String {
     pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
-}
-
-fn name(pod: &Value) -> String {
-    pod["metadata"]["name"].as_str().unwrap_or_default().to_owned()
-}
-
-/// Which pod it is, and which container it runs.
-fn run(pod: &Value) -> (&Value, &Value) {
-    (&pod["metadata"]["uid"], &pod["status"]["containerStatuses"][0]["containerID"])
-}
-
-fn places(pods: &[Value]) -> String {
-    let words = |it: &Value| format!("{} on {} ready {:?}", name(it), it["spec"]["nodeName"], condition(it, "Ready"));
-    pods.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 fn manifest() -> String {

@@ -12,7 +12,7 @@ use orlop_e2e::cluster::{Cluster, Form, Options, condition};
 use orlop_e2e::image::{self, TOOLS};
 use orlop_e2e::kubectl::Kubectl;
 use orlop_e2e::nodes::Nodes;
-use orlop_e2e::scene::Scene;
+use orlop_e2e::scene::{Scene, is_ready, name, places, run};
 use orlop_e2e::wait;
 use serde_json::Value;
 
@@ -415,24 +415,6 @@ fn started_again(local: &Nodes) -> Result<()> {
     local.run(&["start", local.name()])?;
     println!("start of what was lost: {:.1} s", began.elapsed().as_secs_f32());
     Ok(())
-}
-
-fn is_ready(pod: &Value) -> bool {
-    condition(pod, "Ready") == Some("True") && pod["metadata"]["deletionTimestamp"].is_null()
-}
-
-fn name(object: &Value) -> String {
-    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
-}
-
-/// Which pod it is, and which container it runs.
-fn run(pod: &Value) -> (&Value, &Value) {
-    (&pod["metadata"]["uid"], &pod["status"]["containerStatuses"][0]["containerID"])
-}
-
-fn places(pods: &[Value]) -> String {
-    let words = |it: &Value| format!("{} on {} ready {:?}", name(it), it["spec"]["nodeName"], condition(it, "Ready"));
-    pods.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 fn manifest() -> String {

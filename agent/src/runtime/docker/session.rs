@@ -174,7 +174,11 @@ async fn resize(engine: &Engine, of: &Sized, size: TerminalSize) -> Result<(), R
         Sized::Exec(exec) => {
             // Before its process is there the Engine takes the call and loses the size.
             let found = engine.call("inspect exec", QUICK, |docker| async move { docker.inspect_exec(exec).await });
-            if let ExecInspectResponse { pid: None | Some(0), .. } = found.await? {
+            let found = found.await?;
+            if found.exit_code.is_some() {
+                return Err(RuntimeError::NotFound("the command has ended".to_owned()));
+            }
+            if let ExecInspectResponse { pid: None | Some(0), .. } = found {
                 return Err(RuntimeError::Other("the command has yet to start".to_owned()));
             }
             let options = bollard::exec::ResizeExecOptions { height: size.height, width: size.width };
