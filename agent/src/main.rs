@@ -20,9 +20,12 @@ struct Command {
     args: Args,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let command = Command::parse();
     process::log_to_standard_error();
+    process::runtime()?.block_on(run(command))
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
     Ok(orlop_agent::run_apart(command.args, command.kubeconfig.as_deref(), process::until_stopped()?).await?)
 }

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod process;
 pub mod queue;
 pub mod random;
+pub mod resident;
 pub mod storage;
 pub mod swap;
 pub mod turns;

@@ -21,6 +21,7 @@ pub mod nodes;
 pub mod outage;
 pub mod scene;
 pub mod server;
+pub mod shell;
 
 pub mod definition;
 pub mod hooks;

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -89,8 +90,14 @@ pub fn limit_pids(path: &str, limit: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Read once: a node with many pods has a thousand mounts, and the hierarchies' own stay where they are.
 fn hierarchies() -> io::Result<Vec<Hierarchy>> {
-    Ok(parse(&fs::read_to_string("/proc/self/mountinfo")?))
+    static KNOWN: OnceLock<Vec<Hierarchy>> = OnceLock::new();
+    if let Some(it) = KNOWN.get() {
+        return Ok(it.clone());
+    }
+    let found = parse(&fs::read_to_string("/proc/self/mountinfo")?);
+    Ok(if found.is_empty() { found } else { KNOWN.get_or_init(|| found).clone() })
 }
 
 /// The hierarchies in `/proc/<pid>/mountinfo`; of those mounted twice the first.

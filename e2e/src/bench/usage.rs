@@ -1,6 +1,6 @@
 //! What a process has used: processor time and memory, from `/proc`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -64,6 +64,27 @@ pub fn memory(id: u32) -> Result<Memory> {
         resident_bytes: of("VmRSS").context("no VmRSS")?,
         anonymous_bytes: of("RssAnon").context("no RssAnon")?,
     })
+}
+
+/// How often [`most_memory`] looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The memory of a process when it has the most within a time from now: one look may come just after the process has given pages back, which it does every
+/// ten seconds.
+///
+/// # Errors
+/// When the process is gone.
+pub fn most_memory(id: u32, within: Duration) -> Result<Memory> {
+    let began = Instant::now();
+    let mut most = memory(id)?;
+    while began.elapsed() < within {
+        std::thread::sleep(LOOK_EVERY);
+        let now = memory(id)?;
+        if now.resident_bytes > most.resident_bytes {
+            most = now;
+        }
+    }
+    Ok(most)
 }
 
 impl std::iter::Sum for Memory {

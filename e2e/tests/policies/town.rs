@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,6 +10,7 @@ use orlop_e2e::api::Api;
 use orlop_e2e::cluster::Cluster;
 use orlop_e2e::image::TOOLS;
 use orlop_e2e::scene::{Scene, address};
+use orlop_e2e::shell::Shell;
 use orlop_e2e::wait;
 
 /// A part of the play: what it is called, and what it does.
@@ -20,6 +22,11 @@ const PODS: &[(&str, &[&str])] = &[("nx", &["a", "b", "c"]), ("ny", &["a", "b"])
 pub const PORTS: [u16; 2] = [80, 81];
 /// How long a table may take to be as a policy wants it, on a busy machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Between two pods' questions: busybox's server has a backlog of two, and who finds it full tries again after a second, which is too late.
+const ONE_AFTER_THE_OTHER: Duration = Duration::from_millis(100);
+/// How long a pod may take to ask everybody, each of whom it gives a second.
+const ASKED_WITHIN: Duration = Duration::from_secs(30);
 
 /// One pod asks another at a port. Pods are `nx/a`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +52,7 @@ impl Way {
 pub struct Town<'a> {
     pub scenes: BTreeMap<&'static str, Scene<'a>>,
     pub addresses: BTreeMap<String, String>,
+    shells: Mutex<BTreeMap<String, Shell>>,
 }
 
 impl<'a> Town<'a> {
@@ -66,7 +74,7 @@ impl<'a> Town<'a> {
                 addresses.insert(format!("{namespace}/{pod}"), address(&it)?.to_owned());
             }
         }
-        Ok(Town { scenes, addresses })
+        Ok(Town { scenes, addresses, shells: Mutex::default() })
     }
 
     /// Plays one act after the other, each from a town without policies.
@@ -98,9 +106,7 @@ impl<'a> Town<'a> {
 
     /// Takes all policies away.
     pub fn clear(&self) -> Result<()> {
-        for scene in self.scenes.values() {
-            scene.run(&["delete", "networkpolicies", "--all"])?;
-        }
+        self.scene("nx")?.kubectl.run(&["delete", "networkpolicies", "--all", "--all-namespaces"])?;
         Ok(())
     }
 
@@ -143,11 +149,11 @@ impl<'a> Town<'a> {
             .collect();
         let script = format!("{}\nwait", asks.join("\n"));
         let outcomes: Vec<Result<Vec<Way>>> = std::thread::scope(|scope| {
-            let asking: Vec<_> = self
-                .addresses
-                .keys()
-                .map(|from| scope.spawn(|| self.exec(from, &["sh", "-c", &script]).map(|text| read(from, &text))))
-                .collect();
+            let mut asking = Vec::new();
+            for from in self.addresses.keys() {
+                asking.push(scope.spawn(|| Ok(read(from, &self.ask(from, &script)?))));
+                std::thread::sleep(ONE_AFTER_THE_OTHER);
+            }
             asking.into_iter().map(|it| it.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
         });
         let mut found = BTreeSet::new();
@@ -155,6 +161,21 @@ impl<'a> Town<'a> {
             found.extend(it?);
         }
         Ok(found)
+    }
+
+    /// Runs a script in a pod's shell, which is opened where there is none yet. One that fails is opened anew the next time.
+    fn ask(&self, pod: &str, script: &str) -> Result<Vec<String>> {
+        let kept = self.shells.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
+        let mut shell = match kept {
+            Some(it) => it,
+            None => {
+                let (namespace, name) = pod.split_once('/').context("a pod is namespace/name")?;
+                Shell::open(&self.scene(namespace)?.kubectl, namespace, name)?
+            }
+        };
+        let printed = shell.run(script, ASKED_WITHIN).with_context(|| pod.to_owned())?;
+        self.shells.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.to_owned(), shell);
+        Ok(printed)
     }
 
     /// Runs a command in a pod, by kubectl.
@@ -191,12 +212,12 @@ fn show(way: &Way) -> String {
     format!("{} → {}:{}", way.from, way.to, way.port)
 }
 
-fn read(from: &str, text: &str) -> Vec<Way> {
+fn read(from: &str, lines: &[String]) -> Vec<Way> {
     let way = |line: &str| {
         let (to, port) = line.split_once(' ')?;
         Some(Way { from: from.to_owned(), to: to.to_owned(), port: port.parse().ok()? })
     };
-    text.lines().filter_map(way).collect()
+    lines.iter().filter_map(|it| way(it)).collect()
 }
 
 /// A pod of the town.

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
@@ -24,6 +24,9 @@ const MAX_VALUE_BYTES: usize = 255;
 const MAX_OPTIONS_BYTES: usize = 4095;
 /// Mounts on top of each other in one place; more is nothing that this module made.
 const MAX_STACKED: usize = 64;
+
+/// Of a place where something is mounted.
+const ROOT: StatxAttributes = StatxAttributes::MOUNT_ROOT;
 
 /// What is put over what.
 #[derive(Clone, Debug)]
@@ -93,6 +96,11 @@ impl Overlay {
 /// When the kernel's list cannot be read.
 pub fn mounted(at: &Path) -> Result<Option<(String, String)>, Fault> {
     let Ok(at) = at.canonicalize() else { return Ok(None) };
+    // The list of a full node has a thousand lines: it is read only where something is mounted, or where the kernel (before Linux 5.8) does not say.
+    let kind = statx(CWD, &at, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+    if kind.is_ok_and(|it| it.stx_attributes_mask.contains(ROOT) && !it.stx_attributes.contains(ROOT)) {
+        return Ok(None);
+    }
     let text = fs::read("/proc/self/mountinfo").map_err(|it| Fault::io("read /proc/self/mountinfo", it))?;
     Ok(topmost(&text, &at))
 }

@@ -118,10 +118,11 @@ pub fn runtime_default(capabilities: &[String]) -> Value {
     json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": architectures(), "syscalls": rules})
 }
 
-/// The machine's architecture and those whose programs it runs, too.
+/// The machine's architecture and those whose programs it runs, too. Not x32, which next to no kernel runs any more and systemd's `native` keeps out, too: its
+/// calls would cost libseccomp more than those of the other two together, 5 ms of each container's start.
 fn architectures() -> &'static [&'static str] {
     match std::env::consts::ARCH {
-        "x86_64" => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "x86_64" => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
         "aarch64" => &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
         "s390x" => &["SCMP_ARCH_S390X", "SCMP_ARCH_S390"],
         _ => &[],
