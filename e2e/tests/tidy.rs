@@ -156,13 +156,14 @@ const IMPURE_EXCEPTIONS: &[Exception] = &[(
     "the architecture that the program is compiled for is a constant there",
 )];
 
-/// `unsafe` is forbidden but in two small, commented places.
+/// `unsafe` is forbidden but in a few small, commented places.
 const UNSAFE_EXCEPTIONS: &[Exception] = &[
     (
         "agent/src/pause/pause.rs",
         "unsafe",
         "it is compiled without any crate, and one call of the C library reaps for it",
     ),
+    ("agent/src/main.rs", "unsafe", "the allocator looks for its settings under a name of the linker's (decision 029)"),
     ("client/src/resident.rs", "unsafe", "the kernel is told of memory that Rust did not allocate (decision 029)"),
 ];
 

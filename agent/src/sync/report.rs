@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{Api, Patch, PatchParams};
+use orlop_client::View;
 use orlop_client::random;
 use orlop_client::write::WRITE_TIMEOUT;
 use serde_json::{Value, json};
@@ -70,8 +71,10 @@ impl Report {
     pub fn written(&mut self, it: Reported) -> Option<Arc<Pod>> {
         self.writing = false;
         match it {
-            Reported::Written(pod) => {
+            Reported::Written(mut pod) => {
                 self.failures = 0;
+                // As the store has it: without who wrote which field.
+                pod.slim();
                 Some(Arc::new(*pod))
             }
             Reported::Overtaken => {
