@@ -1,4 +1,4 @@
-//! What every component's `main` needs: a log on standard error and a token that ends when the process is asked to stop.
+//! What every component's `main` needs: a runtime, a log on standard error and a token that ends when the process is asked to stop.
 
 use std::time::Duration;
 

@@ -90,17 +90,13 @@ mod tests {
 
     #[test]
     fn what_is_not_in_use_is_unmapped_and_the_program_goes_on() {
-        // Touched whole, as by a start.
         let program = fs::metadata("/proc/self/exe").unwrap();
         let mappings = of_program(&fs::read_to_string("/proc/self/smaps").unwrap(), &program);
         assert!(!mappings.is_empty());
         let before = mapped_pages();
-        for _ in 0..3 {
-            let_go().unwrap();
-        }
+        let_go().unwrap();
         let after = mapped_pages();
         assert!(after < before, "{after} pages of {before} stay");
-        assert_eq!("a program that still runs".split(' ').count(), 5);
     }
 
     #[test]
