@@ -7,12 +7,8 @@
 //!
 //! It knows nothing of the heap, which the allocator returns by itself.
 
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
-
-use rustix::fs::{major, minor};
+use std::{fs, io};
 
 /// The window: what is not touched so long is not in use.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -33,8 +29,7 @@ pub async fn keep_small() {
 /// # Errors
 /// The kernel does not tell what is mapped, or refuses.
 pub fn let_go() -> io::Result<()> {
-    let program = fs::metadata("/proc/self/exe")?;
-    for it in of_program(&fs::read_to_string("/proc/self/smaps")?, &program) {
+    for it in of_program(&fs::read_to_string("/proc/self/smaps")?, let_go as fn() -> io::Result<()> as usize) {
         unmap(it)?;
     }
     Ok(())
@@ -43,25 +38,45 @@ pub fn let_go() -> io::Result<()> {
 /// A mapping: its first address and its length, in bytes.
 type Mapping = (usize, usize);
 
-/// The mappings in `/proc/<pid>/smaps` that show a file as it is on the disk: private, not writable, and without a page of this process's own, which a page that was
-/// written to is (addresses that the linker filled in, a debugger's breakpoint).
-fn of_program(smaps: &str, program: &Metadata) -> Vec<Mapping> {
-    let device = format!("{:02x}:{:02x}", major(program.dev()), minor(program.dev()));
-    let inode = program.ino().to_string();
+/// The mappings in `/proc/<pid>/smaps` of the file that has the code at the address `here`, where they show it as it is on the disk: private, not writable, and without a
+/// page of this process's own, which a page that was written to is (addresses that the linker filled in, a debugger's breakpoint).
+///
+/// The file is known by the device and inode that are printed here alone: on btrfs and overlays, stat(2) tells another device.
+fn of_program(smaps: &str, here: usize) -> Vec<Mapping> {
+    let heads = || smaps.lines().filter_map(head);
+    let Some(program) = heads().find(|it| it.has(here)).map(|it| it.file) else { return Vec::new() };
     let mut found = Vec::new();
     let mut current = None;
     for line in smaps.lines() {
-        let fields: Vec<&str> = line.split_ascii_whitespace().take(5).collect();
-        match fields[..] {
-            [range, rights, _, on, number] if range.contains('-') => {
-                let is_program = on == device && number == inode && matches!(rights, "r--p" | "r-xp");
-                current = mapping(range).filter(|_| is_program);
-            }
-            ["Anonymous:", "0", ..] => found.extend(current.take()),
-            _ => {}
+        if let Some(it) = head(line) {
+            current = (it.file == program && matches!(it.rights, "r--p" | "r-xp")).then_some((it.at, it.bytes));
+        } else if line.split_ascii_whitespace().take(2).eq(["Anonymous:", "0"]) {
+            found.extend(current.take());
         }
     }
     found
+}
+
+/// The first line of a mapping in smaps: `55d0-55e0 r-xp 00001000 fe:00 123 /bin/it`.
+struct Head<'a> {
+    at: usize,
+    bytes: usize,
+    rights: &'a str,
+    /// Device and inode, as printed.
+    file: (&'a str, &'a str),
+}
+
+impl Head<'_> {
+    fn has(&self, address: usize) -> bool {
+        address.checked_sub(self.at).is_some_and(|it| it < self.bytes)
+    }
+}
+
+fn head(line: &str) -> Option<Head<'_>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (at, bytes) = mapping(fields.next()?)?;
+    let rights = fields.next()?;
+    Some(Head { at, bytes, rights, file: (fields.nth(1)?, fields.next()?) })
 }
 
 fn mapping(range: &str) -> Option<Mapping> {
@@ -90,8 +105,8 @@ mod tests {
 
     #[test]
     fn what_is_not_in_use_is_unmapped_and_the_program_goes_on() {
-        let program = fs::metadata("/proc/self/exe").unwrap();
-        let mappings = of_program(&fs::read_to_string("/proc/self/smaps").unwrap(), &program);
+        let mappings =
+            of_program(&fs::read_to_string("/proc/self/smaps").unwrap(), let_go as fn() -> io::Result<()> as usize);
         assert!(!mappings.is_empty());
         let before = mapped_pages();
         let_go().unwrap();
@@ -101,19 +116,21 @@ mod tests {
 
     #[test]
     fn only_what_is_as_on_the_disk_is_taken() {
-        let program = fs::metadata("/proc/self/exe").unwrap();
-        let on = format!("{:02x}:{:02x} {}", major(program.dev()), minor(program.dev()), program.ino());
         let check = |rights: &str, on: &str, own_kb: u32, expected: &[Mapping]| {
-            let text = format!("1000-3000 {rights} 00000000 {on}    /bin/it\nRss: 4 kB\nAnonymous:    {own_kb} kB\n");
-            assert_eq!(of_program(&text, &program), expected, "{text}");
+            let other = "9000-a000 r-xp 00000000 fe:00 7    /bin/it\nRss: 4 kB\nAnonymous:    8 kB\n";
+            let text =
+                format!("{other}1000-3000 {rights} 00000000 {on}    /bin/it\nRss: 4 kB\nAnonymous:    {own_kb} kB\n");
+            assert_eq!(of_program(&text, 0x9ff0), expected, "{text}");
         };
-        check("r-xp", &on, 0, &[(0x1000, 0x2000)]);
-        check("r--p", &on, 0, &[(0x1000, 0x2000)]);
+        check("r-xp", "fe:00 7", 0, &[(0x1000, 0x2000)]);
+        check("r--p", "fe:00 7", 0, &[(0x1000, 0x2000)]);
         // Relocated, or with a breakpoint.
-        check("r-xp", &on, 4, &[]);
-        check("rw-p", &on, 0, &[]);
-        check("r--s", &on, 0, &[]);
+        check("r-xp", "fe:00 7", 4, &[]);
+        check("rw-p", "fe:00 7", 0, &[]);
+        check("r--s", "fe:00 7", 0, &[]);
         check("r-xp", "00:00 0", 0, &[]);
-        check("r-xp", "fe:00 1", 0, &[]);
+        check("r-xp", "fe:01 7", 0, &[]);
+        // Nothing that the address lies in.
+        assert_eq!(of_program("9000-a000 r-xp 00000000 fe:00 7    /bin/it\nAnonymous: 0 kB\n", 0xa000), []);
     }
 }

@@ -12,6 +12,8 @@
 use serde::de::DeserializeOwned;
 
 /// Where `kubectl apply` keeps a whole copy of the object.
+///
+/// Nobody here reads it but a pod itself, which is shown its own annotations through the downward API: pods keep it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What an informer must know of what it keeps.
@@ -28,7 +30,7 @@ pub trait View: DeserializeOwned + Send + Sync + 'static {
     fn slim(&mut self) {}
 }
 
-impl<K: kube::Resource + DeserializeOwned + Send + Sync + 'static> View for K {
+impl<K: kube::Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static> View for K {
     fn namespace(&self) -> &str {
         self.meta().namespace.as_deref().unwrap_or_default()
     }
@@ -45,6 +47,9 @@ impl<K: kube::Resource + DeserializeOwned + Send + Sync + 'static> View for K {
         let meta = self.meta_mut();
         meta.managed_fields = None;
         meta.self_link = None;
+        if Self::kind(&()) == "Pod" {
+            return;
+        }
         if let Some(annotations) = &mut meta.annotations {
             annotations.remove(LAST_APPLIED);
             if annotations.is_empty() {
@@ -81,4 +86,26 @@ macro_rules! view {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+
+    use super::*;
+
+    #[test]
+    fn the_copy_that_kubectl_keeps_goes_from_all_but_pods() {
+        let written = format!(
+            r#"{{"metadata":{{"name":"a","annotations":{{"{LAST_APPLIED}":"{{}}"}},"managedFields":[{{"manager":"m"}}]}}}}"#
+        );
+        let mut pod: Pod = serde_json::from_str(&written).unwrap();
+        pod.slim();
+        assert_eq!(pod.metadata.managed_fields, None);
+        assert!(pod.metadata.annotations.unwrap().contains_key(LAST_APPLIED));
+
+        let mut map: ConfigMap = serde_json::from_str(&written).unwrap();
+        map.slim();
+        assert_eq!((map.metadata.managed_fields, map.metadata.annotations), (None, None));
+    }
 }

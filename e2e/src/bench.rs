@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> Result<()> {
     let scale = if args.quick { Scale::quick() } else { Scale::full() };
     let foreign = foreign(args)?;
     let now = orlop_client::clock::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
-    println!("{}", report::header(&now, raw::fsync().ok(), &versions()));
+    println!("{}", report::header(&now, raw::fsync().ok(), raw::pace().ok(), &versions()));
     let wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
     let mut failed = Vec::new();
     let mut attempt = |what: &str, outcome: Result<()>| {

@@ -165,6 +165,11 @@ const UNSAFE_EXCEPTIONS: &[Exception] = &[
     ),
     ("agent/src/main.rs", "unsafe", "the allocator looks for its settings under a name of the linker's (decision 029)"),
     ("client/src/resident.rs", "unsafe", "the kernel is told of memory that Rust did not allocate (decision 029)"),
+    (
+        "shim/src/filter.rs",
+        "unsafe",
+        "no crate loads a compiled filter without changing what a pod may do (decision 030)",
+    ),
 ];
 
 /// Where the API server names a kind because the kind is the subject.

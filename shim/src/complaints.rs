@@ -1,12 +1,12 @@
 //! What libcontainer complains of while it makes a container, also in the processes it forks, whose errors reach their parent as mere stages
-//! (`failed to prepare rootfs`). They are written into a file without a name that all of them share.
+//! (`failed to prepare rootfs`). They are written into a file in memory that all of them share, its place included.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
+use rustix::fs::MemfdFlags;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -26,11 +26,9 @@ impl Complaints {
     /// From now on.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn hear(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(".complaints");
-        let file = File::options().read(true).append(true).create(true).open(&path)?;
-        std::fs::remove_file(path)?;
+    /// The kernel's.
+    pub fn hear() -> io::Result<Self> {
+        let file = File::from(rustix::fs::memfd_create("complaints", MemfdFlags::CLOEXEC)?);
         let listener = Listener { file: file.try_clone()? };
         tracing::subscriber::set_global_default(listener).map_err(io::Error::other)?;
         Ok(Self { file })
@@ -96,13 +94,11 @@ mod tests {
 
     #[test]
     fn the_first_error_is_kept_with_its_fields() {
-        let folder = tempfile::tempdir().unwrap();
-        let complaints = Complaints::hear(folder.path()).unwrap();
+        let complaints = Complaints::hear().unwrap();
         tracing::warn!("no matter");
         assert_eq!(complaints.first(), None);
         tracing::error!(path = "/x", "cannot {}", "mount");
         tracing::error!("so it failed");
         assert_eq!(complaints.first().as_deref(), Some("cannot mount, path: \"/x\""));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

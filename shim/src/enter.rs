@@ -11,9 +11,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use libcontainer::capabilities::{drop_privileges, reset_effective};
-use libcontainer::seccomp::initialize_seccomp;
-use libcontainer::syscall::syscall::create_syscall;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -25,6 +22,7 @@ use pty_process::blocking::Pts;
 use rustix::fs::FileType;
 
 use crate::cgroup::Cgroup;
+use crate::confinement::Confinement;
 use crate::record::{self, CONTAINERS, SHIM};
 
 /// What stands for a terminal of the container's, which is to be the command's streams, in the place of its input's path.
@@ -44,6 +42,7 @@ pub fn enter(container: &str, init: i32, input: &str, command: &[String]) -> Res
     let spec = Spec::load(folder.join("config.json")).map_err(|it| format!("the bundle: {it}"))?;
     let process = spec.process().as_ref().ok_or("the bundle has no process")?;
     let (program, arguments) = command.split_first().ok_or("no command")?;
+    let confinement = Confinement::of(&spec, config.filters.as_deref())?;
 
     // While the machine's files are still in sight.
     let score = process.oom_score_adj().unwrap_or(0);
@@ -69,7 +68,7 @@ pub fn enter(container: &str, init: i32, input: &str, command: &[String]) -> Res
     }
     join(&spec, init)?;
     // From here on nothing of the machine's is reached by a path.
-    become_user(&spec, process).map_err(|it| format!("becoming the container's user: {it}"))?;
+    become_user(process, &confinement).map_err(|it| format!("becoming the container's user: {it}"))?;
 
     let variables = process.env().iter().flatten().filter_map(|it| it.split_once('='));
     let mut child = Command::new(program);
@@ -128,20 +127,11 @@ fn join(spec: &Spec, init: i32) -> Result<(), String> {
     Ok(())
 }
 
-/// As the container's first process became it: runc's order, in which the filter comes last where it can.
-fn become_user(spec: &Spec, process: &Process) -> Result<(), String> {
+/// As the container's first process became it.
+fn become_user(process: &Process, confinement: &Confinement) -> Result<(), String> {
     let words = |it: nix::Error| it.to_string();
     // Whoever shares the user must not look into this process, which has the machine's program.
     prctl::set_dumpable(false).map_err(words)?;
-    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
-    let filter = || match spec.linux().as_ref().and_then(|it| it.seccomp().as_ref()) {
-        Some(it) => initialize_seccomp(it).map(drop).map_err(|it| format!("seccomp: {it}")),
-        None => Ok(()),
-    };
-    if !no_new_privileges {
-        filter()?;
-    }
-    let syscall = create_syscall();
     let user = process.user();
     let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|it| Gid::from_raw(*it)).collect();
     setgroups(&groups).map_err(words)?;
@@ -149,13 +139,8 @@ fn become_user(spec: &Spec, process: &Process) -> Result<(), String> {
     setresgid(gid, gid, gid).map_err(words)?;
     prctl::set_keepcaps(true).map_err(words)?;
     setresuid(uid, uid, uid).map_err(words)?;
-    if let Some(it) = process.capabilities() {
-        reset_effective(syscall.as_ref()).map_err(|it| it.to_string())?;
-        drop_privileges(it, syscall.as_ref()).map_err(|it| it.to_string())?;
-    }
-    if no_new_privileges {
+    if process.no_new_privileges().unwrap_or(false) {
         prctl::set_no_new_privs().map_err(words)?;
-        filter()?;
     }
-    Ok(())
+    confinement.take_on()
 }

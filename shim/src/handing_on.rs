@@ -4,33 +4,18 @@
 //! asks for nothing would show what is mounted below it later. So, before the container's program runs, its mounts are set here, from within its mount
 //! namespace. What is shared there stays so where that is asked for.
 
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs::File;
+use std::path::PathBuf;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
-use serde::Deserialize;
+use oci_spec::runtime::{Mount, Spec};
 
-#[derive(Deserialize)]
-struct Bundle {
-    #[serde(default)]
-    mounts: Vec<Mount>,
-}
-
-#[derive(Deserialize)]
-struct Mount {
-    destination: String,
-    #[serde(default)]
-    options: Vec<String>,
-}
-
-/// Sets the mounts of a container that has been made and does not run yet: `folder` has its bundle, `pid` is its first process.
+/// Sets the [`wanted`] mounts of a container that has been made and does not run yet: `pid` is its first process.
 ///
 /// # Errors
 /// What the kernel does not do. This process may be in the container's namespace then, and can only end.
-pub fn set(folder: &Path, pid: i32) -> Result<(), String> {
-    let text = fs::read(folder.join("config.json")).map_err(|it| format!("the bundle: {it}"))?;
-    let wanted = wanted(&serde_json::from_slice(&text).map_err(|it| format!("the bundle: {it}"))?);
+pub fn set(wanted: &[(PathBuf, MsFlags)], pid: i32) -> Result<(), String> {
     if wanted.is_empty() {
         return Ok(());
     }
@@ -41,10 +26,10 @@ pub fn set(folder: &Path, pid: i32) -> Result<(), String> {
     setns(other, CloneFlags::CLONE_NEWNS).map_err(|it| failed("entering the container's mounts", &it))?;
     for (destination, flags) in wanted {
         let none = None::<&str>;
-        match mount(none, destination.as_str(), none, flags | MsFlags::MS_REC, none) {
+        match mount(none, destination, none, *flags | MsFlags::MS_REC, none) {
             // Something lies over it: it is not to be reached by anybody.
             Ok(()) | Err(nix::Error::EINVAL) => {}
-            Err(error) => return Err(failed(&format!("the mount at {destination}"), &error)),
+            Err(error) => return Err(failed(&format!("the mount at {}", destination.display()), &error)),
         }
     }
     setns(own, CloneFlags::CLONE_NEWNS).map_err(|it| failed("leaving the container's mounts", &it))?;
@@ -52,16 +37,16 @@ pub fn set(folder: &Path, pid: i32) -> Result<(), String> {
 }
 
 /// What is to be set at which destination.
-fn wanted(bundle: &Bundle) -> Vec<(String, MsFlags)> {
+pub fn wanted(bundle: &Spec) -> Vec<(PathBuf, MsFlags)> {
     let flag = |mount: &Mount| {
-        let has = |it: &str| mount.options.iter().any(|option| option == it);
+        let has = |it: &str| mount.options().iter().flatten().any(|option| option == it);
         match () {
             () if has("rprivate") => Some(MsFlags::MS_PRIVATE),
             () if has("rslave") => Some(MsFlags::MS_SLAVE),
             () => None,
         }
     };
-    bundle.mounts.iter().filter_map(|it| Some((it.destination.clone(), flag(it)?))).collect()
+    bundle.mounts().iter().flatten().filter_map(|it| Some((it.destination().clone(), flag(it)?))).collect()
 }
 
 #[cfg(test)]
@@ -70,9 +55,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_set() {
-        let bundle = r#"{"mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/a", "options": ["rbind", "rprivate", "ro"]},
+        let bundle = r#"{"ociVersion": "1.0.2", "mounts": [{"destination": "/proc", "type": "proc"}, {"destination": "/a", "options": ["rbind", "rprivate", "ro"]},
             {"destination": "/b", "options": ["rbind", "rslave"]}, {"destination": "/c", "options": ["rbind", "rshared"]}]}"#;
         let found = wanted(&serde_json::from_str(bundle).unwrap());
-        assert_eq!(found, [("/a".to_owned(), MsFlags::MS_PRIVATE), ("/b".to_owned(), MsFlags::MS_SLAVE)]);
+        assert_eq!(found, [("/a".into(), MsFlags::MS_PRIVATE), ("/b".into(), MsFlags::MS_SLAVE)]);
     }
 }

@@ -23,7 +23,9 @@ mod session;
 mod tap;
 
 mod complaints;
+mod confinement;
 pub mod enter;
+mod filter;
 mod handing_on;
 pub mod run;
 pub mod server;

@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,9 @@ pub struct Container {
     pub log_max_bytes: u64,
     /// How many files of log are kept, the current one among them.
     pub log_max_files: u32,
+    /// Where compiled system call filters are kept; none compiles each anew.
+    #[serde(default)]
+    pub filters: Option<PathBuf>,
 }
 
 /// A container's program runs.

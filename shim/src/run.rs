@@ -9,14 +9,22 @@ use libcontainer::syscall::syscall::SyscallType;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use oci_spec::runtime::Spec;
 
 use crate::complaints::Complaints;
+use crate::confinement::{self, Confinement};
 use crate::handing_on;
 use crate::record::{self, CONTAINERS, OCI, SHIM};
 use crate::workload::Workload;
 
 /// The console's socket in a container's folder, over which libcontainer hands out the terminal.
 pub const CONSOLE: &str = "console.sock";
+
+/// The bundle's configuration.
+const BUNDLE: &str = "config.json";
+
+/// The folder in a container's for what libcontainer is to do of its bundle, while it reads it.
+const REST: &str = "rest";
 
 /// Runs a container of the pod whose folder is the working directory. `stdin` is what it reads.
 ///
@@ -28,7 +36,7 @@ pub fn run(container: &str, stdin: &str) -> Result<i32, String> {
     let config: record::Container = record::read(&folder, SHIM)
         .map_err(|it| format!("{SHIM}: {it}"))?
         .ok_or_else(|| format!("no container {container:?}"))?;
-    let complaints = Complaints::hear(&folder).map_err(|it| it.to_string())?;
+    let complaints = Complaints::hear().map_err(|it| it.to_string())?;
     create(&pod.join(OCI), &folder, &config, stdin).map_err(|error| {
         let stage = chain(error.as_ref());
         complaints.first().map_or(stage.clone(), |cause| format!("{cause} ({stage})"))
@@ -36,6 +44,12 @@ pub fn run(container: &str, stdin: &str) -> Result<i32, String> {
 }
 
 fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -> Result<i32, Box<dyn Error>> {
+    let bundle = Spec::load(folder.join(BUNDLE))?;
+    let confinement = Confinement::of(&bundle, config.filters.as_deref())?.of_first();
+    let handed_on = handing_on::wanted(&bundle);
+    let rest = folder.join(REST);
+    std::fs::create_dir_all(&rest)?;
+    confinement::remainder(bundle, folder)?.save(rest.join(BUNDLE))?;
     std::fs::create_dir_all(root)?;
     let left = root.join(&config.id);
     if left.exists() {
@@ -43,7 +57,7 @@ fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -
         std::fs::remove_dir_all(left)?;
     }
     let mut builder = ContainerBuilder::new(config.id.clone(), SyscallType::default())
-        .with_executor(Workload)
+        .with_executor(Workload { confinement })
         .validate_id()?
         .with_root_path(root)?;
     if config.tty {
@@ -51,13 +65,15 @@ fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -
     } else {
         builder = builder.with_stdin(File::open(stdin)?);
     }
-    let mut container = builder.as_init(folder).with_systemd(false).with_detach(true).build()?;
+    let mut container = builder.as_init(&rest).with_systemd(false).with_detach(true).build()?;
     let pid = container.pid().ok_or("libcontainer started no process")?.as_raw();
-    if let Err(why) = handing_on::set(folder, pid) {
+    if let Err(why) = handing_on::set(&handed_on, pid) {
         // Perhaps from within the container's namespace, where nothing else can be done any more: the agent finds what is left by its cgroup.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         return Err(why.into());
     }
+    // Read once, above.
+    std::fs::remove_dir_all(&rest)?;
     if let Err(error) = container.start() {
         // The caller hears of the first mistake.
         let _ = container.delete(true);

@@ -16,9 +16,13 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::errno::Errno;
 use oci_spec::runtime::Spec;
 
-/// Executes what the bundle names.
-#[derive(Clone, Copy, Debug)]
-pub struct Workload;
+use crate::confinement::Confinement;
+
+/// Executes what the bundle names, confined.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    pub confinement: Confinement,
+}
 
 impl Executor for Workload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
@@ -31,7 +35,13 @@ impl Executor for Workload {
         Err(ExecutorError::Execution(error.into()))
     }
 
+    /// The last that libcontainer asks before it tells that the container is ready, and the first after it has the container's user: the process gives up here
+    /// what the program must not have.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        self.confinement.take_on().map_err(|error| {
+            tracing::error!("{error}");
+            ExecutorValidationError::ArgValidationError(error)
+        })?;
         DefaultExecutor {}.validate(spec)
     }
 }

@@ -77,6 +77,8 @@ impl Default for Limits {
 /// What all calls share.
 pub(in crate::runtime) struct Node {
     pods: PathBuf,
+    /// Compiled system call filters, by the shims' helpers.
+    filters: PathBuf,
     images: Arc<dyn Images>,
     program: Program,
     machine: Machine,
@@ -117,7 +119,9 @@ impl NativeRuntime {
         let program = Program::load(shim)?;
         let contact =
             Contact::none_yet(fence_after).map_err(|it| RuntimeError::Other(format!("a file in memory: {it}")))?;
-        let node = Node { pods, images, program, machine: Machine::look(), shims, contact, limits, cgroup_root };
+        let filters = pods.with_file_name("filters");
+        let node =
+            Node { pods, filters, images, program, machine: Machine::look(), shims, contact, limits, cgroup_root };
         let runtime = Self { node: Arc::new(node), _stop: stop.drop_guard() };
         runtime.adopt().await?;
         Ok(runtime)

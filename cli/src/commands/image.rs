@@ -136,7 +136,9 @@ fn nodes(place: &Place) -> Result<Vec<Node>> {
             (format!("cluster \"{name}\""), folder, format!("orlop cluster start {name}"))
         }
         None => {
-            let data_dir = up::existing_data_dir(place.data_dir.as_deref())?;
+            let data_dir = up::existing_data_dir(place.data_dir.as_deref()).map_err(|error| {
+                anyhow::anyhow!("{error} of `orlop up`; one of `orlop cluster create` is named with --cluster")
+            })?;
             (data_dir.display().to_string(), up::nodes_dir(&data_dir), "orlop up".to_owned())
         }
     };
@@ -186,7 +188,7 @@ mod tests {
             clusters: cluster::ClustersDir { clusters_dir: None },
         };
         let failed = |what: &str| nodes(&place(&[])).unwrap_err().to_string().contains(what);
-        assert!(failed("holds no cluster"));
+        assert!(failed("holds no cluster of `orlop up`; one of `orlop cluster create` is named with --cluster"));
         for folder in ["pki", "nodes/a-2", "nodes/a-1", "nodes/gone"] {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
         }

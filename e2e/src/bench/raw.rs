@@ -1,6 +1,7 @@
-//! The raw limits of the machine under the servers: what etcd itself takes, and what the disk takes for an fsync.
+//! The raw limits of the machine under the servers: what etcd itself takes, and what the disk takes for an fsync, and how fast it is at this hour.
 
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -24,6 +25,11 @@ const CLIENTS_PER_CHANNEL: usize = 16;
 const WATCH_PATIENCE: Duration = Duration::from_secs(10);
 /// Writes by which the disk is measured.
 const FSYNCS: usize = 200;
+/// Programs that are started.
+const STARTS: usize = 200;
+/// Times that JSON is read, and how long it is.
+const READS: usize = 20;
+const JSON_BYTES: usize = 1_000_000;
 
 /// What a client asks of etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,4 +177,29 @@ pub fn fsync() -> Result<Duration> {
         samples.push(begun.elapsed());
     }
     Ok(samples.median())
+}
+
+/// How fast the machine is at this hour, in two medians: a program that does nothing, from its start to its end; and JSON of a megabyte, read. Machines of one kind
+/// differ by a factor of two from hour to hour, and with them every rate: only runs with the same medians can be compared.
+///
+/// # Errors
+/// No program can be started.
+pub fn pace() -> Result<(Duration, Duration)> {
+    let (mut starts, mut reads) = (Samples::default(), Samples::default());
+    for _ in 0..STARTS {
+        let begun = Instant::now();
+        Command::new("true").status()?;
+        starts.push(begun.elapsed());
+    }
+    let objects = std::iter::repeat_n(
+        r#"{"metadata":{"name":"a","labels":{"k":"v"}},"spec":{"n":[1,2.5,true]}}"#,
+        JSON_BYTES / 72,
+    );
+    let text = format!("[{}]", objects.collect::<Vec<_>>().join(","));
+    for _ in 0..READS {
+        let begun = Instant::now();
+        let _: serde_json::Value = serde_json::from_str(&text)?;
+        reads.push(begun.elapsed());
+    }
+    Ok((starts.median(), reads.median()))
 }

@@ -100,8 +100,8 @@ pub fn significant(value: f64) -> String {
     }
 }
 
-/// The head of the report: machine, kernel, date, and what it takes to be durable here.
-pub fn header(now: &str, fsync: Option<Duration>, versions: &[String]) -> String {
+/// The head of the report: machine, kernel, date, what it takes to be durable here, and the machine's pace: a program's life and a megabyte of JSON.
+pub fn header(now: &str, fsync: Option<Duration>, pace: Option<(Duration, Duration)>, versions: &[String]) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");
     let model = info.lines().find_map(|it| it.strip_prefix("model name")?.split_once(": ")).map_or("?", |it| it.1);
@@ -118,6 +118,10 @@ pub fn header(now: &str, fsync: Option<Duration>, versions: &[String]) -> String
     text += &format!("- Kernel: {}\n", read("/proc/sys/kernel/osrelease").trim());
     if let Some(fsync) = fsync {
         text += &format!("- Disk: a write of 4 KiB and fdatasync take {} ms (median of 200)\n", milliseconds(fsync));
+    }
+    if let Some((start, json)) = pace {
+        let (start, json) = (milliseconds(start), milliseconds(json));
+        text += &format!("- Pace: `true` starts and ends in {start} ms, 1 MB of JSON is read in {json} ms (medians)\n");
     }
     versions.iter().for_each(|it| text += &format!("- {it}\n"));
     text

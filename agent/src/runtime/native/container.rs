@@ -116,6 +116,7 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         stdin_once: spec.stdin_once,
         log_max_bytes: node.limits.log_max_bytes,
         log_max_files: node.limits.log_max_files,
+        filters: Some(node.filters.clone()),
     };
     record::write(&folder, SHIM, &config)?;
     let note = Container { image: spec.image.clone(), cgroups_path, stop_signal, created: clock::now() };

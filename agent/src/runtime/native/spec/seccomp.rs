@@ -111,15 +111,14 @@ pub fn runtime_default(capabilities: &[String]) -> Value {
     if !has("CAP_SYS_ADMIN") {
         // On s390x the flags are the second argument.
         let index = u32::from(std::env::consts::ARCH == "s390x");
-        // The specification has the mask first and what is left of the flags second; libcontainer 0.7 takes them the other way round.
-        rules.push(only("clone", index, 0, "SCMP_CMP_MASKED_EQ", NEW_NAMESPACES));
+        // The mask first, what is left of the flags second.
+        rules.push(only("clone", index, NEW_NAMESPACES, "SCMP_CMP_MASKED_EQ", 0));
         rules.push(json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS}));
     }
     json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": architectures(), "syscalls": rules})
 }
 
-/// The machine's architecture and those whose programs it runs, too. Not x32, which next to no kernel runs any more and systemd's `native` keeps out, too: its
-/// calls would cost libseccomp more than those of the other two together, 5 ms of each container's start.
+/// The machine's architecture and those whose programs it runs, too. Not x32, which next to no kernel runs any more and systemd's `native` keeps out, too.
 fn architectures() -> &'static [&'static str] {
     match std::env::consts::ARCH {
         "x86_64" => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
