@@ -72,8 +72,8 @@ fn create(root: &Path, folder: &Path, config: &record::Container, stdin: &str) -
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         return Err(why.into());
     }
-    // Read once, above.
-    std::fs::remove_dir_all(&rest)?;
+    // It was read once, above. What stays goes with the container's folder.
+    let _ = std::fs::remove_dir_all(&rest);
     if let Err(error) = container.start() {
         // The caller hears of the first mistake.
         let _ = container.delete(true);

@@ -255,10 +255,20 @@ fn restored(clusters: &Path, name: &Name, file: &Path, ports: Vec<PortMap>, glob
     record.name = name.to_string();
     record.subnet = first_subnet(clusters, name)?;
     record.kubeconfig = kubeconfig_path(globals)?;
-    if !ports.is_empty() {
+    if ports.is_empty() {
+        // Nobody asked for these here, and the cluster that was written may have them still.
+        let (free, taken): (Vec<_>, Vec<_>) = record.ports.into_iter().partition(|it| check_ports(&[*it]).is_ok());
+        record.ports = free;
+        for it in taken {
+            eprintln!(
+                "warning: {} is taken: nothing leads to port {} of the nodes; --port names another",
+                it.listen, it.port
+            );
+        }
+    } else {
+        check_ports(&ports)?;
         record.ports = ports;
     }
-    check_ports(&record.ports)?;
     record.write(&Folder::at(beside.path().to_owned()).record())?;
     std::fs::rename(beside.keep(), Folder::of(clusters, name).root())?;
     Cluster::open(clusters, name)

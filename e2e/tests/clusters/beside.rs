@@ -79,6 +79,23 @@ fn live(clusters: &[Nodes; 2], ports: [u16; 2]) -> Result<()> {
     web::until_everybody(2, &format!("127.0.0.1:{}", ports[1]))?;
     let said = one.run(&["delete", "one"]).err().map(|it| it.to_string()).unwrap_or_default();
     ensure!(said.contains("there is no cluster"), "{said}");
+
+    // A copy beside it goes without the port that the first still has.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("two.snapshot").display().to_string();
+    two.run(&["snapshot", "two", &file])?;
+    let said = one.run(&["restore", "one", &file])?;
+    ensure!(said.contains("cluster \"one\" restored in ") && !said.contains("leads to port"), "{said}");
+    let record = one.record()?;
+    ensure!(record["ports"].as_array().is_some_and(Vec::is_empty), "{record:#}");
+    let refused = one
+        .run(&["delete", "one"])
+        .and_then(|_| one.run(&["restore", "one", &file, &format!("--port={}:{NODE_PORT}", ports[1])]));
+    let said = refused.err().map(|it| it.to_string()).unwrap_or_default();
+    ensure!(said.contains("it is taken"), "{said}");
+    ensure!(one.traces(&record)?.is_empty(), "left of the copy: {:#?}", one.traces(&record)?);
+    web::until_everybody(2, &format!("127.0.0.1:{}", ports[1]))?;
+
     two.run(&["delete", "two"])?;
     ensure!(two.traces(&records[1])?.is_empty(), "left of two: {:#?}", two.traces(&records[1])?);
     let left = std::fs::read_to_string(one.users_kubeconfig())?;
