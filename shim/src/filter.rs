@@ -2,8 +2,9 @@
 //!
 //! libseccomp takes four milliseconds to compile the default profile, a tenth of all that a container's start costs. So what it made is kept in a folder, a file a
 //! profile, as crun does: the profile in JSON, a line's end, the program (`struct sock_filter[]`, seccomp(2)). A file is used only where its profile is the same, letter for
-//! letter, and was compiled by the same libseccomp. Whatever is wrong with a file, the filter is compiled anew.
+//! letter, and was compiled by the same libseccomp on the same kernel. Whatever is wrong with a file, the filter is compiled anew.
 
+use std::env::consts::ARCH;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Seek};
@@ -95,11 +96,13 @@ impl Filter {
     }
 }
 
-/// What a file begins with: the profile and who compiled it.
+/// What a file begins with: the profile, and what else the program depends on: libseccomp, the architecture, and the kernel, which libseccomp asks what it can do.
 fn key(profile: &LinuxSeccomp) -> Result<Vec<u8>, String> {
     let version = ScmpVersion::current().map_err(|it| it.to_string())?;
     let version = [version.major, version.minor, version.micro];
-    let mut key = serde_json::to_vec(&(version, profile)).map_err(|it| it.to_string())?;
+    let kernel =
+        fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|it| format!("the kernel's release: {it}"))?;
+    let mut key = serde_json::to_vec(&(version, ARCH, kernel, profile)).map_err(|it| it.to_string())?;
     key.push(b'\n');
     Ok(key)
 }
