@@ -13,7 +13,8 @@ pub mod keeper;
 pub mod ownership;
 pub mod payload;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
@@ -159,7 +160,7 @@ impl Volumes {
     /// What the container mounts, as paths of this machine.
     ///
     /// # Errors
-    /// A mount names no volume of the pod, or its subPath leads out of it.
+    /// A mount names no volume of the pod, its subPath leads out of it, or its subPathExpr names no variable of the container.
     pub fn mounts(
         &self,
         pod: &Pod,
@@ -180,7 +181,7 @@ impl Volumes {
             let lookup = |name: &str| environment.iter().find(|it| it.0 == name).map(|it| it.1.clone());
             let sub_path = match (&it.sub_path, &it.sub_path_expr) {
                 (Some(it), _) if !it.is_empty() => Some(it.clone()),
-                (_, Some(it)) if !it.is_empty() => Some(expand(it, lookup)),
+                (_, Some(it)) if !it.is_empty() => Some(expanded(it, lookup)?),
                 _ => None,
             };
             let host_path = match sub_path {
@@ -324,9 +325,38 @@ pub struct File {
     pub owner: Option<u32>,
 }
 
+/// A `subPathExpr` with its variables' values. One that is not known or empty fails the container, in the kubelet's words: its folder would be another one.
+fn expanded(raw: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let missing = RefCell::new(BTreeSet::new());
+    let text = expand(raw, |name| {
+        let found = lookup(name);
+        if found.as_ref().is_none_or(String::is_empty) {
+            missing.borrow_mut().insert(name.to_owned());
+        }
+        found
+    });
+    let missing: Vec<String> = missing.into_inner().into_iter().collect();
+    if missing.is_empty() { Ok(text) } else { Err(format!("missing value for {}", missing.join(", "))) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sub_path_has_all_its_variables() {
+        let known = |name: &str| match name {
+            "POD" => Some("web-0".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let check = |raw: &str, expected: Result<&str, &str>| {
+            assert_eq!(expanded(raw, known), expected.map(str::to_owned).map_err(str::to_owned), "{raw}");
+        };
+        check("logs/$(POD)", Ok("logs/web-0"));
+        check("$$(POD)", Ok("$(POD)"));
+        check("$(NONE)/$(POD)/$(EMPTY)/$(NONE)", Err("missing value for EMPTY, NONE"));
+    }
 
     #[test]
     fn no_path_leads_out_of_a_volume() {

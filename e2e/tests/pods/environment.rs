@@ -28,7 +28,8 @@ spec:
   containers:
     - name: main
       image: {TOOLS}
-      command: [sh, -c, 'env | sort; echo "argument $0"', $(COLOR)/$(UNKNOWN)/$$(COLOR)]
+      command: [sh, -c, 'env | sort; echo "argument $0"; echo "and $1"', $(COLOR)/$(UNKNOWN)/$$(COLOR)]
+      args: ["$(LATER)/$(POD)"]
       resources:
         requests: {{ cpu: 20m, memory: 16Mi }}
         limits: {{ cpu: 1500m, memory: 64Mi }}
@@ -66,6 +67,23 @@ spec:
       command: [sh, -c, 'echo "$SIZE"; sleep 600']
       env:
         - {{ name: SIZE, valueFrom: {{ configMapKeyRef: {{ name: settings, key: size }} }} }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{ name: paths }}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes: [{{ name: own, emptyDir: {{}} }}]
+  containers:
+    - name: main
+      image: {TOOLS}
+      command: [sh, -c, 'echo here > /below/file; cat /whole/mine/paths/file; sleep 600']
+      env:
+        - {{ name: NAME, valueFrom: {{ fieldRef: {{ fieldPath: metadata.name }} }} }}
+        - {{ name: FOLDER, valueFrom: {{ fieldRef: {{ fieldPath: "metadata.annotations['folder']" }} }} }}
+      volumeMounts:
+        - {{ name: own, mountPath: /below, subPathExpr: $(FOLDER)/$(NAME) }}
+        - {{ name: own, mountPath: /whole }}
 "#
     ))?;
     let pod = scene.succeeded("env")?;
@@ -95,6 +113,7 @@ spec:
         "MILLIS=20",
         "MEGS=64",
         "argument blue/$(UNKNOWN)/$(COLOR)",
+        "and later/env",
     ];
     for it in expected {
         ensure!(lines.contains(&it), "{it} is not in the container's environment:\n{text}");
@@ -111,5 +130,16 @@ spec:
     scene.run(&["patch", "configmap", "settings", "-p", r#"{"data": {"size": "large"}}"#])?;
     scene.ready("lacking")?;
     let said = || expect_words(&scene.logs("lacking", &[])?, &["large"]);
-    orlop_e2e::wait::until("the value is printed", orlop_e2e::scene::POD_LIMIT, said)
+    orlop_e2e::wait::until("the value is printed", orlop_e2e::scene::POD_LIMIT, said)?;
+
+    // So does a path below a volume, until its variable has a value.
+    let pod = scene.until("paths", "says which variable is missing", |it| {
+        container(it, "main")["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    })?;
+    let message = container(&pod, "main")["state"]["waiting"]["message"].as_str().unwrap_or_default();
+    expect_words(message, &["missing value for FOLDER"])?;
+    scene.run(&["annotate", "pod", "paths", "folder=mine"])?;
+    scene.ready("paths")?;
+    let said = || expect_words(&scene.logs("paths", &[])?, &["here"]);
+    orlop_e2e::wait::until("what is written below is found above", orlop_e2e::scene::POD_LIMIT, said)
 }
