@@ -33,6 +33,7 @@ pub mod resources;
 pub mod shares;
 
 pub mod host;
+mod hosts;
 pub mod images;
 pub mod pods;
 pub mod power_off;

@@ -1,5 +1,6 @@
 //! What the runtime is told of a sandbox and of a container, made from the pod.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
@@ -9,13 +10,14 @@ use crate::dns::resolv_conf::ResolvConf;
 use crate::environment::links;
 use crate::environment::{build, expand_all};
 use crate::host::Host;
+use crate::hosts;
 use crate::machine::world::spec as pod_spec;
 use crate::network::ips::Ips;
 use crate::network::{HostPort, Protocol};
 use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
-use crate::runtime::{ContainerSpec, Image, PodRef, Processes, SandboxSpec, Seccomp};
+use crate::runtime::{ContainerSpec, Image, Mount, PodRef, Processes, SandboxSpec, Seccomp};
 
 /// The longest name of a host (POSIX).
 const HOSTNAME_BYTES: usize = 63;
@@ -106,7 +108,10 @@ pub fn spec(
 ) -> Result<ContainerSpec, String> {
     let place = host.place(around.pod_ips);
     let mut env = build(pod, container, around.found, &place, around.links).map_err(|it| it.to_string())?;
-    let mounts = host.volumes.mounts(pod, container, &env)?;
+    let mut mounts = host.volumes.mounts(pod, container, &env)?;
+    if !mounts.iter().any(|it| Path::new(&it.container_path) == Path::new(hosts::PATH)) {
+        mounts.extend(hosts_file(host, pod, around.pod_ips)?);
+    }
     let command = expand_all(container.command.as_ref(), &env);
     let args = expand_all(container.args.as_ref(), &env);
     if !env.iter().any(|(name, _)| name == "HOSTNAME") {
@@ -146,6 +151,21 @@ pub fn spec(
         seccomp: seccomp(host, &own, &shared)?,
         pids_limit: host.pids_limit,
     })
+}
+
+/// The mount of the file that names the pod and its aliases, written anew for each container as the kubelet does; none while the pod has no address.
+fn hosts_file(host: &Host, pod: &Pod, ips: Option<Ips>) -> Result<Option<Mount>, String> {
+    let (Some(spec), Some(ips)) = (pod_spec(pod), ips) else { return Ok(None) };
+    let folder = host.volumes.of_pod(pod.metadata.uid.as_deref().unwrap_or_default());
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let domain = host.cluster_dns.as_ref().map(|it| it.domain.as_str());
+    let of_host = || std::fs::read_to_string(hosts::PATH).unwrap_or_default();
+    let text = hosts::of_pod(spec, namespace, &hostname(pod), domain, ips.iter(), of_host);
+    let path = folder.join("etc-hosts");
+    let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, text));
+    let written = written.and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)));
+    written.map_err(|it| format!("{}: {it}", path.display()))?;
+    Ok(Some(Mount { host_path: path, container_path: hosts::PATH.to_owned(), ..Mount::default() }))
 }
 
 /// The variables of the services that a pod may see. A static pod, which is none `of_api`, gets those that are known.

@@ -73,11 +73,13 @@ kind: Pod
 metadata: {{ name: paths }}
 spec:
   terminationGracePeriodSeconds: 0
+  subdomain: below
+  hostAliases: [{{ ip: 10.11.12.13, hostnames: [aliased, also.aliased] }}]
   volumes: [{{ name: own, emptyDir: {{}} }}]
   containers:
     - name: main
       image: {TOOLS}
-      command: [sh, -c, 'echo here > /below/file; cat /whole/mine/paths/file; sleep 600']
+      command: [sh, -c, 'echo here > /below/file; cat /whole/mine/paths/file /etc/hosts; sleep 600']
       env:
         - {{ name: NAME, valueFrom: {{ fieldRef: {{ fieldPath: metadata.name }} }} }}
         - {{ name: FOLDER, valueFrom: {{ fieldRef: {{ fieldPath: "metadata.annotations['folder']" }} }} }}
@@ -140,6 +142,16 @@ spec:
     expect_words(message, &["missing value for FOLDER"])?;
     scene.run(&["annotate", "pod", "paths", "folder=mine"])?;
     scene.ready("paths")?;
-    let said = || expect_words(&scene.logs("paths", &[])?, &["here"]);
-    orlop_e2e::wait::until("what is written below is found above", orlop_e2e::scene::POD_LIMIT, said)
+    let full = format!("\tpaths.below.{}.svc.cluster.local\tpaths\n", scene.namespace);
+    let hosts = [
+        "here\n# Kubernetes-managed hosts file.\n",
+        &full,
+        "\n# Entries added by HostAliases.\n10.11.12.13\taliased\talso.aliased\n",
+    ];
+    let said = || expect_words(&scene.logs("paths", &[])?, &hosts);
+    orlop_e2e::wait::until(
+        "what is written below is found above, and who the pod is",
+        orlop_e2e::scene::POD_LIMIT,
+        said,
+    )
 }

@@ -25,6 +25,7 @@ use super::shims::remove_cgroup;
 use super::spec::resources::pod_cgroup;
 use super::spec::{Place, Processes, Program};
 use super::{Node, etc, identity, inside, machine, spec};
+use crate::hosts;
 use crate::runtime::{
     ContainerSpec, ExecOutput, Id, Processes as Wanted, Resources, RuntimeError, Seccomp, oom, unusable_profile,
 };
@@ -80,7 +81,9 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         Wanted::Pods => first_process.map_or(Processes::Own, Processes::With),
         Wanted::Own => Processes::Own,
     };
-    etc::write_hosts(&pod, holder, &addresses)?;
+    if !spec.mounts.iter().any(|it| it.container_path == hosts::PATH) {
+        etc::write_hosts(&pod, holder, &addresses)?;
+    }
     let cgroups_path = format!("{}/{name}", pod_cgroup(&node.cgroup_root, &spec.pod.uid, spec.resources.oom_score_adj));
     let place = Place {
         hostname: holder.hostname.clone(),

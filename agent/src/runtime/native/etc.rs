@@ -1,17 +1,13 @@
 //! The pod's own files in `/etc`: `hosts`, `hostname`, `resolv.conf`, one of each for all its containers, as the kubelet writes them.
 
-use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::record::{Sandbox, failed};
+use crate::hosts;
 use crate::runtime::resolver::resolv_conf;
 use crate::runtime::{RuntimeError, SandboxSpec};
-
-/// The first line of a file that the kubelet keeps, which tells scripts that it is one.
-const HOSTS: &str = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
-                     fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
 
 const RESOLV_CONF: &str = "resolv.conf";
 const HOSTNAME: &str = "hostname";
@@ -57,11 +53,7 @@ pub fn files(folder: &Path) -> Vec<(String, PathBuf)> {
 }
 
 fn hosts(hostname: &str, addresses: &[IpAddr]) -> String {
-    let mut text = HOSTS.to_owned();
-    for it in addresses {
-        writeln!(text, "{it}\t{hostname}").expect("writing to a string");
-    }
-    text
+    hosts::managed(hostname, None, addresses.iter().copied())
 }
 
 /// Whoever runs in the container reads them.
