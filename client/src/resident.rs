@@ -85,7 +85,7 @@ fn mapping(range: &str) -> Option<Mapping> {
     Some((from, to.checked_sub(from)?))
 }
 
-/// The one unsafe call outside the agent: there is no safe way to tell the kernel about memory that Rust did not allocate.
+/// There is no safe way to tell the kernel about memory that Rust did not allocate.
 #[allow(unsafe_code)]
 fn unmap((at, bytes): Mapping) -> io::Result<()> {
     let start = std::ptr::without_provenance_mut(at);
