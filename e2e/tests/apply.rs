@@ -87,6 +87,8 @@ fn migrates(it: &Case) -> Result<()> {
     }
     it.prints_with("apply --server-side -f -", &web(1), "deployment.apps/web serverside-applied")?;
     has(it, "deploy web", "kubectl/Apply")?;
+    // The status is in what is compared: it has to stand still.
+    it.run("rollout status deployment/web --timeout=120s")?;
     let diff = it.kubectl.output(&it.arguments("diff --server-side -f -"), &web(1))?;
     ensure!(diff.code == 0, "nothing differs, but {diff:?}");
     it.prints("scale deploy web --replicas=2", "deployment.apps/web scaled")?;
