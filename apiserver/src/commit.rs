@@ -23,6 +23,7 @@ use crate::cache::Object;
 use crate::convert;
 use crate::core::{Core, unavailable};
 use crate::request::Request;
+use crate::service_addresses::Claims;
 use crate::stage::{self, Admission, Approved, ApprovedDeletion, Authorized, Managers, Notes, Operation};
 use crate::verbs::scale;
 
@@ -135,6 +136,13 @@ struct Standing {
     fresh: bool,
 }
 
+/// How one turn at a change ends, unless with a refusal.
+enum Turn {
+    Written(Written),
+    /// It rested on a state that is past: this is what stands now.
+    Passed(Standing),
+}
+
 impl<'a> Writer<'a> {
     /// A writer of what the request names.
     pub fn new(core: &'a Core, who: &'a Authorized, kind: &'static Kind, sub: Option<Sub>) -> Self {
@@ -174,7 +182,7 @@ impl<'a> Writer<'a> {
     /// What admission refuses, and `AlreadyExists`.
     pub async fn create(&self, body: Body<'_>) -> status::Result<Written> {
         let generated = self.name.is_empty() && !names_itself(&body);
-        let mut claims = self.core.addresses.begin(self.kind, &body, self.dry_run);
+        let mut claims = self.core.addresses.begin(self.kind, self.dry_run);
         let before = self.core.addresses.watched(self.kind, &body);
         let body = claims.claim_for_new(&self.core.store, self.namespace, body).await?;
         let recorder = self.recorder(&body, before.as_ref());
@@ -193,12 +201,7 @@ impl<'a> Writer<'a> {
                 Ok(written)
             }
             Err(refusal) => {
-                // Where the outcome is unknown the claims stay; the sweep finds those that nobody uses.
-                if refusal.reason == status::Reason::Timeout {
-                    claims.keep();
-                } else {
-                    claims.release(&self.core.store).await;
-                }
+                claims.refused(&self.core.store, &refusal).await;
                 Err(refusal)
             }
         }
@@ -249,73 +252,99 @@ impl<'a> Writer<'a> {
         let key: Arc<str> = self.kind.key(self.namespace, self.name).into();
         let mut standing = self.standing(&key).await?;
         for _ in 0..RETRIES_MAX {
-            let approved = match self.approve_change(part, change, &standing.object).await {
-                Ok(approved) => approved,
-                Err(refusal) if standing.fresh => return Err(refusal),
-                Err(refusal) => {
-                    // It may rest on a state that is already past.
-                    let now = self.look_up(&key).await?;
-                    if now.object.revision == standing.object.revision {
-                        return Err(refusal);
-                    }
+            let mut claims = self.core.addresses.begin(self.kind, self.dry_run);
+            match self.update_once(&key, part, change, &standing, &mut claims).await {
+                Ok(Turn::Written(written)) => {
+                    claims.keep();
+                    return Ok(written);
+                }
+                Ok(Turn::Passed(now)) => {
+                    claims.release(&self.core.store).await;
                     standing = now;
-                    continue;
                 }
-            };
-            let old = &standing.object;
-            if let Some(expected) = &approved.object().expected_revision
-                && *expected != old.revision.to_string()
-            {
-                is_number(expected)?;
-                if !standing.fresh {
-                    standing = self.look_up(&key).await?;
-                    continue;
+                Err(refusal) => {
+                    claims.refused(&self.core.store, &refusal).await;
+                    return Err(refusal);
                 }
-                let kind = self.kind;
-                return Err(Status::modified(kind.group, kind.names.plural, self.name));
-            }
-            let admitted = approved.object();
-            let unchanged = !admitted.releasable
-                && !self.core.store.is_stale(&key, Revision(old.revision))
-                && head::with_revision(&admitted.json, old.revision)
-                    .is_ok_and(|it| it == old.json || (old.head.deleting && same(&it, &old.json)));
-            if unchanged {
-                if !standing.fresh {
-                    let now = self.look_up(&key).await?;
-                    if now.object.revision != old.revision {
-                        standing = now;
-                        continue;
-                    }
-                }
-                return self.written(key, Revision(standing.object.revision), approved, false);
-            }
-            let pinned = admitted.expected_revision.is_some();
-            let stored = convert::to_stored(self.core, self.kind, &admitted.json).await?.into_owned();
-            match self.commit(&key, Expect::At(Revision(old.revision)), &approved, stored).await {
-                Ok(revision) => {
-                    let released = approved.object().releasable;
-                    if released && !self.dry_run {
-                        self.core.addresses.released(&self.core.store, self.kind, old).await;
-                    }
-                    return self.written(key, revision, approved, false);
-                }
-                Err(StoreError::Mismatch { current: None }) => return Err(self.not_found()),
-                Err(StoreError::Mismatch { current: Some(entry) }) => {
-                    if pinned {
-                        return Err(Status::modified(self.kind.group, self.kind.names.plural, self.name));
-                    }
-                    standing = Standing { object: self.decoded(&entry).await?, fresh: true };
-                }
-                Err(error) => return Err(unavailable(error)),
             }
         }
         Err(Status::modified(self.kind.group, self.kind.names.plural, self.name))
     }
 
-    async fn approve_change(&self, part: Part, change: &dyn Change, old: &Object) -> status::Result<Approved> {
+    async fn update_once(
+        &self,
+        key: &Arc<str>,
+        part: Part,
+        change: &dyn Change,
+        standing: &Standing,
+        claims: &mut Claims,
+    ) -> status::Result<Turn> {
+        let old = &standing.object;
+        let approved = match self.approve_change(part, change, old, claims).await {
+            Ok(approved) => approved,
+            Err(refusal) if standing.fresh => return Err(refusal),
+            Err(refusal) => {
+                // It may rest on a state that is already past.
+                let now = self.look_up(key).await?;
+                return if now.object.revision == old.revision { Err(refusal) } else { Ok(Turn::Passed(now)) };
+            }
+        };
+        let admitted = approved.object();
+        if let Some(expected) = &admitted.expected_revision
+            && *expected != old.revision.to_string()
+        {
+            is_number(expected)?;
+            if !standing.fresh {
+                return Ok(Turn::Passed(self.look_up(key).await?));
+            }
+            return Err(Status::modified(self.kind.group, self.kind.names.plural, self.name));
+        }
+        let unchanged = !admitted.releasable
+            && !self.core.store.is_stale(key, Revision(old.revision))
+            && head::with_revision(&admitted.json, old.revision)
+                .is_ok_and(|it| it == old.json || (old.head.deleting && same(&it, &old.json)));
+        if unchanged {
+            if !standing.fresh {
+                let now = self.look_up(key).await?;
+                if now.object.revision != old.revision {
+                    return Ok(Turn::Passed(now));
+                }
+            }
+            return self.written(key.clone(), Revision(old.revision), approved, false).map(Turn::Written);
+        }
+        let pinned = admitted.expected_revision.is_some();
+        let stored = convert::to_stored(self.core, self.kind, &admitted.json).await?.into_owned();
+        match self.commit(key, Expect::At(Revision(old.revision)), &approved, stored).await {
+            Ok(revision) => {
+                let admitted = approved.object();
+                if admitted.releasable && !self.dry_run {
+                    self.core.addresses.released(&self.core.store, self.kind, old).await;
+                } else if !self.dry_run {
+                    self.core.addresses.given_up(&self.core.store, self.kind, old, &admitted.json).await;
+                }
+                self.written(key.clone(), revision, approved, false).map(Turn::Written)
+            }
+            Err(StoreError::Mismatch { current: None }) => Err(self.not_found()),
+            Err(StoreError::Mismatch { current: Some(_) }) if pinned => {
+                Err(Status::modified(self.kind.group, self.kind.names.plural, self.name))
+            }
+            Err(StoreError::Mismatch { current: Some(entry) }) => {
+                Ok(Turn::Passed(Standing { object: self.decoded(&entry).await?, fresh: true }))
+            }
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    async fn approve_change(
+        &self,
+        part: Part,
+        change: &dyn Change,
+        old: &Object,
+        claims: &mut Claims,
+    ) -> status::Result<Approved> {
         let given = change.apply(old)?;
         let before = self.core.addresses.watched(self.kind, &given);
-        let new = self.core.addresses.for_update(&self.core.store, self.kind, old, given, self.dry_run).await?;
+        let new = self.core.addresses.for_update(&self.core.store, old, given, claims).await?;
         let recorder = self.recorder(&new, before.as_ref());
         let write = Write {
             part,

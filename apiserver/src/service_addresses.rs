@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use orlop_api::field::Errors;
 use orlop_api::kind::{Body, Kind};
 use orlop_api::ranges::{self, Ranges};
-use orlop_api::status::{self, Status};
+use orlop_api::status::{self, Reason, Status};
 use orlop_client::random;
 use orlop_store::{Commit, Expect, Revision, Store, StoreError};
 use serde_json::{Map, Value, json};
@@ -67,8 +67,8 @@ impl ServiceAddresses {
         ServiceAddresses { ranges }
     }
 
-    /// The claims of a creation, as yet none.
-    pub fn begin(&self, kind: &Kind, _body: &Body<'_>, dry_run: bool) -> Claims {
+    /// The claims of a write, as yet none.
+    pub fn begin(&self, kind: &Kind, dry_run: bool) -> Claims {
         Claims { ranges: self.ranges, live: is_service(kind) && !dry_run, keys: Vec::new() }
     }
 
@@ -80,29 +80,40 @@ impl ServiceAddresses {
         body.value().ok()
     }
 
-    /// The new state of a service with the addresses it lacks. What it no longer needs is found by the sweep.
+    /// The new state of a service with the addresses it lacks, which `claims` then has.
     ///
     /// # Errors
     /// As [`Claims::claim_for_new`].
     pub async fn for_update<'a>(
         &self,
         store: &Arc<dyn Store>,
-        kind: &Kind,
         old: &Object,
         new: Body<'a>,
-        dry_run: bool,
+        claims: &mut Claims,
     ) -> status::Result<Body<'a>> {
-        if !is_service(kind) || dry_run {
+        if !claims.live {
             return Ok(new);
         }
         let mut value = new.value()?;
         let before = old.value();
         // What stands is this service's already.
         keep_standing(&mut value, &before);
-        let mut claims = Claims { ranges: self.ranges, live: true, keys: Vec::new() };
         let owner = format!("{}/{}", old.head.namespace, old.head.name);
         let changed = claims.claim(store, &mut value, Some(&before), &owner).await?;
         Ok(if changed { new.with(value) } else { new })
+    }
+
+    /// Gives back what a service had before it was written anew, and has no more.
+    pub async fn given_up(&self, store: &Arc<dyn Store>, kind: &Kind, old: &Object, new: &[u8]) {
+        if !is_service(kind) {
+            return;
+        }
+        // What was written is an object; were it none, the sweep would find the claims.
+        let Ok(new) = serde_json::from_slice::<Value>(new) else { return };
+        let kept = keys_of(&new);
+        for key in keys_of(&old.value()).iter().filter(|it| !kept.contains(it)) {
+            release(store, key, None).await;
+        }
     }
 
     /// Gives back what a deleted service had.
@@ -352,7 +363,16 @@ impl Claims {
         self.keys.clear();
     }
 
-    /// The service was refused: the claims go back.
+    /// The write failed: the claims go back, unless it is not known whether it was done. Then the sweep finds those that nobody uses.
+    pub async fn refused(&mut self, store: &Arc<dyn Store>, refusal: &Status) {
+        if refusal.reason == Reason::Timeout {
+            self.keep();
+        } else {
+            self.release(store).await;
+        }
+    }
+
+    /// The service was not written: the claims go back.
     pub async fn release(&mut self, store: &Arc<dyn Store>) {
         for (key, revision) in self.keys.drain(..) {
             release(store, &key, Some(revision)).await;

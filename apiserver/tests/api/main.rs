@@ -24,6 +24,7 @@ mod recovery;
 mod revocation;
 mod rules;
 mod secrets;
+mod services;
 mod tokens;
 mod verbs;
 mod watches;
