@@ -14,6 +14,7 @@ use crate::kind::Kind;
 use crate::status::{self, Status};
 
 mod duplicates;
+mod nulls;
 pub mod syntax;
 mod types;
 
@@ -58,7 +59,8 @@ pub fn decode<T: DeserializeOwned>(
     bytes: &[u8],
     strictness: Strictness,
 ) -> status::Result<(T, Vec<String>)> {
-    let (decoded, unknown) = tracked(bytes).map_err(|error| undecodable_text(kind, bytes, &error))?;
+    let (decoded, unknown) = tracked(bytes)
+        .or_else(|error| tracked_anew(kind, bytes).ok_or_else(|| undecodable_text(kind, bytes, &error)))?;
     let problems = if strictness == Strictness::Ignore { Vec::new() } else { duplicates::problems(bytes, &unknown) };
     Ok((decoded, judged(kind, problems, strictness)?))
 }
@@ -75,8 +77,9 @@ pub fn decode_value<T: DeserializeOwned>(
     // By its text: a decoder that reads values would be compiled for every kind once more, and that program text weighs more than the
     // microseconds that this takes.
     let bytes = serde_json::to_vec(&value).map_err(Status::internal)?;
-    let (decoded, unknown) =
-        tracked(&bytes).map_err(|error| undecodable(kind, types::complaint(kind, &value), &error))?;
+    let (decoded, unknown) = tracked(&bytes).or_else(|error| {
+        tracked_anew(kind, &bytes).ok_or_else(|| undecodable(kind, types::complaint(kind, &value), &error))
+    })?;
     Ok((decoded, judged(kind, unknown.iter().map(|it| unknown_field(it)).collect(), strictness)?))
 }
 
@@ -96,6 +99,11 @@ fn tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Vec<String>), serde_
     let decoded = serde_ignored::deserialize::<_, Notes<'_>, T>(&mut decoder, note_in(&mut problems))?;
     decoder.end()?;
     Ok((decoded, problems))
+}
+
+/// Decodes a text that was refused, if its nulls are what is wrong with it.
+fn tracked_anew<T: DeserializeOwned>(kind: &Kind, bytes: &[u8]) -> Option<(T, Vec<String>)> {
+    tracked(&nulls::filled(kind, bytes)?).ok()
 }
 
 /// Takes note of a field that nobody asked for.
@@ -222,6 +230,19 @@ mod tests {
         let error = decode_value::<ConfigMap>(kind, value, Strictness::Warn).unwrap_err();
         let text = "json: cannot unmarshal string into Go struct field ConfigMap.immutable of type bool";
         assert_eq!(error.message, format!("{start}{text}"));
+    }
+
+    #[test]
+    fn nulls_in_maps_are_empty() {
+        check(r#"{"metadata":{"labels":{"a":null}},"data":{"k":null}}"#, Strictness::Strict, Ok(&[]));
+        check(r#"{"data":{"k":null},"x":1}"#, Strictness::Warn, Ok(&["unknown field \"x\""]));
+        let start = "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: ";
+        let text = "json: cannot unmarshal number into Go struct field ConfigMap.data of type string";
+        check(r#"{"data":{"k":null,"l":1}}"#, Strictness::Warn, Err(&format!("{start}{text}")));
+        let kind = kinds::KINDS.iter().find(|it| it.kind == "ConfigMap").unwrap();
+        let value = serde_json::json!({"data": {"k": null}});
+        let (map, _) = decode_value::<ConfigMap>(kind, value, Strictness::Strict).unwrap();
+        assert_eq!(map.data.unwrap()["k"], "");
     }
 
     #[test]

@@ -28,22 +28,22 @@ struct Walk<'a> {
 
 type Walked = Result<(), String>;
 
-impl Walk<'_> {
-    /// The schema that a schema refers to, with its full name.
-    fn resolved<'s>(&'s self, schema: &'s Value) -> (&'s str, &'s Value) {
-        let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref")).and_then(Value::as_str);
-        match reference.and_then(|it| it.rsplit('/').next()) {
-            Some(name) => (name, self.definitions.get(name).unwrap_or(&Value::Null)),
-            None => (schema.get("title").and_then(Value::as_str).unwrap_or_default(), schema),
-        }
+/// The schema that a schema refers to, with its full name.
+pub(super) fn resolved<'s>(definitions: &'s Value, schema: &'s Value) -> (&'s str, &'s Value) {
+    let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref")).and_then(Value::as_str);
+    match reference.and_then(|it| it.rsplit('/').next()) {
+        Some(name) => (name, definitions.get(name).unwrap_or(&Value::Null)),
+        None => (schema.get("title").and_then(Value::as_str).unwrap_or_default(), schema),
     }
+}
 
+impl Walk<'_> {
     fn value(&self, schema: &Value, value: &Value, place: &Place<'_>) -> Walked {
         // Go leaves a field alone that is null.
         if value.is_null() {
             return Ok(());
         }
-        let (name, schema) = self.resolved(schema);
+        let (name, schema) = resolved(self.definitions, schema);
         match name.rsplit('.').next().unwrap_or_default() {
             "Quantity" => return quantity(value),
             "IntOrString" => return int_or_string(value),
@@ -106,7 +106,7 @@ impl Walk<'_> {
     /// A type as Go writes it: `[]v1.Container`, `map[string]string`.
     fn go_type(&self, name: &str, schema: &Value) -> String {
         let inner = |of: &Value| {
-            let (name, schema) = self.resolved(of);
+            let (name, schema) = resolved(self.definitions, of);
             self.go_type(name, schema)
         };
         match schema.get("type").and_then(Value::as_str).unwrap_or_default() {
