@@ -53,6 +53,10 @@ pub fn is_asked(headers: &HeaderMap) -> bool {
     has(header::UPGRADE, "websocket") && has(header::CONNECTION, "upgrade")
 }
 
+/// How the messages of a log may go: as bytes, or as base64 in texts (`wsstream.NewDefaultReaderProtocols`).
+const READER_PROTOCOLS: [&str; 3] = ["", "binary.k8s.io", BASE64_PROTOCOL];
+const BASE64_PROTOCOL: &str = "base64.binary.k8s.io";
+
 /// Changes the protocol, and sends messages until they end or the client goes.
 ///
 /// # Errors
@@ -62,28 +66,81 @@ pub fn serve(
     messages: impl Stream<Item = Bytes> + Send + 'static,
     text: bool,
 ) -> status::Result<Response> {
-    let bad = |why: &str| Status::bad_request(format!("websocket: {why}"));
-    let given = |name| request.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok()).unwrap_or_default();
-    let key = given(header::SEC_WEBSOCKET_KEY);
-    if STANDARD.decode(key).map_or(0, |it| it.len()) != 16 {
-        return Err(bad("the key is no 16 bytes in base64"));
-    }
-    if given(header::SEC_WEBSOCKET_VERSION) != "13" {
-        return Err(bad("the version is not 13"));
-    }
-    // A watch has no subprotocols of its own: it repeats the only one that is named, and cannot choose among several. A token is none.
-    let named = request.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|it| it.to_str().ok());
-    let mut named = named.flat_map(|it| it.split(',')).map(str::trim).filter(|it| !is_token(it));
-    let protocol = named.next().unwrap_or_default();
-    if named.next().is_some() {
+    let key = key(request)?;
+    // A watch has no subprotocols of its own: it repeats the only one that is named, and cannot choose among several.
+    let named = protocols(request);
+    if named.len() > 1 {
         return Err(bad("bad protocol: only one subprotocol can be named"));
     }
     // As Go's server of WebSockets does: whoever asks says where from, be it anywhere.
-    if !is_place(given(header::ORIGIN)) {
-        let mut refused = HttpResponse::new(Body::Whole(Bytes::new()));
-        *refused.status_mut() = StatusCode::FORBIDDEN;
-        return Ok(refused);
+    if !is_place(given(request, header::ORIGIN)) {
+        return Ok(forbidden());
     }
+    switch(request, key, named.first().copied().unwrap_or_default(), messages, text)
+}
+
+/// Changes the protocol, and sends bytes as they come, in the first of the client's subprotocols that is known.
+///
+/// # Errors
+/// As [`serve`].
+pub fn stream(request: &Request, pieces: impl Stream<Item = Bytes> + Send + 'static) -> status::Result<Response> {
+    let key = key(request)?;
+    let Some(protocol) = readable(&protocols(request)) else { return Ok(forbidden()) };
+    if protocol == BASE64_PROTOCOL {
+        let texts = pieces.map(|it| Bytes::from(STANDARD.encode(it)));
+        return switch(request, key, protocol, texts, true);
+    }
+    switch(request, key, protocol, pieces, false)
+}
+
+/// The first of the client's subprotocols that a log goes by; the one without a name where it names none.
+fn readable<'a>(named: &[&'a str]) -> Option<&'a str> {
+    if named.is_empty() {
+        return Some("");
+    }
+    named.iter().copied().find(|it| READER_PROTOCOLS.contains(it))
+}
+
+fn bad(why: &str) -> Status {
+    Status::bad_request(format!("websocket: {why}"))
+}
+
+fn given(request: &Request, name: header::HeaderName) -> &str {
+    request.headers.get(name).and_then(|it: &HeaderValue| it.to_str().ok()).unwrap_or_default()
+}
+
+/// The client's key, of a handshake that is one of RFC 6455.
+fn key(request: &Request) -> status::Result<&str> {
+    let key = given(request, header::SEC_WEBSOCKET_KEY);
+    if STANDARD.decode(key).map_or(0, |it| it.len()) != 16 {
+        return Err(bad("the key is no 16 bytes in base64"));
+    }
+    if given(request, header::SEC_WEBSOCKET_VERSION) != "13" {
+        return Err(bad("the version is not 13"));
+    }
+    Ok(key)
+}
+
+/// The subprotocols that the client would speak, in its order. A token is none.
+fn protocols(request: &Request) -> Vec<&str> {
+    let named = request.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|it| it.to_str().ok());
+    named.flat_map(|it| it.split(',')).map(str::trim).filter(|it| !is_token(it)).collect()
+}
+
+/// Go's answer to a handshake that it does not like.
+fn forbidden() -> Response {
+    let mut refused = HttpResponse::new(Body::Whole(Bytes::new()));
+    *refused.status_mut() = StatusCode::FORBIDDEN;
+    refused
+}
+
+fn switch(
+    request: &Request,
+    key: &str,
+    protocol: &str,
+    messages: impl Stream<Item = Bytes> + Send + 'static,
+    text: bool,
+) -> status::Result<Response> {
     let upgrade = request.upgrade.clone().ok_or_else(|| bad("this connection cannot change its protocol"))?;
     let mut response = HttpResponse::new(Body::Whole(Bytes::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -234,6 +291,17 @@ mod tests {
             [("https://localhost", true), ("http://a.example:8080", true), ("", false), ("null", false)]
         {
             assert_eq!(is_place(origin), expected, "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_log_goes_by_the_first_protocol_that_is_known() {
+        for (named, expected) in [
+            (&[][..], Some("")),
+            (&["v4.channel.k8s.io", BASE64_PROTOCOL, "binary.k8s.io"], Some(BASE64_PROTOCOL)),
+            (&["v4.channel.k8s.io"], None),
+        ] {
+            assert_eq!(readable(named), expected, "{named:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HOST};
 use http_body_util::{BodyExt, BodyStream, Empty, Limited};
@@ -33,10 +33,11 @@ use crate::authenticate::Found;
 use crate::pki::Pair;
 use crate::present::body::BodyError;
 use crate::present::{Body, Response};
-use crate::request::Verb;
+use crate::request::{Request, Verb};
 use crate::serve::ServeError;
 use crate::serve::tls;
 use crate::stage::{Authorized, Connector};
+use crate::websocket;
 
 /// How long the connection, the handshake and the agent's first answer may take, each.
 const STEP_MAX: Duration = Duration::from_secs(10);
@@ -318,7 +319,7 @@ impl Connector for LogProxy {
         let container = container(&pod, name, &options.container)?;
         let Some(node) = pod["spec"]["nodeName"].as_str().filter(|it| !it.is_empty()) else {
             // Not placed yet, so nothing has been said.
-            return Ok(text(Body::from(Bytes::new())));
+            return told(request, futures::stream::empty());
         };
         let found = self.sight.find("Node", "", node).await?;
         let found = found.ok_or_else(|| Status::not_found("", "nodes", node))?;
@@ -338,14 +339,21 @@ impl Connector for LogProxy {
                 Err(error) => Some(Err(BodyError::from(error))),
             }
         });
-        Ok(text(Body::pieces(pieces)))
+        told(request, pieces)
     }
 }
 
-fn text(body: Body) -> Response {
-    let mut response = Response::new(body);
+/// A log as plain text, or as the messages of a WebSocket, where the client asks to go on as one.
+fn told(
+    request: &Request,
+    pieces: impl Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
+) -> status::Result<Response> {
+    if websocket::is_asked(&request.headers) {
+        return websocket::stream(request, pieces.filter_map(|it| async { it.ok() }));
+    }
+    let mut response = Response::new(Body::pieces(pieces));
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
-    response
+    Ok(response)
 }
 
 #[cfg(test)]

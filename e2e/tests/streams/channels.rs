@@ -1,4 +1,5 @@
-//! WebSockets of the older forms, which no kubectl speaks: other clients do, and the conformance test of remote commands over WebSockets.
+//! WebSockets of the older forms, which no kubectl speaks: other clients do, and the conformance tests of remote commands and of logs over
+//! WebSockets.
 //!
 //! A client of a few lines speaks through `kubectl proxy`, which adds TLS and the credentials.
 
@@ -15,7 +16,12 @@ use orlop_e2e::scene::Scene;
 use crate::{listens, pod};
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
-    scene.apply(&pod("target", "Always", "", "nc -ll -p 8080 -e echo bye & trap exit TERM; sleep 3600 & wait"))?;
+    scene.apply(&pod(
+        "target",
+        "Always",
+        "",
+        "echo container is alive; nc -ll -p 8080 -e echo bye & trap exit TERM; sleep 3600 & wait",
+    ))?;
     scene.ready("target")?;
     listens(scene, "target", &["8080"])?;
     let proxy = Proxy::start(scene)?;
@@ -48,6 +54,14 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     ensure!(heard.channel(0) == [&8080u16.to_le_bytes()[..], b"bye\n"].concat(), "{heard:?}");
     ensure!(heard.channel(1) == 8080u16.to_le_bytes(), "{heard:?}");
     ensure!(String::from_utf8_lossy(heard.channel(3)).contains("connection refused"), "{heard:?}");
+    // A log comes as it is, without channels.
+    for protocol in ["", "binary.k8s.io", "base64.binary.k8s.io"] {
+        let heard = Socket::open(&proxy, &path("log?container=main"), protocol)?.all()?.whole;
+        let heard = if protocol.starts_with("base64.") { STANDARD.decode(heard)? } else { heard };
+        ensure!(heard == b"container is alive\n", "{protocol}: {:?}", String::from_utf8_lossy(&heard));
+    }
+    let refused = Socket::open(&proxy, &path("log"), "v4.channel.k8s.io").err().context("a log has no channels")?;
+    ensure!(refused.to_string().contains("403"), "{refused}");
     // What nobody speaks is refused before the protocol changes.
     let refused = Socket::open(&proxy, &quick, "v9.channel.k8s.io").err().context("it is refused")?.to_string();
     ensure!(refused.contains("400") && refused.contains("not supported"), "{refused}");
@@ -88,13 +102,16 @@ impl Drop for Proxy {
     }
 }
 
-/// All that came until the close, by channel as the first byte of each message says.
+/// All that came until the close: by channel as the first byte of each message says, and as it came.
 #[derive(Debug, Default)]
-struct Heard(std::collections::BTreeMap<u8, Vec<u8>>);
+struct Heard {
+    channels: std::collections::BTreeMap<u8, Vec<u8>>,
+    whole: Vec<u8>,
+}
 
 impl Heard {
     fn channel(&self, number: u8) -> &[u8] {
-        self.0.get(&number).map_or(&[], Vec::as_slice)
+        self.channels.get(&number).map_or(&[], Vec::as_slice)
     }
 
     /// In the forms that are text, the channel is a digit.
@@ -163,8 +180,9 @@ impl Socket {
             match head[0] & 0x0f {
                 8 => return Ok(heard),
                 1 | 2 => {
+                    heard.whole.extend_from_slice(&payload);
                     if let Some((channel, bytes)) = payload.split_first() {
-                        heard.0.entry(*channel).or_default().extend_from_slice(bytes);
+                        heard.channels.entry(*channel).or_default().extend_from_slice(bytes);
                     }
                 }
                 _ => {}
