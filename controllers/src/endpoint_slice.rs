@@ -7,6 +7,7 @@
 //! `backends` tells the endpoints of a service; `endpoints.rs` shows the same in the older form.
 
 pub mod backends;
+mod hints;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ use crate::world::{BY_SERVICE, SERVICE_NAME, World};
 
 /// Endpoints a slice, Kubernetes' default.
 const SLICE_MOST: usize = 100;
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// The label that says who writes a slice.
+pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 
 /// The controller.
@@ -38,18 +40,13 @@ impl Controller for EndpointSlices {
     fn wires(&self, world: &World, wires: &Wires) {
         wires.on_itself(&world.services);
         backends::wake_services(world, wires);
-        wires.on_either(&world.slices, |slice| {
-            let service = slice.metadata.labels.as_ref().and_then(|it| it.get(SERVICE_NAME));
-            service.map(|it| Key::new(namespace_of(&slice.metadata), it)).into_iter().collect()
-        });
+        hints::wake_services(world, wires);
+        wires.on_either(&world.slices, service_of);
     }
 
     fn decide(&self, key: &Key, world: &World, _now: Timestamp, _failed: Option<&str>) -> Plan {
         let mut plan = Plan::default();
-        let mut slices = world.slices.by_index(BY_SERVICE, &format!("{}/{}", key.namespace(), key.name()));
-        slices
-            .retain(|it| it.metadata.labels.as_ref().and_then(|it| it.get(MANAGED_BY)).is_some_and(|it| it == MANAGER));
-        slices.retain(|it| it.metadata.deletion_timestamp.is_none());
+        let mut slices = of_manager(world, key, MANAGER);
         let service = world.services.get(key).filter(|it| it.metadata.deletion_timestamp.is_none());
         // A service that is gone takes its slices along by owner reference; the deletion here only is faster.
         let Some(service) = service.filter(|it| it.spec.selector.is_some() && it.spec.type_ != "ExternalName") else {
@@ -78,7 +75,9 @@ fn settle(
     labels: &BTreeMap<String, String>,
     plan: &mut Plan,
 ) {
-    let mut wanted = backends::grouped(backends::of(service, world, family));
+    let mut all = backends::of(service, world, family);
+    hints::give(service, world, &mut all);
+    let mut wanted = backends::grouped(all);
     let had = !slices.is_empty();
     let mut spare = Vec::new();
     let mut fitting: BTreeMap<String, Vec<_>> = BTreeMap::new();
@@ -226,7 +225,22 @@ fn create(
     plan.act(Action::Create { resource: ENDPOINT_SLICES, namespace: key.namespace().to_owned(), body });
 }
 
-fn delete(slice: &EndpointSliceView) -> Action {
+/// The service of a slice.
+pub fn service_of(slice: &EndpointSliceView) -> Vec<Key> {
+    let service = slice.metadata.labels.as_ref().and_then(|it| it.get(SERVICE_NAME));
+    service.map(|it| Key::new(namespace_of(&slice.metadata), it)).into_iter().collect()
+}
+
+/// The slices of a service that `manager` writes.
+pub fn of_manager(world: &World, key: &Key, manager: &str) -> Vec<Arc<EndpointSliceView>> {
+    let mut slices = world.slices.by_index(BY_SERVICE, &format!("{}/{}", key.namespace(), key.name()));
+    slices.retain(|it| it.metadata.labels.as_ref().and_then(|it| it.get(MANAGED_BY)).is_some_and(|it| it == manager));
+    slices.retain(|it| it.metadata.deletion_timestamp.is_none());
+    slices
+}
+
+/// The deletion of a slice.
+pub fn delete(slice: &EndpointSliceView) -> Action {
     Action::Delete {
         resource: ENDPOINT_SLICES,
         key: key_of(&slice.metadata),

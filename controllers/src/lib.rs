@@ -24,6 +24,7 @@ pub mod replica_set;
 pub mod replication_controller;
 
 pub mod endpoint_slice;
+pub mod endpoint_slice_mirroring;
 pub mod endpoints;
 pub mod load_balancer;
 
@@ -71,6 +72,7 @@ pub fn all(config: &Config) -> Vec<Arc<dyn Controller>> {
         Arc::new(replica_set::ReplicaSets),
         Arc::new(replication_controller::ReplicationControllers),
         Arc::new(endpoint_slice::EndpointSlices),
+        Arc::new(endpoint_slice_mirroring::EndpointSliceMirroring),
         Arc::new(endpoints::EndpointsOfServices),
         Arc::new(load_balancer::LoadBalancers { pool: config.load_balancer_pool }),
         Arc::new(namespace::Namespaces),

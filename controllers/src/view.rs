@@ -246,6 +246,14 @@ pub struct NodeSpecView {
 pub struct NodeStatusView {
     pub conditions: Vec<NodeCondition>,
     pub addresses: Vec<NodeAddress>,
+    pub allocatable: NodeRoomView,
+}
+
+/// What a node has for pods.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeRoomView {
+    pub cpu: String,
 }
 
 /// A lease of a node.
@@ -285,6 +293,7 @@ pub struct ServiceSpecView {
     pub type_: String,
     pub ip_families: Vec<String>,
     pub publish_not_ready_addresses: bool,
+    pub traffic_distribution: Option<String>,
     pub load_balancer_class: Option<String>,
     #[serde(rename = "loadBalancerIP")]
     pub load_balancer_ip: Option<String>,

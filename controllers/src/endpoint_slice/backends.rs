@@ -12,7 +12,8 @@ use crate::runtime::Wires;
 use crate::view::*;
 use crate::world::World;
 
-const ZONE: &str = "topology.kubernetes.io/zone";
+/// The label of a node that names its zone.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
 /// The types of slices, which are families of addresses.
 pub const V4: &str = "IPv4";
 const V6: &str = "IPv6";
