@@ -13,6 +13,7 @@
 //! When more than [`DISRUPTED`] of at least three nodes are silent, the fault is more likely in the network than in the
 //! nodes: pods are then deleted slowly, one node in [`SLOW`] at a time, as Kubernetes does for a disrupted zone.
 
+pub mod eviction;
 pub mod hearing;
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::plan::{Fact, Plan, Telling};
 use crate::runtime::{Controller, Wires};
 use crate::view::*;
 use crate::world::{BY_NODE, NODE_LEASES, World};
+use eviction::{evict_at, evicts};
 
 /// The part of the nodes whose silence is taken for a fault of the network (`--unhealthy-zone-threshold`).
 const DISRUPTED: f64 = 0.55;
@@ -77,7 +79,8 @@ impl Controller for NodeLifecycle {
         wires.on(&world.pods, move |change| {
             let Some(pod) = &change.new else { return Vec::new() };
             let key = Key::new("", &pod.spec.node_name);
-            if nodes.get(&key).is_some_and(|it| ready_status(&it) != "True") { vec![key] } else { Vec::new() }
+            let unfit = |it: &NodeView| ready_status(it) != "True" || evicts(&it.spec.taints);
+            if nodes.get(&key).is_some_and(|it| unfit(&it)) { vec![key] } else { Vec::new() }
         });
     }
 
@@ -104,7 +107,7 @@ impl Controller for NodeLifecycle {
         }
         let status = if lost { "Unknown" } else { ready_status(&node) };
         let taints = self.taints(&node, status, now, &mut plan);
-        if status != "True" {
+        if status != "True" || evicts(&taints) {
             self.evict(&node, lost, &taints, world, now, &mut plan);
         }
         plan
@@ -199,7 +202,8 @@ impl NodeLifecycle {
         plan.act_and_tell(action, Telling { regarding: reference(NODES, &node.metadata), success, failure: None });
     }
 
-    /// Makes the node's taints say what its conditions say. Gives the taints as they will be.
+    /// Makes the node's taints say what its conditions say, and since when those are there for which pods go: who sets one by hand does not.
+    /// Gives the taints as they will be.
     fn taints(&self, node: &NodeView, ready: &str, now: Timestamp, plan: &mut Plan) -> Vec<Taint> {
         let mut wanted: Vec<(&str, &str)> = Vec::new();
         match ready {
@@ -229,6 +233,9 @@ impl NodeLifecycle {
                 taints.push(Taint { key: key.to_owned(), effect: effect.to_owned(), value: None, time_added });
             }
         }
+        for it in taints.iter_mut().filter(|it| it.effect == "NoExecute" && it.time_added.is_none()) {
+            it.time_added = Some(Time(now));
+        }
         if taints != node.spec.taints {
             plan.act(Action::Patch {
                 resource: NODES,
@@ -244,24 +251,30 @@ impl NodeLifecycle {
         taints
     }
 
-    /// Marks the pods of a node that is not ready as not ready, and deletes those that do not tolerate it (any longer).
+    /// Marks the pods of a lost node as not ready, and deletes those that do not tolerate the node's taints (any longer).
     fn evict(&self, node: &NodeView, lost: bool, taints: &[Taint], world: &World, now: Timestamp, plan: &mut Plan) {
         let hold = if lost { self.hold(node, world) } else { Duration::ZERO };
+        let mut deletions = Vec::new();
         for pod in world.pods.by_index(BY_NODE, name_of(&node.metadata)) {
-            if lost && pod.is_ready() {
-                plan.act(unready(&pod, now));
+            let ending = pod.metadata.deletion_timestamp.is_some();
+            let wait = evict_at(&pod, taints, now).map(|at| clock::until(at, now).max(hold));
+            let wait = wait.filter(|_| lost || !ending);
+            let unready = lost && pod.is_ready();
+            let goes = wait.is_some_and(|it| it.is_zero());
+            if let Some(marks) = eviction::marks(&pod, unready, goes && !ending, now) {
+                plan.act(marks);
+            }
+            if unready {
                 plan.tell(reference(PODS, &pod.metadata), Severity::Warning, "NodeNotReady", "Node is not ready");
             }
-            let ending = pod.metadata.deletion_timestamp.is_some();
-            let Some(at) = evict_at(&pod, taints, now) else { continue };
-            let wait = clock::until(at, now).max(hold);
-            if ending && !lost {
-                continue;
+            match wait {
+                Some(_) if goes => deletions.push(pod),
+                Some(wait) => plan.recheck_in(wait),
+                None => {}
             }
-            if !wait.is_zero() {
-                plan.recheck_in(wait);
-                continue;
-            }
+        }
+        // One after another, so that they go out together.
+        for pod in deletions {
             let action = Action::Delete {
                 resource: PODS,
                 key: key_of(&pod.metadata),
@@ -293,57 +306,6 @@ impl NodeLifecycle {
         });
         let place = silent.iter().position(|it| uid_of(&it.metadata) == uid_of(&node.metadata)).unwrap_or(0);
         SLOW * u32::try_from(place).unwrap_or(u32::MAX)
-    }
-}
-
-/// When a pod has to go because of the taints `NoExecute`; none if it tolerates them for ever.
-fn evict_at(pod: &PodView, taints: &[Taint], now: Timestamp) -> Option<Timestamp> {
-    let mut earliest: Option<Timestamp> = None;
-    for taint in taints.iter().filter(|it| it.effect == "NoExecute") {
-        // One of the future was added before the clock was set back.
-        let added = taint.time_added.as_ref().map_or(now, |it| it.0.min(now));
-        let tolerating = pod.spec.tolerations.iter().filter(|it| {
-            let effect = it.effect.as_deref().is_none_or(|it| it.is_empty() || it == taint.effect);
-            let key = it.key.as_deref().is_none_or(|it| it.is_empty() || it == taint.key);
-            let exists = it.operator.as_deref() == Some("Exists");
-            effect
-                && key
-                && (exists || it.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default())
-        });
-        let mut seconds: Option<Option<i64>> = None;
-        for toleration in tolerating {
-            // Among several tolerations the shortest time counts, as in Kubernetes.
-            seconds = Some(match (seconds, toleration.toleration_seconds) {
-                (Some(Some(a)), Some(b)) => Some(a.min(b)),
-                (Some(Some(a)), None) => Some(a),
-                (_, b) => b,
-            });
-        }
-        let at = match seconds {
-            None => added,
-            Some(None) => continue,
-            Some(Some(seconds)) => {
-                added.saturating_add(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))).unwrap_or(Timestamp::MAX)
-            }
-        };
-        earliest = Some(earliest.map_or(at, |it| it.min(at)));
-    }
-    earliest
-}
-
-fn unready(pod: &PodView, now: Timestamp) -> Action {
-    let mut conditions = pod.status.conditions.clone();
-    for it in conditions.iter_mut().filter(|it| it.type_ == "Ready") {
-        it.status = "False".to_owned();
-        it.last_transition_time = Some(Time(now));
-    }
-    Action::Patch {
-        resource: PODS,
-        key: key_of(&pod.metadata),
-        sub: Some("status"),
-        uid: uid_of(&pod.metadata).to_owned(),
-        revision: pod.metadata.resource_version.clone(),
-        patch: json!({ "status": { "conditions": conditions } }),
     }
 }
 
@@ -444,6 +406,47 @@ mod tests {
         pod("web", json!([]));
         pod("agent", json!([{ "operator": "Exists" }]));
         insta::assert_snapshot!(decide(&world, 8.0));
+    }
+
+    #[test]
+    fn pods_go_from_a_ready_node_when_their_time_is_over() {
+        let world = world("True");
+        world.hearing.lock().note_node("n", at(0.0));
+        let node = |taints: serde_json::Value| {
+            let it = json!({ "metadata": { "name": "n", "uid": "n", "resourceVersion": "3" }, "spec": { "taints": taints },
+                "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
+            world.nodes.apply(serde_json::from_value(it).unwrap());
+        };
+        let time = |second: f64| at(second).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let pod = |name: &str, seconds: Option<i64>, bound: f64| {
+            let tolerations = seconds.map(|it| json!([{ "key": "k", "operator": "Exists", "tolerationSeconds": it }]));
+            let scheduled = json!({ "type": "PodScheduled", "status": "True", "lastTransitionTime": time(bound) });
+            let it = json!({ "metadata": { "namespace": "a", "name": name, "uid": name },
+                "spec": { "nodeName": "n", "tolerations": tolerations.unwrap_or(json!([])) },
+                "status": { "conditions": [scheduled] } });
+            world.pods.apply(serde_json::from_value(it).unwrap());
+        };
+        let deleted = |now: f64| {
+            let steps = decide(&world, now).steps;
+            let deletions = steps.iter().map(|it| it.action.to_string()).filter(|it| it.starts_with("delete"));
+            deletions.collect::<Vec<_>>()
+        };
+        pod("brief", Some(2), -9.0);
+        pod("late", Some(2), 4.0);
+        let by_hand = json!([{ "key": "k", "effect": "NoExecute" }]);
+        node(by_hand.clone());
+        // Whoever set it has not said when: that is told first, and nobody goes.
+        let plan = decide(&world, 0.5);
+        assert!(plan.to_string().contains(&format!("\"timeAdded\":\"{}\"", time(0.0))), "{plan}");
+        assert_eq!((deleted(0.5), plan.recheck), (Vec::new(), Some(Duration::from_secs(3))));
+        node(json!([{ "key": "k", "effect": "NoExecute", "timeAdded": time(0.0) }]));
+        assert_eq!(deleted(2.9), [""; 0]);
+        assert_eq!(deleted(3.0), ["delete pods a/brief uid=brief"]);
+        pod("plain", None, -9.0);
+        assert_eq!(deleted(3.0), ["delete pods a/brief uid=brief", "delete pods a/plain uid=plain"]);
+        assert_eq!(deleted(7.0).len(), 3);
+        node(json!([{ "key": "k", "effect": "NoSchedule" }]));
+        assert_eq!(deleted(7.0), [""; 0]);
     }
 
     #[test]

@@ -1,4 +1,8 @@
-//! Two agents on one machine: one is killed, its pods run on the other within 20 s; it returns, and no pod runs twice.
+//! Two agents on one machine: one is killed, its pods run on the other within 20 s; it returns, and no pod runs twice. And a node that is well, whose
+//! pods go because somebody says so.
+
+#[path = "failover/taints.rs"]
+mod taints;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -35,6 +39,11 @@ fn pods_of_a_dead_node_run_elsewhere_and_never_twice() -> Result<()> {
             Ok(())
         })
     })
+}
+
+#[test]
+fn taints_set_by_hand_evict_pods_in_their_time() -> Result<()> {
+    Cluster::with(Options { hollow_nodes: 1, ..Options::default() }, taints::play)
 }
 
 fn scenario(cluster: &mut Cluster) -> Result<()> {
