@@ -7,11 +7,36 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 
 use crate::machine::Rejection;
-use crate::machine::world::app_containers;
-use crate::resources::pod_request;
+use crate::machine::world::{app_containers, host_network, spec};
+use crate::node::huge_pages;
+use crate::resources::{huge_page_sizes, pod_request};
 
 /// The reason of a pod that the node's labels do not suit.
 pub const NODE_AFFINITY: &str = "NodeAffinity";
+
+/// Which settings of the kernel a pod may have, and whether they are of its network's or its memory's: the kubelet's list for kernels from 4.15
+/// on (`pkg/kubelet/sysctl/safe_sysctls.go`).
+const SAFE_SYSCTLS: [(&str, Of); 12] = [
+    ("kernel.shm_rmid_forced", Of::Ipc),
+    ("net.ipv4.ip_local_port_range", Of::Net),
+    ("net.ipv4.tcp_syncookies", Of::Net),
+    ("net.ipv4.ping_group_range", Of::Net),
+    ("net.ipv4.ip_unprivileged_port_start", Of::Net),
+    ("net.ipv4.ip_local_reserved_ports", Of::Net),
+    ("net.ipv4.tcp_keepalive_time", Of::Net),
+    ("net.ipv4.tcp_fin_timeout", Of::Net),
+    ("net.ipv4.tcp_keepalive_intvl", Of::Net),
+    ("net.ipv4.tcp_keepalive_probes", Of::Net),
+    ("net.ipv4.tcp_rmem", Of::Net),
+    ("net.ipv4.tcp_wmem", Of::Net),
+];
+
+/// The namespace that a setting is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Ipc,
+    Net,
+}
 
 /// What the node hands out. CPU in thousandths of a core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +46,8 @@ pub struct Allocatable {
     /// Of the disk, for what pods write and log.
     pub disk_bytes: i64,
     pub pods: i64,
+    /// Huge pages in bytes, by the size of a page.
+    pub huge_pages: BTreeMap<u64, i64>,
 }
 
 /// Checks a pod against those that were taken before it.
@@ -33,20 +60,23 @@ pub fn admit<'a>(
     allocatable: &Allocatable,
     node_labels: &BTreeMap<String, String>,
 ) -> Result<(), Rejection> {
+    sysctls(pod)?;
     let count = i64::try_from(taken.clone().count()).unwrap_or(i64::MAX);
     if count >= allocatable.pods {
         return Err(short("pods", 1, count, allocatable.pods));
     }
     let of = [
-        ("cpu", allocatable.cpu_milli),
-        ("memory", allocatable.memory_bytes),
-        ("ephemeral-storage", allocatable.disk_bytes),
+        ("cpu".to_owned(), allocatable.cpu_milli),
+        ("memory".to_owned(), allocatable.memory_bytes),
+        ("ephemeral-storage".to_owned(), allocatable.disk_bytes),
     ];
-    for (resource, capacity) in of {
-        let wanted = pod_request(pod, resource);
-        let used: i64 = taken.clone().map(|it| pod_request(it, resource)).sum();
+    let sizes = huge_page_sizes(pod).into_iter();
+    let pages = sizes.map(|it| (huge_pages::name_of(it), allocatable.huge_pages.get(&it).copied().unwrap_or(0)));
+    for (resource, capacity) in of.into_iter().chain(pages) {
+        let wanted = pod_request(pod, &resource);
+        let used: i64 = taken.clone().map(|it| pod_request(it, &resource)).sum();
         if wanted > 0 && wanted.saturating_add(used) > capacity {
-            return Err(short(resource, wanted, used, capacity));
+            return Err(short(&resource, wanted, used, capacity));
         }
     }
     let selector = pod.spec.as_ref().and_then(|it| it.node_selector.as_ref());
@@ -60,6 +90,44 @@ pub fn admit<'a>(
         return Err(Rejection { reason: "NodePorts".into(), message: message.into() });
     }
     Ok(())
+}
+
+/// A pod changes only its own kernel's settings, and only those that harm no other pod.
+fn sysctls(pod: &Pod) -> Result<(), Rejection> {
+    let spec = spec(pod);
+    let host_ipc = spec.and_then(|it| it.host_ipc).unwrap_or(false);
+    let context = spec.and_then(|it| it.security_context.as_ref());
+    for it in context.and_then(|it| it.sysctls.as_ref()).into_iter().flatten() {
+        let name = dotted(&it.name);
+        let why = match SAFE_SYSCTLS.iter().find(|it| it.0 == name).map(|it| it.1) {
+            None => "not allowlisted",
+            Some(Of::Ipc) if host_ipc => "not allowed with host ipc enabled",
+            Some(Of::Net) if host_network(pod) => "not allowed with host net enabled",
+            Some(_) => continue,
+        };
+        let message = format!("forbidden sysctl: {name:?} {why}");
+        return Err(Rejection { reason: "SysctlForbidden".into(), message });
+    }
+    Ok(())
+}
+
+/// A setting's name with dots, as which it may be written with slashes, too: then its dots are part of a name.
+fn dotted(name: &str) -> String {
+    match name.find(['.', '/']).map(|at| &name[at..=at]) {
+        Some("/") => name
+            .chars()
+            .map(|it| {
+                if it == '/' {
+                    '.'
+                } else if it == '.' {
+                    '/'
+                } else {
+                    it
+                }
+            })
+            .collect(),
+        _ => name.to_owned(),
+    }
 }
 
 fn short(resource: &str, requested: i64, used: i64, capacity: i64) -> Rejection {
@@ -97,7 +165,8 @@ mod tests {
 
     fn check(new: serde_json::Value, taken: &[serde_json::Value], expected: Option<&str>) {
         let taken: Vec<Pod> = taken.iter().cloned().map(pod).collect();
-        let node = Allocatable { cpu_milli: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30, pods: 3 };
+        let huge_pages = BTreeMap::from([(2 << 20, 8 << 20)]);
+        let node = Allocatable { cpu_milli: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30, pods: 3, huge_pages };
         let refused = admit(&pod(new), taken.iter(), &node, &BTreeMap::new()).err();
         assert_eq!(refused.as_ref().map(|it| it.reason.as_str()), expected);
     }
@@ -109,9 +178,26 @@ mod tests {
             |cpu: &str| serde_json::json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]});
         check(cpu("600m"), &[cpu("400m")], None);
         check(cpu("600m"), &[cpu("401m")], Some("OutOfcpu"));
+        let pages = |name: &str, size: &str| serde_json::json!({"containers": [{"name": "c", "resources": {"limits": {name: size}}}]});
+        check(pages("hugepages-2Mi", "4Mi"), &[pages("hugepages-2Mi", "4Mi")], None);
+        check(pages("hugepages-2Mi", "6Mi"), &[pages("hugepages-2Mi", "4Mi")], Some("OutOfhugepages-2Mi"));
+        check(pages("hugepages-1Gi", "1Gi"), &[], Some("OutOfhugepages-1Gi"));
         check(with_port(80, ""), &[with_port(80, "127.0.0.1")], Some("NodePorts"));
         check(with_port(80, "127.0.0.2"), &[with_port(80, "127.0.0.1")], None);
         check(cpu("0"), &[cpu("0"), cpu("0"), cpu("0")], Some("OutOfpods"));
         check(serde_json::json!({"containers": [], "nodeSelector": {"a": "b"}}), &[], Some("NodeAffinity"));
+    }
+
+    #[test]
+    fn a_pod_sets_what_is_its_own() {
+        let with = |names: &[&str], host: &str| {
+            let sysctls: Vec<_> = names.iter().map(|it| serde_json::json!({"name": it, "value": "1"})).collect();
+            serde_json::json!({"containers": [], host: true, "securityContext": {"sysctls": sysctls}})
+        };
+        let good = ["kernel.shm_rmid_forced", "kernel/shm_rmid_forced", "net.ipv4.tcp_syncookies"];
+        check(with(&good, "hostPID"), &[], None);
+        check(with(&["kernel.shm_rmid_forced", "kernel.msgmax"], "hostPID"), &[], Some("SysctlForbidden"));
+        check(with(&good, "hostIPC"), &[], Some("SysctlForbidden"));
+        check(with(&["net.ipv4.tcp_syncookies"], "hostNetwork"), &[], Some("SysctlForbidden"));
     }
 }

@@ -190,7 +190,33 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// Labels or annotations as the downward API writes them: `key="value"` lines in order.
 fn listing(map: Option<&BTreeMap<String, String>>) -> String {
-    map.into_iter().flatten().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
+    map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quoted(value))).collect::<Vec<_>>().join("\n")
+}
+
+/// A text as Go quotes it (`%q`). What is printable is the same there and here.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0b' => out.push_str("\\v"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '"' | '\\' => out.extend(['\\', letter]),
+            '\'' | '\u{20}' => out.push(letter),
+            // A mark that goes with the letter before it is printable only there.
+            it if format!("a{it}").escape_debug().count() == 2 => out.push(it),
+            it if it.is_ascii() => out.push_str(&format!("\\x{:02x}", u32::from(it))),
+            it if u32::from(it) <= 0xffff => out.push_str(&format!("\\u{:04x}", u32::from(it))),
+            it => out.push_str(&format!("\\U{:08x}", u32::from(it))),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// A container's resource as a whole number of the divisor, rounded up.
@@ -266,6 +292,21 @@ mod tests {
         check("$(B)-$(A)", "$(B)-x");
         check("$(A", "$(A");
         check("$A $", "$A $");
+    }
+
+    #[test]
+    fn labels_and_annotations_are_quoted_as_go_quotes() {
+        let check = |value: &str, expected: &str| {
+            let map = BTreeMap::from([("k".to_owned(), value.to_owned())]);
+            assert_eq!(listing(Some(&map)), format!("k={expected}"));
+        };
+        check("a 'b' \"c\" \\", r#""a 'b' \"c\" \\""#);
+        check("1\n2\r3\t4", r#""1\n2\r3\t4""#);
+        check("\x07\x08\x0b\x0c", r#""\a\b\v\f""#);
+        check("\0\x1b\x7f", r#""\x00\x1b\x7f""#);
+        check("é e\u{301} 漢 🦀", "\"é e\u{301} 漢 🦀\"");
+        check("\u{a0}\u{200b}\u{e0001}", r#""\u00a0\u200b\U000e0001""#);
+        assert_eq!(listing(None), "");
     }
 
     fn check(container: serde_json::Value, expected: Result<&[(&str, &str)], &str>) {

@@ -143,7 +143,7 @@ async fn register_all(config: &Config, members: &mut Vec<Member>, client: &kube:
     let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let runtime: Arc<dyn crate::runtime::Runtime> = Arc::new(Hollow::new(HollowOptions::default()));
     let registering = futures::stream::iter(std::mem::take(members)).map(|mut it| {
-        let capacity = Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, disk_bytes: 0, pods: PODS_MOST };
+        let capacity = Capacity { cpu: CPU, memory_bytes: MEMORY_BYTES, pods: PODS_MOST, ..Capacity::default() };
         let about = About {
             name: it.lease.node.clone(),
             addresses: address(it.number).into(),

@@ -4,6 +4,7 @@
 //! The lease has a connection of its own, so that no load on the other one makes the node look dead. It does not know pods.
 
 pub mod capacity;
+pub mod huge_pages;
 pub mod lease;
 pub mod status;
 

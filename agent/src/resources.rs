@@ -2,13 +2,14 @@
 //!
 //! Pure arithmetic over the pod, as the kubelet does it. It knows no cgroups; a runtime applies the numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use orlop_api::quantity::Quantity;
 
 use crate::machine::world::{app_containers, init_containers};
+use crate::node::huge_pages;
 use crate::runtime::Resources;
 
 /// Shares of a whole core.
@@ -91,6 +92,22 @@ pub fn qos_class(pod: &Pod) -> Qos {
     }
 }
 
+/// The sizes of the huge pages that a pod asks for, in bytes.
+pub fn huge_page_sizes(pod: &Pod) -> BTreeSet<u64> {
+    let containers = app_containers(pod).iter().chain(init_containers(pod));
+    containers.flat_map(|it| of_huge_pages(it).into_keys()).collect()
+}
+
+/// What a container may use of huge pages, by their size, both in bytes: the request is the limit, the API server sees to that.
+fn of_huge_pages(container: &Container) -> BTreeMap<u64, u64> {
+    let limits = container.resources.as_ref().and_then(|it| it.limits.as_ref());
+    let pages = limits.into_iter().flatten().filter_map(|(resource, amount)| {
+        let amount = Quantity::parse(&amount.0).ok()?;
+        Some((huge_pages::size_of(resource)?, u64::try_from(amount.value_ceil()).ok()?))
+    });
+    pages.collect()
+}
+
 /// The kernel's numbers of one container on a machine with `memory_bytes` of memory.
 pub fn of_container(pod: &Pod, container: &Container, memory_bytes: i64) -> Resources {
     let request = millis(amount(container, Amount::Request, "cpu"));
@@ -101,6 +118,7 @@ pub fn of_container(pod: &Pod, container: &Container, memory_bytes: i64) -> Reso
         cpu_quota_us: (limit > 0).then(|| limit.saturating_mul(QUOTA_US_PER_MILLI).max(LEAST_QUOTA_US)),
         memory_limit_bytes: (memory > 0).then_some(memory),
         oom_score_adj: oom_score(qos_class(pod), whole(amount(container, Amount::Request, "memory")), memory_bytes),
+        huge_pages: of_huge_pages(container),
     }
 }
 
@@ -163,8 +181,10 @@ mod tests {
             cpu_quota_us: Some(50_000),
             memory_limit_bytes: Some(64 << 20),
             oom_score_adj: -997,
+            huge_pages: BTreeMap::from([(2 << 20, 4 << 20)]),
         };
-        check(serde_json::json!({"limits": {"cpu": "500m", "memory": "64Mi"}}), Qos::Guaranteed, guaranteed);
+        let limits = serde_json::json!({"limits": {"cpu": "500m", "memory": "64Mi", "hugepages-2Mi": "4Mi"}});
+        check(limits, Qos::Guaranteed, guaranteed);
         let burstable = Resources { cpu_shares: 102, oom_score_adj: 900, ..Resources::default() };
         check(serde_json::json!({"requests": {"cpu": "0.1", "memory": "100Mi"}}), Qos::Burstable, burstable);
     }

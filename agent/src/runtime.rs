@@ -110,6 +110,9 @@ pub struct Resources {
     pub cpu_quota_us: Option<i64>,
     pub memory_limit_bytes: Option<i64>,
     pub oom_score_adj: i32,
+    /// What it may use of huge pages, by their size, both in bytes; of the sizes that are not named it may use none. The Docker Engine knows no such
+    /// limit, and where the kernel's controller `hugetlb` is not mounted none holds.
+    pub huge_pages: BTreeMap<u64, u64>,
 }
 
 /// Whose processes a container sees, in a sandbox that is not on the host's.

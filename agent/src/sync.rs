@@ -6,8 +6,10 @@
 
 mod act;
 mod container;
+mod filling;
 mod hooks;
 mod report;
+mod termination;
 mod tokens;
 
 use std::sync::Arc;
@@ -133,8 +135,7 @@ pub struct Worker {
     report: report::Report,
     /// Why the last plan was not done to its end; the next one waits for its time.
     trouble: Option<Failure>,
-    /// When tokens in the pod's volumes must be written anew.
-    refresh_at: Option<Instant>,
+    filling: filling::Filling,
 }
 
 impl Worker {
@@ -156,7 +157,7 @@ impl Worker {
             verdicts,
             report: report::Report::default(),
             trouble: None,
-            refresh_at: None,
+            filling: filling::Filling::default(),
         }
     }
 
@@ -206,7 +207,8 @@ impl Worker {
                 self.memory.evicted = Some(it);
             }
             self.memory.collected |= bell.collects.load(Ordering::Acquire);
-            if bell.references.swap(false, Ordering::AcqRel) || self.refresh_at.is_some_and(|it| it <= Instant::now()) {
+            let due = self.filling.due().is_some_and(|it| it <= Instant::now());
+            if bell.references.swap(false, Ordering::AcqRel) || due {
                 self.references_changed();
             }
         }
@@ -301,8 +303,8 @@ impl Worker {
         }
         let refill = matches!((&self.pod, &new), (Some(own), Some(new)) if shown(own) != shown(new));
         self.pod = new;
-        if refill && matches!(self.memory.volumes, VolumeState::Ready) {
-            self.spawn_volumes();
+        if refill && matches!(self.memory.volumes, VolumeState::Ready | VolumeState::Mounting { .. }) {
+            self.fill_volumes();
         }
     }
 
@@ -314,6 +316,7 @@ impl Worker {
                     self.memory.forget_all_but(&it);
                     self.inventory = it;
                     self.dirty = false;
+                    self.read_messages().await;
                 }
                 Err(error) => return self.hold("the runtime's inventory", &error.to_string()),
             }
@@ -405,9 +408,9 @@ impl Worker {
     /// How long until the next look, if nothing happens.
     fn rest(&self, plan: &Plan) -> Duration {
         let named = plan.recheck.map(|it| clock::until(it, clock::now()) + Duration::from_millis(1));
-        let tokens = self.refresh_at.map(|it| it.saturating_duration_since(Instant::now()));
+        let filling = self.filling.due().map(|it| it.saturating_duration_since(Instant::now()));
         let report = self.report.retry_in();
-        [named, tokens, report].into_iter().flatten().fold(random::jitter(RESYNC, 0.5), Duration::min)
+        [named, filling, report].into_iter().flatten().fold(random::jitter(RESYNC, 0.5), Duration::min)
     }
 
     /// Something failed that the machine has no word for: told once, tried again after a wait that grows.
@@ -432,11 +435,11 @@ impl Worker {
     /// What waits for a ConfigMap or Secret is tried again at once, and volumes are filled anew.
     fn references_changed(&mut self) {
         self.memory.create_failures.clear();
-        self.refresh_at = None;
+        self.filling.forget_due();
         match &self.memory.volumes {
-            VolumeState::Ready => self.spawn_volumes(),
+            VolumeState::Ready | VolumeState::Mounting { .. } => self.fill_volumes(),
             VolumeState::Failed(_) => self.memory.volumes = VolumeState::Unknown,
-            _ => {}
+            VolumeState::Unknown => {}
         }
     }
 }

@@ -7,14 +7,15 @@
 pub mod atomic;
 pub mod claims;
 pub mod disk;
+mod empty_dir;
 pub mod folders;
 pub mod host_path;
 pub mod keeper;
 pub mod ownership;
 pub mod payload;
+mod sub_path;
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
@@ -22,10 +23,9 @@ use std::path::{Component, Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 use nix::mount::{MntFlags, MsFlags};
 
-use crate::environment::{Place, expand};
+use crate::environment::Place;
 use crate::machine::world::spec;
 use crate::references::Snapshot;
-use crate::resources;
 use crate::runtime::{Mount, Propagation, Recursive};
 use claims::Disks;
 use disk::Disk;
@@ -131,20 +131,7 @@ impl Volumes {
         let folder = self.folder(pod, &volume.name)?;
         let fs_group = spec(pod).and_then(|it| it.security_context.as_ref()).and_then(|it| it.fs_group);
         if let Some(it) = &volume.empty_dir {
-            let memory = it.medium.as_deref() == Some("Memory");
-            if !folder.exists() {
-                create(&folder, 0o777)?;
-                own(&folder, fs_group)?;
-            }
-            if memory && !is_mounted(&folder) {
-                let limit = it
-                    .size_limit
-                    .as_ref()
-                    .and_then(|it| resources::lookup(Some(&[("x".to_owned(), it.clone())].into()), "x"));
-                mount_tmpfs(&folder, limit.map(|it| it.value_ceil()))?;
-                own(&folder, fs_group)?;
-            }
-            return Ok(());
+            return empty_dir::fill(pod, &folder, it, fs_group);
         }
         let Some(files) = payload::of(pod, volume, found, place, tokens)? else {
             return Err(format!("no volume plugin matched: {} is not supported by this node", payload::kind(volume)));
@@ -181,11 +168,11 @@ impl Volumes {
             let lookup = |name: &str| environment.iter().find(|it| it.0 == name).map(|it| it.1.clone());
             let sub_path = match (&it.sub_path, &it.sub_path_expr) {
                 (Some(it), _) if !it.is_empty() => Some(it.clone()),
-                (_, Some(it)) if !it.is_empty() => Some(expanded(it, lookup)?),
+                (_, Some(it)) if !it.is_empty() => Some(sub_path::expanded(it, lookup)?),
                 _ => None,
             };
             let host_path = match sub_path {
-                Some(sub) => within(&root, &sub)?,
+                Some(sub) => sub_path::within(&root, &sub)?,
                 None => root,
             };
             let filled = volume.config_map.is_some()
@@ -253,30 +240,6 @@ fn plain(name: &str) -> Result<&str, String> {
     }
 }
 
-/// A path under `root` that stays under it whatever links lie on the way; what is missing is made as folders.
-fn within(root: &Path, sub: &str) -> Result<PathBuf, String> {
-    let refused = || format!("subPath {sub:?} must not lead out of its volume");
-    let root = root.canonicalize().map_err(|it| format!("{}: {it}", root.display()))?;
-    let mut path = root.clone();
-    for part in Path::new(sub).components() {
-        let Component::Normal(part) = part else {
-            if part == Component::CurDir {
-                continue;
-            }
-            return Err(refused());
-        };
-        let next = path.join(part);
-        if next.symlink_metadata().is_err() {
-            std::fs::create_dir(&next).map_err(|it| format!("{}: {it}", next.display()))?;
-        }
-        path = next.canonicalize().map_err(|it| format!("{}: {it}", next.display()))?;
-        if !path.starts_with(&root) {
-            return Err(refused());
-        }
-    }
-    Ok(path)
-}
-
 fn create(folder: &Path, mode: u32) -> Result<(), String> {
     let made = std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)));
@@ -325,49 +288,12 @@ pub struct File {
     pub owner: Option<u32>,
 }
 
-/// A `subPathExpr` with its variables' values. One that is not known or empty fails the container, in the kubelet's words: its folder would be another one.
-fn expanded(raw: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
-    let missing = RefCell::new(BTreeSet::new());
-    let text = expand(raw, |name| {
-        let found = lookup(name);
-        if found.as_ref().is_none_or(String::is_empty) {
-            missing.borrow_mut().insert(name.to_owned());
-        }
-        found
-    });
-    let missing: Vec<String> = missing.into_inner().into_iter().collect();
-    if missing.is_empty() { Ok(text) } else { Err(format!("missing value for {}", missing.join(", "))) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_sub_path_has_all_its_variables() {
-        let known = |name: &str| match name {
-            "POD" => Some("web-0".to_owned()),
-            "EMPTY" => Some(String::new()),
-            _ => None,
-        };
-        let check = |raw: &str, expected: Result<&str, &str>| {
-            assert_eq!(expanded(raw, known), expected.map(str::to_owned).map_err(str::to_owned), "{raw}");
-        };
-        check("logs/$(POD)", Ok("logs/web-0"));
-        check("$$(POD)", Ok("$(POD)"));
-        check("$(NONE)/$(POD)/$(EMPTY)/$(NONE)", Err("missing value for EMPTY, NONE"));
-    }
-
-    #[test]
-    fn no_path_leads_out_of_a_volume() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("volume");
-        std::fs::create_dir_all(root.join("in")).unwrap();
-        std::os::unix::fs::symlink("/etc", root.join("out")).unwrap();
-        assert!(within(&root, "in/new").unwrap().ends_with("volume/in/new"));
-        for bad in ["../x", "in/../../x", "/etc", "out", "out/passwd"] {
-            assert!(within(&root, bad).unwrap_err().contains("must not lead out"), "{bad}");
-        }
+    fn only_names_are_names_of_folders() {
         for bad in ["..", "a/b", "", ".", "/"] {
             assert!(plain(bad).is_err(), "{bad}");
         }

@@ -109,10 +109,17 @@ pub fn exit_of(container: &ContainerState, seen: &PodWorld<'_>) -> Option<Exit> 
         code: *exit_code,
         signal: *signal,
         reason: reason.into(),
-        message: Some(message.clone()).filter(|it| !it.is_empty()),
+        message: said(message, seen.memory.messages.get(&container.id)),
         started: *started,
         finished: Some(*finished),
     })
+}
+
+/// What the runtime says of a container's end, and what the container left to be told.
+fn said(runtime: &str, container: Option<&String>) -> Option<String> {
+    let container = container.map(String::as_str).unwrap_or_default();
+    let between = if runtime.is_empty() || container.is_empty() { "" } else { ": " };
+    Some(format!("{runtime}{between}{container}")).filter(|it| !it.is_empty())
 }
 
 /// How a container ended that the runtime no longer has but that the API was told of.
@@ -173,6 +180,8 @@ pub fn verdict<'a>(pod: &Pod, container: &Container, role: Role, view: &View<'a>
     let again = match (role, policy(pod)) {
         (Role::Ephemeral, _) => false,
         (Role::Sidecar, _) | (Role::App, Policy::Always) => true,
+        // The pod has failed with it: so it is also once its sandbox is stopped, and before the API knows.
+        (Role::Init, Policy::Never) if exit.code != 0 => false,
         (Role::Init, _) if of_old_sandbox => true,
         (Role::Init, Policy::Always | Policy::OnFailure) | (Role::App, Policy::OnFailure) => exit.code != 0,
         (_, Policy::Never) => false,
@@ -215,6 +224,12 @@ pub fn is_ready(container: &Container, state: &ContainerState, life: &Life<'_>, 
         (Some(_), Some(ready)) => ready,
         (Some(_), None) => reported_for(state, life).is_some_and(|it| it.ready),
     }
+}
+
+/// The image that a container was made of, which the pod may have changed since: as the API was told of it first.
+pub fn image_of<'a>(container: &'a Container, state: &ContainerState, life: &Life<'a>) -> &'a str {
+    let told = reported_for(state, life).map(|it| it.image.as_str()).filter(|it| !it.is_empty());
+    told.or(container.image.as_deref()).unwrap_or_default()
 }
 
 /// What the API was told of exactly this container.

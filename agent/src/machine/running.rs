@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::back_off::{self, BackOff, Restart, later};
-use super::containers::{self, Role, Verdict};
+use super::containers::{self, Policy, Role, Verdict};
 use super::ending::stop;
 use super::plan::{Action, Plan, ProbeKind, ProbeWanted};
 use super::resize::{self, Resize};
 use super::status::{self, ERROR_SHOWS_FOR};
 use super::world::{
-    Failure, ImageState, PodWorld, PostStart, View, VolumeState, app_containers, ephemeral_containers, full_name,
+    Failure, ImageState, Life, PodWorld, PostStart, View, VolumeState, app_containers, ephemeral_containers, full_name,
     host_network, init_containers, plain,
 };
 use crate::runtime::{ContainerState, Phase, SandboxState};
@@ -172,7 +172,12 @@ fn containers_to_run<'a, 'b>(
         match verdict {
             Verdict::Running(state) => {
                 let life = view.life(&container.name);
-                running(plan, pod, container, state, seen);
+                if changed(pod, container, role, state, &life) {
+                    let message = format!("Container {} definition changed, will be restarted", container.name);
+                    stop(plan, pod, state, seen, None, message);
+                } else {
+                    running(plan, pod, container, state, seen);
+                }
                 complete |= role == Role::Sidecar && containers::has_started(container, state, &life, seen);
             }
             Verdict::Start(state) => starts.push(state),
@@ -199,6 +204,12 @@ fn containers_to_run<'a, 'b>(
     }
     plan.actions.retain(|it| !matches!(it, Action::Announce { key, .. } if seen.memory.announced.contains(key)));
     (wanted, starts)
+}
+
+/// Whether a container runs another image than the pod has for it now. Where the policy lets an end be the end, it runs on: the pod would be over.
+fn changed(pod: &Pod, container: &Container, role: Role, state: &ContainerState, life: &Life<'_>) -> bool {
+    let again = role == Role::Sidecar || (role == Role::App && containers::policy(pod) == Policy::Always);
+    again && container.image.as_deref().is_some_and(|it| it != containers::image_of(container, state, life))
 }
 
 /// A running container: its probes, and its end where they say so.

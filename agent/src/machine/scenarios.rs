@@ -101,17 +101,18 @@ fn init_containers_run_one_after_another() {
          - run sandbox, attempt 0
          - attach s0 to the network
          - run container i in s0, attempt 0
-         = Pending i=running ready restarts=0 j=PodInitializing restarts=0 a=PodInitializing restarts=0 {pending}"
+         = Pending i=running restarts=0 j=PodInitializing restarts=0 a=PodInitializing restarts=0 {pending}"
     );
     check(&mut model, &expected);
     model.exit("i", 0);
     let expected = format!(
         "- get the image of j, attempt 0
          - run container j in s0, attempt 0
-         = Pending i=Completed 0 ready restarts=0 j=running ready restarts=0 a=PodInitializing restarts=0 {pending}"
+         = Pending i=Completed 0 ready restarts=0 j=running restarts=0 a=PodInitializing restarts=0 {pending}"
     );
     check(&mut model, &expected);
     model.exit("j", 3);
+    let untold = model.pod.clone();
     check(
         &mut model,
         "- detach from the network
@@ -119,6 +120,45 @@ fn init_containers_run_one_after_another() {
          - remove volumes
          = Failed i=Completed 0 ready restarts=0 j=Error 3 restarts=0 a=PodInitializing restarts=0 +PodScheduled",
     );
+    // That it failed holds, too, while the API has not been told.
+    model.pod = untold;
+    let plan = model.plan();
+    assert!(plan.actions.is_empty() && plan.to_string().starts_with("= Failed i=Completed 0 ready"), "{plan}");
+}
+
+#[test]
+fn a_container_of_another_image_runs_anew() {
+    let change = |model: &mut Model| {
+        let spec = model.pod.as_mut().and_then(|it| it.spec.as_mut()).unwrap();
+        spec.containers[0].image = Some("y".into());
+    };
+    let images = |model: &Model| {
+        let status = model.pod.as_ref().and_then(|it| it.status.as_ref()).unwrap();
+        status.container_statuses.iter().flatten().map(|it| it.image.clone()).collect::<Vec<_>>()
+    };
+    let two = json!([{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]);
+    let mut model = Model::new(json!({ "containers": two }));
+    model.settle();
+    model.log.clear();
+    change(&mut model);
+    // An agent that was restarted meanwhile knows it from what the API was told.
+    model.restart_agent();
+    let expected = format!(
+        "- stop container a (a-0) within 30s: Container a definition changed, will be restarted
+         - mount volumes
+         - attach s0 to the network
+         - get the image of a, attempt 1
+         - run container a in s0, attempt 1, next back-off 10s
+         = Running a=running ready restarts=1 b=running ready restarts=0 {UP}"
+    );
+    check(&mut model, &expected);
+    assert_eq!(images(&model), ["y", "x"]);
+    // Where nothing is restarted, it goes on, and is told as what it is.
+    let mut model = Model::new(json!({ "containers": two, "restartPolicy": "Never" }));
+    model.settle();
+    change(&mut model);
+    model.settle();
+    assert_eq!((images(&model), model.made), (vec!["x".to_owned(), "x".to_owned()], 2));
 }
 
 #[test]
@@ -294,7 +334,7 @@ fn what_is_added_to_look_runs_once_and_counts_for_nothing() {
          - get the image of f, attempt 0
          - run container e in s0, attempt 0
          - run container f in s0, attempt 0
-         = Pending i=running ready restarts=0 a=PodInitializing restarts=0 e=running restarts=0 f=running restarts=0 {pending}"
+         = Pending i=running restarts=0 a=PodInitializing restarts=0 e=running restarts=0 f=running restarts=0 {pending}"
     );
     check(&mut model, &expected);
     model.exit("e", 1);

@@ -203,7 +203,10 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
 
     let mut status = ContainerStatus {
         name: it.name.clone(),
-        image: it.image.clone().unwrap_or_default(),
+        image: match life.latest {
+            Some(latest) => containers::image_of(it, latest, &life).to_owned(),
+            None => it.image.clone().unwrap_or_default(),
+        },
         image_id: image_id(&it.name, life.latest, seen)
             .or_else(|| life.reported.map(|it| it.image_id.clone()))
             .unwrap_or_default(),
@@ -234,7 +237,8 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
             status.last_state = before;
             if role != Role::Ephemeral {
                 status.started = Some(containers::has_started(it, state, &life, seen));
-                status.ready = containers::is_ready(it, state, &life, seen);
+                // An init container is ready when it has done its part.
+                status.ready = role != Role::Init && containers::is_ready(it, state, &life, seen);
             }
         }
         (Verdict::Start(_), _) | (Verdict::Run { last: None, .. }, None) => {
@@ -263,7 +267,6 @@ fn container(pod: &Pod, it: &Container, role: Role, seen: &PodWorld<'_>, view: &
         (_, Some(exit)) => {
             status.state = Some(terminated(&exit, &id));
             status.last_state = before;
-            // An init container that did its part is ready: that is how the kubelet reports it.
             status.ready = role == Role::Init && exit.code == 0;
         }
         (_, None) => {

@@ -139,6 +139,8 @@ pub struct Memory {
     pub create_failures: BTreeMap<String, Failure>,
     /// Containers that were made but whose command could not be started.
     pub start_errors: BTreeMap<Id, (String, Timestamp)>,
+    /// What containers left to be told of their end.
+    pub messages: BTreeMap<Id, String>,
     /// By container.
     pub back_offs: BTreeMap<String, BackOff>,
     /// What containers were given last; by container.
@@ -173,6 +175,7 @@ impl Memory {
     pub fn forget_all_but(&mut self, inventory: &Inventory) {
         let here = |id: &Id| inventory.containers.iter().any(|it| it.id == *id);
         self.start_errors.retain(|id, _| here(id));
+        self.messages.retain(|id, _| here(id));
         self.post_start.retain(|id, _| here(id));
         self.probes.retain(|id, _| here(id));
         self.stopping.retain(here);

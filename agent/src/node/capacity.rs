@@ -1,10 +1,12 @@
 //! What this machine has: cores, memory, disk, and its names, from /proc, /sys and /etc.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 use ipnet::IpNet;
 
+use super::huge_pages;
 use crate::network::ips::Ips;
 
 /// Pods that a node takes, as the kubelet's default.
@@ -17,6 +19,8 @@ pub struct Capacity {
     pub memory_bytes: i64,
     pub disk_bytes: i64,
     pub pods: i64,
+    /// What of the memory is set aside in huge pages, in bytes by the size of a page.
+    pub huge_pages: BTreeMap<u64, i64>,
 }
 
 impl Capacity {
@@ -32,6 +36,7 @@ impl Capacity {
             memory_bytes: limit.map_or(memory, |it| it.min(memory)),
             disk_bytes: i64::try_from(disk).unwrap_or(i64::MAX),
             pods: PODS,
+            huge_pages: huge_pages::of_this_machine(),
         }
     }
 }

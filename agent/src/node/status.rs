@@ -10,10 +10,12 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orlop_api::quantity::{Format, Quantity as Amount};
 use orlop_client::storage::LOCAL_FOLDER;
 use serde_json::Value;
 
 use super::capacity::{Capacity, Pressure, text};
+use super::huge_pages;
 use crate::admission::Allocatable;
 use crate::machine::status::time;
 use crate::network::ips::Ips;
@@ -101,6 +103,7 @@ impl About {
                 memory_bytes: self.capacity.memory_bytes,
                 disk_bytes: self.capacity.disk_bytes,
                 pods: self.capacity.pods,
+                huge_pages: self.capacity.huge_pages.clone(),
             })),
             allocatable: Some(resources(&self.allocatable)),
             addresses: Some(self.addresses()),
@@ -151,6 +154,11 @@ fn resources(of: &Allocatable) -> BTreeMap<String, Quantity> {
         ("memory".to_owned(), Quantity(format!("{}Ki", of.memory_bytes / 1024))),
         ("pods".to_owned(), Quantity(of.pods.to_string())),
     ]);
+    let pages = of.huge_pages.iter();
+    all.extend(pages.map(|(size, bytes)| {
+        let bytes = Amount::from_units(*bytes, Format::BinarySi);
+        (huge_pages::name_of(*size), Quantity(bytes.to_string()))
+    }));
     if of.disk_bytes > 0 {
         all.insert("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", of.disk_bytes / 1024)));
     }

@@ -69,8 +69,9 @@ impl Eviction {
         let left = |all: i64, reserved: i64, free: i64| all.saturating_sub(reserved).saturating_sub(free).max(0);
         Allocatable {
             cpu_milli: left(capacity.cpu.saturating_mul(1000), kept("cpu").map_or(0, Quantity::milli_value_ceil), 0),
+            // What is set aside in huge pages is no memory for anything else.
             memory_bytes: left(
-                capacity.memory_bytes,
+                capacity.memory_bytes.saturating_sub(capacity.huge_pages.values().sum()),
                 bytes("memory"),
                 hard(Signal::MemoryAvailable, capacity.memory_bytes),
             ),
@@ -80,6 +81,7 @@ impl Eviction {
                 hard(Signal::NodefsAvailable, capacity.disk_bytes),
             ),
             pods: capacity.pods,
+            huge_pages: capacity.huge_pages.clone(),
         }
     }
 }
@@ -164,15 +166,23 @@ mod tests {
         reserve(&mut reserved, "cpu=200m,memory=1Gi").unwrap();
         reserve(&mut reserved, "cpu=300m,ephemeral-storage=1Gi").unwrap();
         let settings = Eviction { reserved, ..Eviction::default() };
-        let capacity = Capacity { cpu: 2, memory_bytes: 4 << 30, disk_bytes: 100 << 30, pods: 110 };
+        let huge_pages = BTreeMap::from([(2 << 20, 512 << 20)]);
+        let capacity = Capacity {
+            cpu: 2,
+            memory_bytes: 4 << 30,
+            disk_bytes: 100 << 30,
+            pods: 110,
+            huge_pages: huge_pages.clone(),
+        };
         let expected = Allocatable {
             cpu_milli: 1500,
-            memory_bytes: (3 << 30) - (100 << 20),
+            memory_bytes: (3 << 30) - (512 << 20) - (100 << 20),
             disk_bytes: (100 << 30) - (1 << 30) - (10 << 30),
             pods: 110,
+            huge_pages,
         };
         assert_eq!(settings.allocatable(&capacity), expected);
-        let tiny = Capacity { cpu: 0, memory_bytes: 1, disk_bytes: 1, pods: 1 };
+        let tiny = Capacity { memory_bytes: 1, disk_bytes: 1, pods: 1, ..Capacity::default() };
         assert_eq!(settings.allocatable(&tiny), Allocatable { pods: 1, ..Allocatable::default() });
     }
 

@@ -10,7 +10,7 @@ use orlop_client::write::WRITE_TIMEOUT;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use super::{Outcome, Worker, container, hooks, tokens};
+use super::{Outcome, Worker, container, hooks};
 use crate::aside;
 use crate::dns::listen::RESOLV_CONF;
 use crate::dns::resolv_conf::ResolvConf;
@@ -21,7 +21,6 @@ use crate::machine::{Action, Failure, ImageState, VolumeState};
 use crate::resources;
 use crate::runtime::{ContainerSpec, Id, Processes, RuntimeError};
 use crate::statics::Origin;
-use crate::volumes::claims;
 
 /// How long a container waits for the services to be read, whose addresses are among its variables.
 const SERVICES_WITHIN: Duration = Duration::from_secs(10);
@@ -37,7 +36,7 @@ impl Worker {
         let runtime = &host.runtime;
         let told = |it: RuntimeError| it.to_string();
         match action {
-            Action::MountVolumes => self.spawn_volumes(),
+            Action::MountVolumes => self.fill_volumes(),
             Action::PullImage { container, attempt } => self.spawn_image(container, attempt),
             Action::RunSandbox { attempt } => self.run_sandbox(attempt).await,
             Action::AttachNetwork { sandbox, pid } => self.attach(sandbox, pid).await,
@@ -69,6 +68,7 @@ impl Worker {
                 }
             }
             Action::RemoveVolumes => {
+                self.settle_volumes().await;
                 let (volumes, uid) = (host.volumes.clone(), self.uid.clone());
                 let removed = aside::run(move || volumes.remove(&uid)).await;
                 removed.map_err(|it| it.to_string())?.map_err(|it| format!("removing volumes: {it}"))?;
@@ -99,28 +99,8 @@ impl Worker {
         else {
             return;
         };
-        let now = clock::now();
         match outcome {
-            Outcome::Volumes(Ok(refresh)) => {
-                self.memory.volumes = VolumeState::Ready;
-                self.refresh_at = refresh;
-            }
-            Outcome::Volumes(Err(message)) => {
-                let before = match &self.memory.volumes {
-                    VolumeState::Mounting { failed_before } => failed_before.clone(),
-                    _ => None,
-                };
-                if let Some(pod) = &self.pod {
-                    self.host.teller.warning(pod, None, "FailedMount", &message);
-                }
-                let failure = Failure::after(before.as_ref(), "FailedMount", message, now);
-                // Volumes that are in use stay as they are when they cannot be brought up to date.
-                self.memory.volumes = if matches!(self.memory.volumes, VolumeState::Ready) {
-                    VolumeState::Ready
-                } else {
-                    VolumeState::Failed(failure)
-                };
-            }
+            Outcome::Volumes(it) => self.filled(it),
             Outcome::Image { container, attempt, result } => {
                 let state = match result {
                     Ok(image) => ImageState::Ready { attempt, image },
@@ -150,35 +130,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    pub(super) fn spawn_volumes(&mut self) {
-        let Some(pod) = self.pod.clone() else { return };
-        if !matches!(self.memory.volumes, VolumeState::Ready) {
-            let failed_before = match &self.memory.volumes {
-                VolumeState::Failed(it) => Some(it.clone()),
-                _ => None,
-            };
-            self.memory.volumes = VolumeState::Mounting { failed_before };
-        }
-        let (host, address) = (Arc::clone(&self.host), self.address());
-        self.tasks.spawn(async move {
-            let mounted = async {
-                if host.runtime.runs_nothing() {
-                    // Nobody reads the volumes of a pod without containers; thousands of tokens would be issued for nothing.
-                    return Ok(None);
-                }
-                let found = host.references.snapshot(&pod).await.map_err(|it| it.to_string())?;
-                let disks = claims::find(&host.client, &host.node_name, &host.volumes, &pod).await?;
-                let (tokens, refresh) = tokens::issue(&host.client, &pod).await?;
-                let (volumes, place) = (host.volumes.clone(), host.place(address));
-                let mounting = move || volumes.mount(&pod, &found, &disks, &place, &tokens);
-                let mounted = aside::run(mounting).await;
-                mounted.map_err(|it| it.to_string())?.map_err(|it| it.to_string())?;
-                Ok(refresh)
-            };
-            Outcome::Volumes(mounted.await)
-        });
     }
 
     fn spawn_image(&mut self, name: String, attempt: u32) {
@@ -409,7 +360,7 @@ impl Worker {
         }
     }
 
-    fn container(&self, name: &str) -> Option<(Arc<Pod>, Container)> {
+    pub(super) fn container(&self, name: &str) -> Option<(Arc<Pod>, Container)> {
         let pod = self.pod.clone()?;
         let own = find(&pod, name).cloned();
         let container = own.or_else(|| ephemeral_containers(&pod).iter().find(|it| it.name == name).map(plain))?;

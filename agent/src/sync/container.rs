@@ -18,6 +18,7 @@ use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
 use crate::runtime::{ContainerSpec, Image, Mount, PodRef, Processes, SandboxSpec, Seccomp};
+use crate::sync::termination;
 
 /// The longest name of a host (POSIX).
 const HOSTNAME_BYTES: usize = 63;
@@ -109,8 +110,11 @@ pub fn spec(
     let place = host.place(around.pod_ips);
     let mut env = build(pod, container, around.found, &place, around.links).map_err(|it| it.to_string())?;
     let mut mounts = host.volumes.mounts(pod, container, &env)?;
-    if !mounts.iter().any(|it| Path::new(&it.container_path) == Path::new(hosts::PATH)) {
-        mounts.extend(hosts_file(host, pod, around.pod_ips)?);
+    if !host.runtime.runs_nothing() {
+        let at = |path: &str| mounts.iter().any(|it| Path::new(&it.container_path) == Path::new(path));
+        let own_hosts = if at(hosts::PATH) { None } else { hosts_file(host, pod, around.pod_ips)? };
+        let last_words = termination::mount(host, pod, container, attempt)?;
+        mounts.extend(own_hosts.into_iter().chain(last_words));
     }
     let command = expand_all(container.command.as_ref(), &env);
     let args = expand_all(container.args.as_ref(), &env);

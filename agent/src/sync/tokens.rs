@@ -13,6 +13,8 @@ use crate::volumes::payload::{Tokens, tokens_of};
 
 /// The part of a token's life after which it is asked for again, as the kubelet does.
 const REFRESH_AT: f64 = 0.8;
+/// No token is kept longer than a day, however long it would be good.
+const KEPT_AT_MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// The tokens that the pod's volumes want, and when the first of them should be renewed.
 ///
@@ -48,9 +50,27 @@ pub async fn issue(client: &kube::Client, pod: &Pod) -> Result<(Tokens, Option<I
         let token =
             status.map(|it| it.token).filter(|it| !it.is_empty()).ok_or("failed to fetch token: none was issued")?;
         tokens.insert((audience, seconds), token);
-        let life = Duration::from_secs(seconds.max(60).unsigned_abs()).mul_f64(REFRESH_AT);
-        let at = Instant::now() + random::jitter(life, 0.1);
+        let at = Instant::now() + random::jitter(kept(seconds), 0.1);
         refresh = Some(refresh.map_or(at, |it| it.min(at)));
     }
     Ok((tokens, refresh))
+}
+
+/// How long a token of this lifetime is kept. Source: `requiresRefresh` in `pkg/kubelet/token`.
+fn kept(seconds: i64) -> Duration {
+    Duration::from_secs(seconds.max(60).unsigned_abs()).mul_f64(REFRESH_AT).min(KEPT_AT_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends() {
+        let check = |seconds: i64, expected: u64| assert_eq!(kept(seconds), Duration::from_secs(expected), "{seconds}");
+        check(600, 480);
+        check(3600, 2880);
+        check(100_000, 80_000);
+        check(31_536_000, 86_400);
+    }
 }

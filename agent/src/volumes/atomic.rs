@@ -46,7 +46,7 @@ pub fn write(folder: &Path, files: &Files, group: Option<i64>) -> io::Result<()>
     symlink(&next, folder.join(NEW_DATA))?;
     std::fs::rename(folder.join(NEW_DATA), folder.join(DATA))?;
 
-    let tops: BTreeSet<&str> = files.keys().filter_map(|it| it.split('/').next()).collect();
+    let tops = tops(files);
     for top in &tops {
         let link = folder.join(top);
         if link.symlink_metadata().is_err() {
@@ -63,6 +63,11 @@ pub fn write(folder: &Path, files: &Files, group: Option<i64>) -> io::Result<()>
         std::fs::remove_dir_all(folder.join(old))?;
     }
     Ok(())
+}
+
+/// What lies in the volume's folder itself.
+fn tops(files: &Files) -> BTreeSet<&str> {
+    files.keys().filter_map(|it| it.split('/').next()).collect()
 }
 
 /// The files that the folder shows, if it shows any.
@@ -82,9 +87,11 @@ fn read(folder: &Path) -> Option<BTreeSet<String>> {
     Some(paths)
 }
 
+/// Whether these files are shown with this content. A death may have come between the content and the links to it.
 fn same(folder: &Path, paths: &BTreeSet<String>, files: &Files) -> bool {
     let root = folder.join(DATA);
     paths.len() == files.len()
+        && tops(files).iter().all(|it| folder.join(it).symlink_metadata().is_ok())
         && files.iter().all(|(path, file)| std::fs::read(root.join(path)).is_ok_and(|it| it == file.content))
 }
 
@@ -110,6 +117,10 @@ mod tests {
         assert_eq!(std::fs::read_link(at.join(DATA)).unwrap(), first, "nothing changed");
         write(at, &files(&[("a", "3"), ("c", "4")]), None).unwrap();
         assert_eq!((text("a").as_deref(), text("c").as_deref(), text("d/b")), (Some("3"), Some("4"), None));
+        // As a death leaves it before the last step.
+        std::fs::remove_file(at.join("c")).unwrap();
+        write(at, &files(&[("a", "3"), ("c", "4")]), None).unwrap();
+        assert_eq!(text("c").as_deref(), Some("4"));
         let left = std::fs::read_dir(at).unwrap().count();
         assert_eq!(left, 4, "a, c, ..data and the folder behind it");
     }

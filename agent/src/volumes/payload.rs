@@ -134,7 +134,14 @@ impl Filling<'_> {
             match data.entries.get(&it.key) {
                 Some(value) => self.put(&it.path, value.clone(), it.mode.unwrap_or(mode))?,
                 None if optional => {}
-                None => return Err(format!("{} references non-existent {} key: {}", kind.word(), kind.word(), it.key)),
+                None => {
+                    // The kubelet's words differ, too.
+                    let words = match kind {
+                        Kind::ConfigMap => "configmap references non-existent config key",
+                        Kind::Secret => "references non-existent secret key",
+                    };
+                    return Err(format!("{words}: {}", it.key));
+                }
             }
         }
         Ok(())
@@ -187,7 +194,8 @@ mod tests {
         let volume: Volume = serde_json::from_value(volume).unwrap();
         let mut found = Snapshot::default();
         let data = Data { entries: [("k".into(), b"v".to_vec()), ("l".into(), b"w".to_vec())].into(), kind: None };
-        found.0.insert((Kind::ConfigMap, "here".into()), Some(Arc::new(data)));
+        found.0.insert((Kind::ConfigMap, "here".into()), Some(Arc::new(data.clone())));
+        found.0.insert((Kind::Secret, "here".into()), Some(Arc::new(data)));
         let files = of(&pod, &volume, &found, &Place::default(), &Tokens::new());
         let told = files.map(|it| {
             let it = it.expect("it is filled from the API").into_iter();
@@ -211,6 +219,16 @@ mod tests {
             serde_json::json!({"configMap": {"name": "here", "items": [{"key": "k", "path": "../x"}]}}),
             Err("invalid path \"../x\": it must stay in its volume"),
         );
+        let absent = serde_json::json!([{"key": "z", "path": "z"}]);
+        check(
+            serde_json::json!({"configMap": {"name": "here", "items": absent}}),
+            Err("configmap references non-existent config key: z"),
+        );
+        check(
+            serde_json::json!({"projected": {"sources": [{"secret": {"name": "here", "items": absent}}]}}),
+            Err("references non-existent secret key: z"),
+        );
+        check(serde_json::json!({"secret": {"secretName": "here", "optional": true, "items": absent}}), Ok(&[]));
         check(
             serde_json::json!({"projected": {"sources": [{"configMap": {"name": "here", "items": [{"key": "l", "path": "l"}]}},
                 {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}]}}),

@@ -206,6 +206,7 @@ pub async fn limits_hold(runtime: &dyn Runtime) {
         cpu_quota_us: Some(50_000),
         memory_limit_bytes: Some(16 << 20),
         oom_score_adj: 990,
+        ..Resources::default()
     };
     let id = runtime.create_container(&state.id, &it).await.unwrap();
     runtime.start_container(&id).await.unwrap();

@@ -7,6 +7,7 @@ use k8s_cri::v1 as cri;
 
 use super::endpoint::{Endpoint, QUICK, SLOW, absent_is_done};
 use super::{inventory, sandbox};
+use crate::node::huge_pages;
 use crate::runtime::labels::{ATTEMPT, CONTAINER, Labelled, POD_UID};
 use crate::runtime::log_files::LOG;
 use crate::runtime::{ContainerSpec, Id, Processes, Propagation, Resources, RuntimeError, Seccomp, oom};
@@ -222,6 +223,14 @@ fn limits(resources: &Resources) -> cri::LinuxContainerResources {
         cpu_shares: i64::try_from(resources.cpu_shares).unwrap_or(0),
         memory_limit_in_bytes: resources.memory_limit_bytes.unwrap_or(0),
         oom_score_adj: oom::attainable(i64::from(resources.oom_score_adj)),
+        // A runtime whose machine does not count them leaves these out.
+        hugepage_limits: huge_pages::of_this_machine()
+            .into_keys()
+            .map(|it| cri::HugepageLimit {
+                page_size: huge_pages::in_words(it),
+                limit: resources.huge_pages.get(&it).copied().unwrap_or(0),
+            })
+            .collect(),
         ..Default::default()
     }
 }

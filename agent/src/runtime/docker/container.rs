@@ -236,6 +236,7 @@ mod tests {
                 cpu_quota_us: Some(50_000),
                 memory_limit_bytes: Some(1 << 26),
                 oom_score_adj: 1000,
+                ..Resources::default()
             },
             [Some(512), Some(100_000), Some(50_000), Some(1 << 26), Some(1 << 26)],
         );

@@ -94,6 +94,7 @@ async fn make(node: &Node, holder: &Sandbox, name: &ContainerName, spec: &Contai
         unified: node.machine.unified,
         cgroups: node.machine.cgroups.clone(),
         swap_limit: node.machine.swap_limit,
+        huge_pages: node.machine.huge_pages.clone(),
         capabilities: node.machine.capabilities.clone(),
         open_files: node.machine.open_files,
         oom_score_adj: oom::attainable(i64::from(spec.resources.oom_score_adj)),

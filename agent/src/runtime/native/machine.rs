@@ -8,6 +8,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{major, minor};
 
 use super::spec::{Device, capabilities};
+use crate::node::huge_pages;
 
 /// How deep below `/dev` devices are looked for, and how many are taken at the most.
 const DEVICE_DEPTH: usize = 4;
@@ -25,6 +26,8 @@ pub struct Machine {
     pub cgroups: Vec<PathBuf>,
     /// Whether swap is counted.
     pub swap_limit: bool,
+    /// The sizes of huge pages whose use is counted, in bytes.
+    pub huge_pages: Vec<u64>,
     /// The capabilities that this process may hand on.
     pub capabilities: Vec<&'static str>,
     /// The most open files that this process may hand on.
@@ -39,13 +42,24 @@ impl Machine {
         let mask = mask.and_then(|it| u64::from_str_radix(it.trim(), 16).ok()).unwrap_or(u64::MAX);
         let swap = ["/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "/proc/swaps"];
         let unified = orlop_shim::cgroup::is_unified();
+        let sizes = huge_pages::of_this_machine().into_keys();
         Self {
             unified,
             cgroups: orlop_shim::cgroup::mounts_of_version_1(),
             swap_limit: Path::new(swap[usize::from(unified)]).exists(),
+            huge_pages: if counts_huge_pages(unified) { sizes.collect() } else { Vec::new() },
             capabilities: capabilities::of_mask(mask),
             open_files: getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |it| it.1),
         }
+    }
+}
+
+/// Whether the kernel's controller of huge pages is mounted.
+fn counts_huge_pages(unified: bool) -> bool {
+    let controllers = || fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    match unified {
+        true => controllers().split_whitespace().any(|it| it == "hugetlb"),
+        false => Path::new("/sys/fs/cgroup/hugetlb/cgroup.procs").exists(),
     }
 }
 

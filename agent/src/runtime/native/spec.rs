@@ -72,6 +72,8 @@ pub struct Place {
     pub cgroups: Vec<PathBuf>,
     /// Whether swap is counted.
     pub swap_limit: bool,
+    /// The sizes of huge pages whose use is counted, in bytes.
+    pub huge_pages: Vec<u64>,
     /// The capabilities that this machine can give, as [`capabilities::of_mask`] names them.
     pub capabilities: Vec<&'static str>,
     /// The most open files that this machine lets a process have.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Place;
+use crate::node::huge_pages::in_words;
 use crate::runtime::ContainerSpec;
 
 /// The period that a quota counts in, in microseconds.
@@ -52,6 +53,11 @@ pub fn resources(spec: &ContainerSpec, place: &Place) -> Value {
             all["memory"]["swap"] = json!(limit);
         }
     }
+    if !place.huge_pages.is_empty() {
+        let limit = |size: &u64| asked.huge_pages.get(size).copied().unwrap_or(0);
+        let limits = place.huge_pages.iter().map(|it| json!({"pageSize": in_words(*it), "limit": limit(it)}));
+        all["hugepageLimits"] = limits.collect();
+    }
     if place.unified {
         // One process without memory is no container any more: the kernel kills all of it, as the kubelet has it.
         all["unified"] = json!({"memory.oom.group": "1"});
@@ -82,6 +88,7 @@ mod tests {
             cpu_quota_us: Some(50_000),
             memory_limit_bytes: Some(1 << 26),
             oom_score_adj: 3,
+            huge_pages: [(2 << 20, 4 << 20)].into(),
         };
         let check = |asked: &Resources, swap_limit: bool, unified: bool, expected: Value| {
             let spec = ContainerSpec { resources: asked.clone(), ..plain() };
@@ -97,5 +104,11 @@ mod tests {
         let unified = json!({"memory.oom.group": "1"});
         let memory = json!({"limit": 1 << 26});
         check(&asked, false, true, json!({"devices": devices, "cpu": cpu, "memory": memory, "unified": unified}));
+        // Where they are counted, what was not asked for is not to be had.
+        let place = Place { huge_pages: vec![2 << 20, 1 << 30], ..Place::default() };
+        let it = resources(&ContainerSpec { resources: asked, ..plain() }, &place);
+        let limits = json!([{"pageSize": "2MB", "limit": 4 << 20}, {"pageSize": "1GB", "limit": 0}]);
+        assert_eq!(it["hugepageLimits"], limits);
+        let _: oci_spec::runtime::LinuxResources = serde_json::from_value(it).unwrap();
     }
 }
