@@ -1,5 +1,5 @@
-//! The images that tests run: the examples' servers, and one of small tools. They are made as archives, which nodes of the runtime `native` are
-//! given at their start; for those of `docker` the same archives are loaded into the local Engine.
+//! The images that tests run: the examples' servers, one of small tools, and one that greets. They are made as archives, which nodes of the
+//! runtime `native` are given at their start; for those of `docker` the same archives are loaded into the local Engine.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,8 +16,10 @@ pub const WEB: &str = "orlop.local/web:1";
 pub const REDIS: &str = "orlop.local/redis:1";
 /// Debian's static busybox under the names of all its tools, for what is no server.
 pub const TOOLS: &str = "orlop.test/tools:1";
+/// One that says what its entrypoint and its command are.
+pub const GREETER: &str = "orlop.test/greeter:1";
 
-/// Makes sure that a Docker Engine answers and has the three images.
+/// Makes sure that a Docker Engine answers and has the images.
 ///
 /// # Errors
 /// When no Engine answers or an image cannot be made; the error says what to do.
@@ -30,7 +32,9 @@ fn make() -> Result<()> {
     docker(&["version", "--format", "{{.Server.Version}}"])
         .context("these tests need a Docker Engine: run scripts/dockerd-start (make test does)")?;
     archives()?;
-    for (name, archive) in [(WEB, "images/web"), (REDIS, "images/redis"), (TOOLS, "test-images/tools")] {
+    let images =
+        [(WEB, "images/web"), (REDIS, "images/redis"), (TOOLS, "test-images/tools"), (GREETER, "test-images/greeter")];
+    for (name, archive) in images {
         let archive = tool::repository().join("target").join(archive).with_extension("tar").display().to_string();
         // An image's id is the digest of its configuration, which names its file in the archive.
         let id = docker(&["image", "inspect", "--format", "{{.Id}}", name]).unwrap_or_default();
@@ -59,7 +63,7 @@ fn examples(more: &str) -> Result<(), String> {
     made.map(drop).map_err(|it| format!("{it:#}"))
 }
 
-/// Makes sure that the archives of the three images are there, and gives their folders, for `--load-images`. Needs no Docker Engine.
+/// Makes sure that the archives of the images are there, and gives their folders, for `--load-images`. Needs no Docker Engine.
 ///
 /// # Errors
 /// When one cannot be made.

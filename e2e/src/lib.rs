@@ -25,6 +25,7 @@ pub mod shell;
 
 pub mod definition;
 pub mod hooks;
+pub mod token;
 pub mod traces;
 
 pub mod case;
@@ -33,5 +34,6 @@ pub mod expect;
 pub mod load;
 pub mod source;
 pub mod wait;
+pub mod watch;
 
 pub mod bench;

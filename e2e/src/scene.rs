@@ -210,13 +210,13 @@ pub fn address(pod: &Value) -> Result<&str> {
 pub fn play(cluster: &Cluster, scenarios: &[Scenario], beside: usize) -> Result<()> {
     let api = Api::new(&cluster.kubeconfig())?;
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::<String>::new()));
-    // One scenario alone, for whoever works on it.
+    // One scenario alone, or some with commas between them, for whoever works on them.
     let only = std::env::var("ORLOP_SCENARIO").unwrap_or_default();
     std::thread::scope(|scope| {
         for _ in 0..beside {
             scope.spawn(|| {
                 while let Some((name, scenario)) = scenarios.get(next.fetch_add(1, Relaxed)) {
-                    if !only.is_empty() && only != *name {
+                    if !only.is_empty() && !only.split(',').any(|it| it == *name) {
                         continue;
                     }
                     let began = Instant::now();

@@ -6,10 +6,16 @@
 
 #[path = "machinery/bootstrap.rs"]
 mod bootstrap;
+#[path = "machinery/core_kinds.rs"]
+mod core_kinds;
 #[path = "machinery/custom_owners.rs"]
 mod custom_owners;
+#[path = "machinery/devices.rs"]
+mod devices;
 #[path = "machinery/discovery.rs"]
 mod discovery;
+#[path = "machinery/disks.rs"]
+mod disks;
 #[path = "machinery/events.rs"]
 mod events;
 #[path = "machinery/fields.rs"]
@@ -22,6 +28,10 @@ mod garbage;
 mod limits;
 #[path = "machinery/namespaces.rs"]
 mod namespaces;
+#[path = "machinery/networks.rs"]
+mod networks;
+#[path = "machinery/operations.rs"]
+mod operations;
 #[path = "machinery/plain.rs"]
 mod plain;
 #[path = "machinery/protection.rs"]
@@ -40,7 +50,11 @@ use orlop_e2e::scene::{self, Scenario};
 /// How many play beside each other: two cores, and most of them wait.
 const BESIDE: usize = 4;
 
+/// Those that wait longest first.
 const SCENARIOS: &[Scenario] = &[
+    ("watches", watches::watches),
+    ("operations-ranges", networks::service_ranges),
+    ("service-ranges", bootstrap::service_ranges),
     ("garbage-controllers", garbage::controllers),
     ("garbage-foreground", garbage::foreground),
     ("garbage-two-owners", garbage::two_owners),
@@ -58,14 +72,19 @@ const SCENARIOS: &[Scenario] = &[
     ("namespace-writes", namespaces::writes),
     ("namespace-order", namespaces::order),
     ("namespace-refused", namespaces::refused),
-    ("watches", watches::watches),
     ("chunks", watches::chunks),
     ("discovery", discovery::discovery),
     ("flow-control", flow_control::flow_control),
     ("events", events::events),
     ("protection", protection::protection),
     ("bootstrap", bootstrap::bootstrap),
-    ("service-ranges", bootstrap::service_ranges),
+    ("operations-core", core_kinds::operations),
+    ("operations-network", networks::operations),
+    ("operations-storage", disks::operations),
+    ("operations-devices", devices::operations),
+    ("inline-drivers", disks::inline_drivers),
+    ("empty-keys", core_kinds::empty_keys),
+    ("empty-values", core_kinds::empty_values),
 ];
 
 #[test]

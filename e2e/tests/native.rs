@@ -2,6 +2,8 @@
 
 #[path = "native/greedy.rs"]
 mod greedy;
+#[path = "native/huge_pages.rs"]
+mod huge_pages;
 
 use std::time::Duration;
 
@@ -83,6 +85,14 @@ fn a_pod_that_takes_all_is_held() -> Result<()> {
     let images = image::archives()?.to_vec();
     let options = Options { runtime: "native", images, agent_flags: greedy::AGENT_FLAGS, ..Options::default() };
     Cluster::with(options, greedy::play)
+}
+
+#[test]
+fn huge_pages_are_handed_out() -> Result<()> {
+    image::ready()?;
+    let _pages = huge_pages::SetAside::begin()?;
+    let images = image::archives()?.to_vec();
+    Cluster::with(Options { runtime: "native", images, ..Options::default() }, |cluster| huge_pages::play(cluster))
 }
 
 fn container_id_of(pod: &Value) -> String {

@@ -5,6 +5,10 @@
 
 #[path = "pods/accounts.rs"]
 mod accounts;
+#[path = "pods/beginnings.rs"]
+mod beginnings;
+#[path = "pods/commands.rs"]
+mod commands;
 #[path = "pods/confinement.rs"]
 mod confinement;
 #[path = "pods/debug.rs"]
@@ -17,12 +21,20 @@ mod environment;
 mod hooks;
 #[path = "pods/images.rs"]
 mod images;
+#[path = "pods/issuer.rs"]
+mod issuer;
+#[path = "pods/lives.rs"]
+mod lives;
 #[path = "pods/logins.rs"]
 mod logins;
 #[path = "pods/logs.rs"]
 mod logs;
+#[path = "pods/messages.rs"]
+mod messages;
 #[path = "pods/network.rs"]
 mod network;
+#[path = "pods/paths.rs"]
+mod paths;
 #[path = "pods/placement.rs"]
 mod placement;
 #[path = "pods/probes.rs"]
@@ -33,8 +45,12 @@ mod processes;
 mod resize;
 #[path = "pods/resources.rs"]
 mod resources;
+#[path = "pods/rights.rs"]
+mod rights;
 #[path = "pods/volumes.rs"]
 mod volumes;
+#[path = "pods/watched.rs"]
+mod watched;
 
 use anyhow::Result;
 use orlop_e2e::cluster::{Cluster, Form, Options};
@@ -43,16 +59,23 @@ use orlop_e2e::{containerd, image};
 
 /// What a pod is on any node. The longest first, so that they do not hold up the end.
 const ANYWHERE: &[Scenario] = &[
+    ("watched", watched::play),
     ("endings", endings::play),
     ("logs", logs::play),
     ("probes", probes::play),
     ("volumes", volumes::play),
     ("hooks", hooks::play),
     ("accounts", accounts::play),
+    ("beginnings", beginnings::play),
+    ("lives", lives::play),
     ("resize", resize::play),
     ("confinement", confinement::play),
     ("resources", resources::play),
     ("environment", environment::play),
+    ("paths", paths::play),
+    ("rights", rights::play),
+    ("commands", commands::play),
+    ("messages", messages::play),
 ];
 
 /// What takes a node whose network is this machine's: registries on its loopback, its ports, the ways that Docker closes, its namespaces.
@@ -64,6 +87,9 @@ const ON_HOST: &[Scenario] = &[
     ("placement", placement::play),
     ("network", network::play),
 ];
+
+/// What takes names for Services, which only nodes of one cluster have by themselves.
+const ON_NODES: &[Scenario] = &[("issuer", issuer::play)];
 
 /// More would only wait for the two cores.
 const BESIDE: usize = 4;
@@ -79,7 +105,8 @@ fn pods_are_what_they_say_on_three_nodes_of_native() -> Result<()> {
     image::ready()?;
     let images = image::archives()?.to_vec();
     let options = Options { form: Form::Nodes, runtime: "native", nodes: 3, images, ..Options::default() };
-    Cluster::with(options, |cluster| play(cluster, ANYWHERE, BESIDE))
+    let all = [ANYWHERE, ON_NODES].concat();
+    Cluster::with(options, |cluster| play(cluster, &all, BESIDE))
 }
 
 #[test]

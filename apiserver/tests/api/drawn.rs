@@ -87,8 +87,7 @@ async fn readable(cluster: &Cluster, drawn: &Drawn, answer: &Answer) -> Result<(
     }
     // A view (scale, a binding) is another object of the same version.
     let view = answer.json["kind"] != found.json["kind"];
-    let same =
-        if is_alive(collection) { found.json["spec"] == answer.json["spec"] } else { found.json == answer.json };
+    let same = if is_alive(collection) { found.json["spec"] == answer.json["spec"] } else { found.json == answer.json };
     if found.code != 200 || !(view || same) {
         return Err(format!("answered {}\n  but there is {}", answer.text, found.text));
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use orlop_e2e::image::TOOLS;
-use orlop_e2e::scene::{Scene, container, expect_words};
+use orlop_e2e::scene::{POD_LIMIT, Scene, container, expect_words, is_ready};
 use serde_json::Value;
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
@@ -25,12 +25,12 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     let pod = scene.until("never", "fails", |it| it["status"]["phase"] == "Failed")?;
     let ended = ended(&pod);
     ensure!(ended["exitCode"] == 3 && ended["reason"] == "Error", "it ended with {ended}");
-    ensure!(container(&pod, "main")["restartCount"] == 0, "{}", pod["status"]);
+    ensure!(container(&pod, "main")["restartCount"] == 0 && !is_ready(&pod), "{}", pod["status"]);
     expect_words(&scene.run(&["get", "pod", "never"])?, &["Error", "0/1"])?;
 
     // OnFailure: until it succeeds, and not once more.
     let pod = scene.succeeded("on-failure")?;
-    ensure!(container(&pod, "main")["restartCount"] == 1, "{}", pod["status"]);
+    ensure!(container(&pod, "main")["restartCount"] == 1 && !is_ready(&pod), "{}", pod["status"]);
     ensure!(container(&pod, "other")["restartCount"] == 0, "{}", pod["status"]);
     expect_words(&scene.run(&["get", "pod", "on-failure"])?, &["Completed", "0/2"])?;
 
@@ -48,13 +48,22 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     scene.event("always", "BackOff", &format!("Back-off restarting failed container main in pod {whole}"))?;
     let listed = scene.run(&["get", "pod", "always"])?;
     expect_words(&listed, &["CrashLoopBackOff", "0/1"])?;
-    let pod = scene.until("always", "waits longer", |it| container(it, "main")["restartCount"].as_i64() >= Some(2))?;
-    ensure!(pod["status"]["phase"] == "Running", "a pod that always restarts runs: {}", pod["status"]);
+    let pod = scene.until("always", "waits longer, and runs", |it| {
+        let it = container(it, "main");
+        it["restartCount"].as_i64() >= Some(2) && it["state"]["running"].is_object()
+    })?;
+    ensure!(pod["status"]["phase"] == "Running" && container(&pod, "main")["restartCount"] == 2, "{}", pod["status"]);
+    ensure!(is_ready(&pod), "what runs again is ready: {}", pod["status"]["conditions"]);
 
     // A sidecar: it has started before the others begin, is kept alive, and ends after them.
     let pod = scene.succeeded("accompanied")?;
     ensure!(container(&pod, "side")["state"]["terminated"].is_object(), "{}", pod["status"]);
-    expect_words(&scene.logs("accompanied", &["-c", "main"])?, &["beside me: side"])
+    expect_words(&scene.logs("accompanied", &["-c", "main"])?, &["beside me: side"])?;
+
+    // Whatever has become of them, they can be deleted.
+    let all = ["never", "on-failure", "always", "misbegun"];
+    scene.run(&[&["delete", "pod", "--wait=false"], &all[..]].concat())?;
+    all.iter().try_for_each(|it| scene.api.gone(&scene.path(&format!("pods/{it}")), POD_LIMIT))
 }
 
 fn ended(pod: &Value) -> &Value {
@@ -113,7 +122,7 @@ fn manifest() -> String {
             "always",
             r#"
   containers:
-    - { name: main, image: IMAGE, command: ["false"] }
+    - { name: main, image: IMAGE, command: [sh, -c, "echo >> /shared/runs; [ $(wc -l < /shared/runs) = 3 ] && sleep 600"], MOUNT }
 "#,
         ),
         pod(

@@ -1,10 +1,12 @@
-//! Hooks and graceful ends: postStart, preStop before SIGTERM, the grace period and its limit.
+//! Hooks and graceful ends: postStart, preStop before SIGTERM, the grace period and its limit; hooks that ask a server's pod ("Container Lifecycle
+//! Hook ...", "PreStop should call prestop when killing a pod").
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use orlop_e2e::image::{TOOLS, WEB};
-use orlop_e2e::scene::{Scene, container};
+use orlop_e2e::scene::{POD_LIMIT, Scene, address, container};
+use orlop_e2e::wait;
 
 pub fn play(scene: &Scene<'_>) -> Result<()> {
     let host = scene.cluster.folder().join("hooks");
@@ -44,7 +46,45 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     // A real server ends its requests.
     scene.ready("server")?;
     scene.run(&["delete", "pod", "server"])?;
-    scene.event("server", "Killing", "Stopping container nginx").map(drop)
+    scene.event("server", "Killing", "Stopping container nginx")?;
+    asking(scene)
+}
+
+/// Hooks that ask a server in another pod, by a request of their own and by a command: it tells what it was asked for.
+fn asking(scene: &Scene<'_>) -> Result<()> {
+    let server = address(&scene.ready("listener")?)?.to_owned();
+    let by_http = |path: &str| format!("{{ httpGet: {{ host: {server}, port: 8080, path: /{path} }} }}");
+    let by_command = |path: &str| format!("{{ exec: {{ command: [wget, -qO-, http://{server}:8080/{path}] }} }}");
+    let pod = |name: &str, start: String, stop: String| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{ name: {name} }}\nspec:\n  terminationGracePeriodSeconds: 5\n  containers:\n    \
+             - name: main\n      image: {TOOLS}\n      command: [sh, -c, \"trap 'exit 0' TERM; sleep 600 & wait\"]\n      \
+             lifecycle: {{ postStart: {start}, preStop: {stop} }}\n"
+        )
+    };
+    let pods = [
+        // What the server says to a request does not matter, only that it was made.
+        pod("by-http", by_http("absent/started"), by_http("absent/stopping")),
+        pod("by-command", by_command("started"), by_command("stopping")),
+    ];
+    scene.apply(&pods.concat())?;
+    let told = |what: &str, paths: &[&str]| {
+        wait::until(&format!("the server was asked {what}"), POD_LIMIT, || {
+            let log = scene.logs("listener", &[])?;
+            let asked = |it: &str| log.lines().filter(|line| line.ends_with(&format!(" url:/{it}"))).count();
+            ensure!(paths.iter().all(|it| asked(it) == 1), "it was asked {log}");
+            Ok(())
+        })
+    };
+    for name in ["by-http", "by-command"] {
+        let pod = scene.ready(name)?;
+        ensure!(container(&pod, "main")["restartCount"] == 0, "{}", pod["status"]);
+    }
+    told("after the starts", &["absent/started", "started"])?;
+    let log = scene.logs("listener", &[])?;
+    ensure!(!log.contains("stopping"), "nothing stops yet: {log}");
+    scene.run(&["delete", "pod", "by-http", "by-command"])?;
+    told("before the ends", &["absent/stopping", "stopping"])
 }
 
 fn manifest(host: &str) -> String {
@@ -106,6 +146,17 @@ spec:
       readinessProbe: {{ httpGet: {{ path: /alive, port: 8080 }}, periodSeconds: 1 }}
       lifecycle:
         preStop: {{ exec: {{ command: [/usr/sbin/nginx, -s, quit] }} }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{ name: listener }}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: main
+      image: {TOOLS}
+      command: [sh, -c, "mkdir /www && touch /www/started /www/stopping && exec httpd -f -vv -p 8080 -h /www"]
+      readinessProbe: {{ tcpSocket: {{ port: 8080 }}, periodSeconds: 1 }}
 "#
     )
 }

@@ -140,7 +140,9 @@ fn manifest() -> String {
             "    - {{ name: {name}, image: {image:?}, command: [sh, -c, {command:?}], volumeMounts: [{{ name: shared, mountPath: /shared }}] }}\n"
         )
     };
-    let two = ["left", "right"].map(|it| container(it, TOOLS, &format!("echo this is {it}; sleep 600"))).concat();
+    // Both of a container's outputs are in its log.
+    let of = |it: &str, to: &str| container(it, TOOLS, &format!("echo this is {it} {to}; sleep 600"));
+    let two = [of("left", ""), of("right", ">&2")].concat();
     let count = "for it in 1 2 3 4 5 6; do echo line $it; sleep 0.5; done";
     let again =
         "echo x >> /shared/runs; echo run $(wc -l < /shared/runs); [ $(wc -l < /shared/runs) = 1 ] || sleep 600";
