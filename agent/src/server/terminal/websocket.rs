@@ -4,6 +4,7 @@
 //! 255 that another one ends. Source: `k8s.io/apimachinery/pkg/util/httpstream/wsstream`, KEP-4006.
 
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -12,7 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,11 @@ use crate::server::websocket::{self, Piece, Reader, Writer};
 
 /// Pieces of one stream that may wait for the process.
 const PIECES: usize = 2;
+
+/// How long a client is given to make its streams before something is sent on one. kubectl reads from the connection before it has made them, and throws
+/// away what comes meanwhile ("Unknown stream id 1, discarding message", seen of 1.30 and 1.31). A node that takes longer to start a command hardly ever
+/// shows it.
+const CLIENT_WITHIN: Duration = Duration::from_millis(30);
 
 /// The longest message in base64, which has to be whole to be decoded.
 const BASE64_BYTES_MAX: usize = 1 << 20;
@@ -117,6 +123,7 @@ pub async fn run(
     wanted: Wanted,
     session: BoxFuture<'static, Result<Session, RuntimeError>>,
 ) {
+    let begun = Instant::now();
     let (reader, writer, writing) = websocket::start(io);
     let base64 = is_base64(protocol);
     let gone = CancellationToken::new();
@@ -137,6 +144,8 @@ pub async fn run(
     });
     let reading = AbortOnDropHandle::new(reading);
     let outlets = Outlets { writer: writer.clone(), base64 };
+    let session = session.await;
+    sleep_until(begun + CLIENT_WITHIN).await;
     // An empty message says that the streams are there.
     let first = match wanted {
         Wanted { stdout: true, .. } => Channel::Stdout,
@@ -144,7 +153,7 @@ pub async fn run(
         _ => Channel::Error,
     };
     let _ = outlets.write(first, Bytes::new()).await;
-    let outcome = match session.await {
+    let outcome = match session {
         Ok(session) => {
             let gone = Box::pin(async {
                 tokio::select! {
