@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 
 use crate::machine::Rejection;
+use crate::machine::resize::Share;
 use crate::machine::world::{app_containers, host_network, spec};
 use crate::node::huge_pages;
 use crate::resources::{huge_page_sizes, pod_request};
@@ -50,13 +51,14 @@ pub struct Allocatable {
     pub huge_pages: BTreeMap<u64, i64>,
 }
 
-/// Checks a pod against those that were taken before it.
+/// Checks a pod against those that were taken before it, and what these have been `given` as far as that is known: the API may not know it yet.
 ///
 /// # Errors
 /// The reason and message with which the pod goes to phase Failed.
 pub fn admit<'a>(
     pod: &Pod,
     taken: impl Iterator<Item = &'a Pod> + Clone,
+    given: Share,
     allocatable: &Allocatable,
     node_labels: &BTreeMap<String, String>,
 ) -> Result<(), Rejection> {
@@ -66,15 +68,15 @@ pub fn admit<'a>(
         return Err(short("pods", 1, count, allocatable.pods));
     }
     let of = [
-        ("cpu".to_owned(), allocatable.cpu_milli),
-        ("memory".to_owned(), allocatable.memory_bytes),
-        ("ephemeral-storage".to_owned(), allocatable.disk_bytes),
+        ("cpu".to_owned(), given.cpu_milli, allocatable.cpu_milli),
+        ("memory".to_owned(), given.memory_bytes, allocatable.memory_bytes),
+        ("ephemeral-storage".to_owned(), 0, allocatable.disk_bytes),
     ];
     let sizes = huge_page_sizes(pod).into_iter();
-    let pages = sizes.map(|it| (huge_pages::name_of(it), allocatable.huge_pages.get(&it).copied().unwrap_or(0)));
-    for (resource, capacity) in of.into_iter().chain(pages) {
+    let pages = sizes.map(|it| (huge_pages::name_of(it), 0, allocatable.huge_pages.get(&it).copied().unwrap_or(0)));
+    for (resource, given, capacity) in of.into_iter().chain(pages) {
         let wanted = pod_request(pod, &resource);
-        let used: i64 = taken.clone().map(|it| pod_request(it, &resource)).sum();
+        let used = taken.clone().map(|it| pod_request(it, &resource)).sum::<i64>().max(given);
         if wanted > 0 && wanted.saturating_add(used) > capacity {
             return Err(short(&resource, wanted, used, capacity));
         }
@@ -167,7 +169,7 @@ mod tests {
         let taken: Vec<Pod> = taken.iter().cloned().map(pod).collect();
         let huge_pages = BTreeMap::from([(2 << 20, 8 << 20)]);
         let node = Allocatable { cpu_milli: 1000, memory_bytes: 1 << 30, disk_bytes: 1 << 30, pods: 3, huge_pages };
-        let refused = admit(&pod(new), taken.iter(), &node, &BTreeMap::new()).err();
+        let refused = admit(&pod(new), taken.iter(), Share::default(), &node, &BTreeMap::new()).err();
         assert_eq!(refused.as_ref().map(|it| it.reason.as_str()), expected);
     }
 
@@ -178,6 +180,11 @@ mod tests {
             |cpu: &str| serde_json::json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]});
         check(cpu("600m"), &[cpu("400m")], None);
         check(cpu("600m"), &[cpu("401m")], Some("OutOfcpu"));
+        // One of them was just given more than the API knows.
+        let given = Share { cpu_milli: 401, memory_bytes: 0 };
+        let node = Allocatable { cpu_milli: 1000, pods: 3, ..Allocatable::default() };
+        let refused = admit(&pod(cpu("600m")), [pod(cpu("100m"))].iter(), given, &node, &BTreeMap::new()).err();
+        assert_eq!(refused.map(|it| it.reason).as_deref(), Some("OutOfcpu"));
         let pages = |name: &str, size: &str| serde_json::json!({"containers": [{"name": "c", "resources": {"limits": {name: size}}}]});
         check(pages("hugepages-2Mi", "4Mi"), &[pages("hugepages-2Mi", "4Mi")], None);
         check(pages("hugepages-2Mi", "6Mi"), &[pages("hugepages-2Mi", "4Mi")], Some("OutOfhugepages-2Mi"));

@@ -364,7 +364,8 @@ impl Agent {
             .map(counted)
             .filter(|it| !matches!(it.status.as_ref().and_then(|it| it.phase.as_deref()), Some("Succeeded" | "Failed")))
             .collect();
-        admit(pod, running.iter().map(Arc::as_ref), &self.allocatable, &self.labels).err()
+        let given = self.host.shares.of(running.iter().filter_map(|it| it.metadata.uid.as_deref()));
+        admit(pod, running.iter().map(Arc::as_ref), given, &self.allocatable, &self.labels).err()
     }
 
     fn work(&mut self, uid: &str, pod: Option<Assigned>, rejected: Option<Rejection>) {

@@ -19,6 +19,12 @@ impl Shares {
         Shares { capacity, of: Mutex::default() }
     }
 
+    /// What these pods have together.
+    pub fn of<'a>(&self, uids: impl Iterator<Item = &'a str>) -> Share {
+        let of = self.of.lock();
+        sum(uids.filter_map(|it| of.get(it)))
+    }
+
     /// What there is for a pod.
     pub fn room(&self, uid: &str) -> Room {
         Room { capacity: self.capacity, used_by_others: others(&self.of.lock(), uid) }
@@ -48,7 +54,11 @@ impl Shares {
 }
 
 fn others(of: &BTreeMap<String, Share>, uid: &str) -> Share {
-    of.iter().filter(|it| it.0 != uid).fold(Share::default(), |sum, (_, it)| Share {
+    sum(of.iter().filter(|it| it.0 != uid).map(|it| it.1))
+}
+
+fn sum<'a>(shares: impl Iterator<Item = &'a Share>) -> Share {
+    shares.fold(Share::default(), |sum, it| Share {
         cpu_milli: sum.cpu_milli.saturating_add(it.cpu_milli),
         memory_bytes: sum.memory_bytes.saturating_add(it.memory_bytes),
     })
@@ -65,6 +75,7 @@ mod tests {
         shares.note("a", share(400));
         shares.note("b", share(400));
         assert_eq!(shares.room("a").used_by_others, share(400));
+        assert_eq!(shares.of(["a", "gone"].into_iter()), share(400));
         assert!(!shares.take("a", share(601)));
         assert!(shares.take("a", share(600)));
         assert!(!shares.take("b", share(500)));

@@ -188,10 +188,12 @@ pub fn allotted(pod: &Pod, seen: &PodWorld<'_>, view: &View<'_>, resize: &Resize
     }
 }
 
-/// A pod as it counts against what its node has: as it asks, or as the API was told that it has been given while it asks for more than there is.
+/// A pod as it counts against what its node has: as the API was told that it has been given, or as it asks before. What it asks for since was not
+/// decided on, or there is too little for it.
 pub fn counted(pod: Arc<Pod>) -> Arc<Pod> {
     let Some(status) = &pod.status else { return pod };
-    if !status.conditions.iter().flatten().any(|it| it.type_ == "PodResizePending") {
+    let told = [&status.container_statuses, &status.init_container_statuses].into_iter().flatten().flatten();
+    if !told.into_iter().any(|it| it.allocated_resources.is_some()) {
         return pod;
     }
     let mut counted = Pod::clone(&pod);
