@@ -187,6 +187,9 @@ impl Nodes {
             &["iptables-save"],
             &["ip6tables-save"],
         ];
+        // What another cluster has by now is no trace of this one.
+        let taken_over = self.is_taken_over(record);
+        let lists = lists.iter().filter(|_| !taken_over);
         for list in lists {
             let text = tool::run(Command::new(tool::machine(list[0], list[0])?).args(&list[1..]))?;
             found.extend(text.lines().filter(|it| is_word(it)).map(|it| format!("{}: {it}", list[0])));
@@ -208,6 +211,19 @@ impl Nodes {
             found.push(format!("files: {folder}"));
         }
         Ok(found)
+    }
+}
+
+impl Nodes {
+    /// Whether a cluster of another test, which runs beside this one, has the network that was this cluster's: who asks for one is given the first that
+    /// is free.
+    fn is_taken_over(&self, record: &Value) -> bool {
+        let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path());
+        let folders = entries(std::env::temp_dir()).filter(|it| it.to_string_lossy().contains("/orlop-e2e-"));
+        let clusters = folders.flat_map(|it| entries(it.join("clusters"))).filter(|it| *it != self.folder());
+        let records = clusters.filter_map(|it| std::fs::read(it.join("cluster.json")).ok());
+        let subnets = records.filter_map(|it| Some(serde_json::from_slice::<Value>(&it).ok()?["subnet"].clone()));
+        !record["subnet"].is_null() && subnets.into_iter().any(|it| it == record["subnet"])
     }
 }
 

@@ -55,7 +55,8 @@ pub fn play(scene: &Scene<'_>) -> Result<()> {
     let why = format!("PVC {0}/other-scratch was not created for pod {0}/other (pod is not owner)", scene.namespace);
     scene.event("other", "FailedBinding", &format!("ephemeral volume scratch: {why}"))?;
     scene.event("other", "FailedScheduling", &why)?;
-    scene.run(&["delete", "pvc", "other-scratch"])?;
+    // Not waiting: kubectl may see the next claim of the name before it has seen that the first is gone, and would wait for the end of that.
+    scene.run(&["delete", "pvc", "other-scratch", "--wait=false"])?;
     scene.ready("other")?;
     scene.run(&["delete", "pod", "other", "--grace-period=1"]).map(drop)
 }
