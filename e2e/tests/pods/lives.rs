@@ -206,7 +206,7 @@ fn deadlines(pods: &Pods<'_>) -> Result<()> {
     expect_words(message, &["Pod was active on the node longer than the specified deadline"])
 }
 
-/// A class of runtime with an overhead and one without, and one that is gone.
+/// A class of runtime with an overhead and one without, one that is gone, and one that never was.
 fn classes(pods: &Pods<'_>) -> Result<()> {
     let class = |it: &str| format!("{}-{it}", pods.scene.namespace);
     let manifest = |it: &str, overhead: Value| {
@@ -226,8 +226,12 @@ fn classes(pods: &Pods<'_>) -> Result<()> {
         pods.scene.until(name, "is scheduled", |it| condition(it, "PodScheduled") == Some("True"))?;
     }
     pods.scene.run(&["delete", "runtimeclass", &class("plain"), &class("dear")])?;
-    let spec = json!({ "runtimeClassName": class("plain") });
-    let refused = pods.create("classless", json!({}), &spec, sleeper(&json!({}))).err().context("its class is gone")?;
-    let words = format!("pod rejected: RuntimeClass \"{}\" not found", class("plain"));
-    expect_words(&format!("{refused:#}"), &["\"classless\" is forbidden", &words])
+    for it in ["plain", "never"] {
+        let spec = json!({ "runtimeClassName": class(it) });
+        let made = pods.create("classless", json!({}), &spec, sleeper(&json!({})));
+        let refused = made.err().with_context(|| format!("there is no class {it}"))?;
+        let words = format!("pod rejected: RuntimeClass \"{}\" not found", class(it));
+        expect_words(&format!("{refused:#}"), &["\"classless\" is forbidden", &words])?;
+    }
+    Ok(())
 }
