@@ -66,6 +66,8 @@ pub struct SandboxSpec {
     pub host_ports: Vec<HostPort>,
     /// Whether the pod may be started elsewhere when the node is silent ([`Runtime::had_contact`]).
     pub fenced: bool,
+    /// What the pod's RuntimeClass calls that which runs its containers (KEP-585); empty is what the runtime takes by itself.
+    pub handler: String,
 }
 
 /// A mount of a path of the host into a container.

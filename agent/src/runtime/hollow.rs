@@ -236,6 +236,7 @@ mod tests {
             host_ipc: false,
             share_processes: false,
             fenced: false,
+            handler: String::new(),
             host_ports: Vec::new(),
             nameservers: Vec::new(),
             searches: Vec::new(),

@@ -38,6 +38,7 @@ mod tests {
             host_ipc: false,
             share_processes: false,
             fenced: false,
+            handler: String::new(),
             host_ports: Vec::new(),
             nameservers: Vec::new(),
             searches: Vec::new(),

@@ -155,7 +155,11 @@ impl Worker {
         let host_dns = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default();
         let host_dns = ResolvConf::parse(&host_dns);
         let of_api = self.origin == Origin::Api;
-        let spec = container::sandbox(&self.host, &pod, of_api, attempt, &host_dns);
+        let handler = match container::handler(&self.host, &pod).await {
+            Ok(it) => it,
+            Err(why) => return self.sandbox_failed(&pod, &format!("Failed to create pod sandbox: {why}")),
+        };
+        let spec = container::sandbox(&self.host, &pod, of_api, attempt, &host_dns, handler);
         match self.host.runtime.run_sandbox(&spec).await {
             Ok(_) => self.memory.sandbox_failure = None,
             Err(error) => self.sandbox_failed(&pod, &format!("Failed to create pod sandbox: {error}")),

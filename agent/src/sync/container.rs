@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, SecurityContext};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
 use orlop_client::Key;
 
 use crate::dns::resolv_conf::ResolvConf;
@@ -14,6 +16,7 @@ use crate::hosts;
 use crate::machine::world::spec as pod_spec;
 use crate::network::ips::Ips;
 use crate::network::{HostPort, Protocol};
+use crate::node::within;
 use crate::references::Snapshot;
 use crate::resolver;
 use crate::resources;
@@ -64,8 +67,26 @@ pub fn host_ports(pod: &Pod) -> Vec<HostPort> {
         .collect()
 }
 
+/// What the pod's RuntimeClass calls that which runs it; empty where it has none.
+///
+/// # Errors
+/// The class cannot be read.
+pub async fn handler(host: &Host, pod: &Pod) -> Result<String, String> {
+    let class = pod_spec(pod).and_then(|it| it.runtime_class_name.as_deref()).filter(|it| !it.is_empty());
+    let Some(class) = class.filter(|_| !host.runtime.runs_nothing()) else { return Ok(String::new()) };
+    let found = within(Api::<RuntimeClass>::all(host.client.clone()).get(class)).await;
+    found.map(|it| it.handler).map_err(|it| format!("failed to get RuntimeClass {class:?}: {it}"))
+}
+
 /// The sandbox of a pod, which another node may be given if it is the API's; `host_dns` is what the host's `resolv.conf` says.
-pub fn sandbox(host: &Host, pod: &Pod, of_api: bool, attempt: u32, host_dns: &ResolvConf) -> SandboxSpec {
+pub fn sandbox(
+    host: &Host,
+    pod: &Pod,
+    of_api: bool,
+    attempt: u32,
+    host_dns: &ResolvConf,
+    handler: String,
+) -> SandboxSpec {
     let it = pod_spec(pod).cloned().unwrap_or_default();
     let pod_ref = pod_ref(pod);
     let dns = resolver::of(&it, &pod_ref.namespace, host.cluster_dns.as_ref(), host_dns);
@@ -84,6 +105,7 @@ pub fn sandbox(host: &Host, pod: &Pod, of_api: bool, attempt: u32, host_dns: &Re
         sysctls: sysctls.into_iter().map(|it| (it.name, it.value)).collect(),
         host_ports: host_ports(pod),
         fenced: of_api,
+        handler,
     }
 }
 

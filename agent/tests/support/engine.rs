@@ -102,6 +102,7 @@ pub fn sandbox(name: &str) -> SandboxSpec {
         host_ipc: false,
         share_processes: false,
         fenced: false,
+        handler: String::new(),
         host_ports: Vec::new(),
         nameservers: Vec::new(),
         searches: Vec::new(),

@@ -222,10 +222,14 @@ fn classes(pods: &Pods<'_>) -> Result<()> {
         let made = pods.create(name, json!({ "kind": "classed" }), &spec, sleeper(&json!({})))?;
         ensure!(made["spec"]["overhead"] == *overhead, "{name}: {}", made["spec"]);
     }
+    // Its handler is asked for by its name.
+    pods.scene.kubectl.apply(&manifest("odd", Value::Null).replace("runc", "no-such-handler"))?;
+    pods.create("odd", json!({}), &json!({ "runtimeClassName": class("odd") }), sleeper(&json!({})))?;
+    pods.scene.event("odd", "FailedCreatePodSandBox", "no-such-handler")?;
     for name in ["plain", "dear"] {
-        pods.scene.until(name, "is scheduled", |it| condition(it, "PodScheduled") == Some("True"))?;
+        pods.scene.ready(name)?;
     }
-    pods.scene.run(&["delete", "runtimeclass", &class("plain"), &class("dear")])?;
+    pods.scene.run(&["delete", "runtimeclass", &class("plain"), &class("dear"), &class("odd")])?;
     for it in ["plain", "never"] {
         let spec = json!({ "runtimeClassName": class(it) });
         let made = pods.create("classless", json!({}), &spec, sleeper(&json!({})));

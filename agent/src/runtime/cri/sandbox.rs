@@ -26,7 +26,7 @@ pub async fn run(endpoint: &Endpoint, spec: &SandboxSpec) -> Result<SandboxState
     let folder = PathBuf::from(&config.log_directory);
     let failed = |it: std::io::Error| RuntimeError::Other(format!("{}: {it}", folder.display()));
     tokio::fs::create_dir_all(&folder).await.map_err(failed)?;
-    let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: spec.handler.clone() };
     let made = endpoint.call("RunPodSandbox", SLOW, |mut it| async move { it.run_pod_sandbox(request).await }).await?;
     state(endpoint, &made.pod_sandbox_id).await
 }

@@ -29,6 +29,8 @@ struct Shared {
     network: String,
     ipc: String,
     pid: Option<String>,
+    /// What runs the sandbox, and so its containers.
+    runtime: Option<String>,
 }
 
 /// Makes a container in a sandbox; one left by an interrupted attempt is made again.
@@ -141,6 +143,7 @@ fn shared(sandbox: &str, host: HostConfig, processes: &Processes) -> Shared {
             Processes::Own => None,
         },
         network: join,
+        runtime: host.runtime,
     }
 }
 
@@ -168,6 +171,7 @@ fn body(
             network_mode: Some(shared.network.clone()),
             ipc_mode: Some(shared.ipc.clone()),
             pid_mode: shared.pid.clone(),
+            runtime: shared.runtime.clone(),
             mounts: Some(spec.mounts.iter().map(mount).collect()),
             privileged: Some(spec.privileged),
             readonly_rootfs: Some(spec.read_only_root),

@@ -131,6 +131,7 @@ fn body(node: &str, labelled: &Labelled, spec: &SandboxSpec, image: &str) -> Con
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             restart_policy: Some(no_restart()),
             log_config: Some(container::log_config()),
+            runtime: Some(spec.handler.clone()).filter(|it| !it.is_empty()),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()
@@ -192,6 +193,7 @@ mod tests {
             host_ipc: false,
             share_processes: false,
             fenced: false,
+            handler: String::new(),
             host_ports: Vec::new(),
             nameservers: Vec::new(),
             searches: Vec::new(),

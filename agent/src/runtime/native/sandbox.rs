@@ -25,6 +25,9 @@ use crate::runtime::{RuntimeError, SandboxSpec, SandboxState, oom};
 /// As the kubelet gives it: a sandbox is the last thing to kill when memory is short, for its pod would go with it.
 const OOM_SCORE_ADJ: i64 = -998;
 
+/// The handlers of RuntimeClasses that are this runtime: its own name, and that by which most classes name the plain one.
+const HANDLERS: [&str; 3] = ["", "native", "runc"];
+
 /// `/dev/shm`: 64 MiB, Docker's and containerd's own default.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
 /// Its folder in the sandbox's.
@@ -59,6 +62,11 @@ pub async fn run(node: &Node, spec: &SandboxSpec) -> Result<SandboxState, Runtim
 }
 
 async fn make(node: &Node, name: &SandboxName, spec: &SandboxSpec) -> Result<SandboxState, RuntimeError> {
+    if !HANDLERS.contains(&spec.handler.as_str()) {
+        // As containerd has it.
+        let why = format!("failed to get sandbox runtime: no runtime for {:?} is configured", spec.handler);
+        return Err(RuntimeError::CreateContainer(why));
+    }
     let folder = name.folder(&node.pods);
     let containers = folder.join(CONTAINERS);
     fs::create_dir_all(&containers).map_err(|it| failed(&containers, it))?;
