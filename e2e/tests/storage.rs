@@ -34,16 +34,17 @@ use orlop_e2e::cluster::{Cluster, Form, Options};
 use orlop_e2e::image;
 use orlop_e2e::scene::{Scenario, play};
 
-const SCENARIOS: &[Scenario] = &[
+/// What holds on any node.
+const ANYWHERE: &[Scenario] = &[("binding", binding::play), ("growth", growth::play), ("objects", objects::play)];
+
+/// What looks at the folders and the rights of the one node that there is.
+const ON_HOST: &[Scenario] = &[
     ("local", local::play),
     ("mounts", mounts::play),
-    ("binding", binding::play),
     ("protection", protection::play),
     ("ephemeral", ephemeral::play),
-    ("growth", growth::play),
     ("waiting", waiting::play),
     ("rights", rights::play),
-    ("objects", objects::play),
 ];
 
 /// More would only wait for the two cores.
@@ -55,7 +56,12 @@ fn native() -> Result<Options> {
 
 #[test]
 fn storage_outlives_pods() -> Result<()> {
-    Cluster::with(native()?, |cluster| play(cluster, SCENARIOS, BESIDE))
+    Cluster::with(native()?, |cluster| play(cluster, ON_HOST, BESIDE))
+}
+
+#[test]
+fn storage_is_the_same_on_three_nodes() -> Result<()> {
+    Cluster::with(Options { form: Form::Nodes, nodes: 3, ..native()? }, |cluster| play(cluster, ANYWHERE, BESIDE))
 }
 
 #[test]

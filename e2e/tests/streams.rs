@@ -19,38 +19,51 @@ mod load;
 mod refusals;
 
 use anyhow::{Result, bail, ensure};
-use orlop_e2e::cluster::{Cluster, Options};
+use orlop_e2e::cluster::{Cluster, Form, Options};
 use orlop_e2e::kubectl::Kubectl;
 use orlop_e2e::scene::{POD_LIMIT, Scenario, Scene, play};
 use orlop_e2e::{containerd, image, wait};
 
-/// The longest first, so that they do not hold up the end.
-const SCENARIOS: &[Scenario] = &[
+/// What is done with a container on any node. The longest first, so that they do not hold up the end.
+const ANYWHERE: &[Scenario] = &[
     ("forward", forward::play),
     ("exec", exec::play),
-    ("load", load::play),
     ("attach", attach::play),
     ("copies", copies::play),
-    ("refusals", refusals::play),
     ("channels", channels::play),
 ];
+
+/// What looks at the agent's process or its files, as those of a node that shares this machine's network are known here.
+const ON_HOST: &[Scenario] = &[("load", load::play), ("refusals", refusals::play)];
 
 /// More would only wait for the two cores.
 const BESIDE: usize = 3;
 
+/// Plays all on one node that shares this machine's network.
+fn on_one_node(options: Options) -> Result<()> {
+    let all = [ON_HOST, ANYWHERE].concat();
+    Cluster::with(options, |cluster| play(cluster, &all, BESIDE))
+}
+
 #[test]
-fn containers_are_reached_by_every_kubectl_on_native() -> Result<()> {
+fn containers_are_reached_by_every_kubectl_on_three_nodes_of_native() -> Result<()> {
     image::ready()?;
     let images = image::archives()?.to_vec();
-    Cluster::with(Options { runtime: "native", images, ..Options::default() }, |cluster| {
-        play(cluster, SCENARIOS, BESIDE)
-    })
+    let options = Options { form: Form::Nodes, runtime: "native", nodes: 3, images, ..Options::default() };
+    Cluster::with(options, |cluster| play(cluster, ANYWHERE, BESIDE))
+}
+
+#[test]
+fn containers_are_reached_by_every_kubectl_on_the_host_by_native() -> Result<()> {
+    image::ready()?;
+    let images = image::archives()?.to_vec();
+    Cluster::with(Options { runtime: "native", images, ..Options::default() }, |cluster| play(cluster, ON_HOST, BESIDE))
 }
 
 #[test]
 fn containers_are_reached_by_every_kubectl_on_docker() -> Result<()> {
     image::ready()?;
-    Cluster::with(Options { runtime: "docker", ..Options::default() }, |cluster| play(cluster, SCENARIOS, BESIDE))
+    on_one_node(Options { runtime: "docker", ..Options::default() })
 }
 
 #[test]
@@ -58,8 +71,7 @@ fn containers_are_reached_by_every_kubectl_on_cri() -> Result<()> {
     image::ready()?;
     containerd::start()?;
     let images = image::archives()?.to_vec();
-    let options = Options { runtime: "cri", images, agent_flags: containerd::AGENT_FLAGS, ..Options::default() };
-    Cluster::with(options, |cluster| play(cluster, SCENARIOS, BESIDE))
+    on_one_node(Options { runtime: "cri", images, agent_flags: containerd::AGENT_FLAGS, ..Options::default() })
 }
 
 /// Does something with each kubectl from 1.27 on; the error says with which it failed.
