@@ -1,7 +1,6 @@
 //! Three namespaces with pods that answer at two ports, and the table of who reaches whom.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -197,12 +196,16 @@ impl<'a> Town<'a> {
         })
     }
 
-    /// Sees that the node itself reaches every pod, whatever the policies say: probes and the API server come from it.
+    /// Sees that a pod's own node reaches it, whatever the policies say: probes and the API server come from it.
     pub fn expect_node_passes(&self) -> Result<()> {
         for (pod, ip) in &self.addresses {
-            let at = SocketAddr::new(ip.parse()?, PORTS[0]);
-            TcpStream::connect_timeout(&at, Duration::from_secs(5))
-                .with_context(|| format!("from the node to {pod}"))?;
+            let (namespace, name) = pod.split_once('/').context("a pod has a namespace")?;
+            let scene = self.scene(namespace)?;
+            let it = scene.pod(name)?;
+            let node = it["spec"]["nodeName"].as_str().context("it is on a node")?;
+            let connect = format!("exec 3<>/dev/tcp/{ip}/{}", PORTS[0]);
+            let from_node = scene.cluster.local().on(node, &["timeout", "5", "bash", "-c", &connect]);
+            from_node.with_context(|| format!("from {node} to {pod}"))?;
         }
         Ok(())
     }
