@@ -118,14 +118,10 @@ fn dotted(name: &str) -> String {
     match name.find(['.', '/']).map(|at| &name[at..=at]) {
         Some("/") => name
             .chars()
-            .map(|it| {
-                if it == '/' {
-                    '.'
-                } else if it == '.' {
-                    '/'
-                } else {
-                    it
-                }
+            .map(|it| match it {
+                '/' => '.',
+                '.' => '/',
+                it => it,
             })
             .collect(),
         _ => name.to_owned(),
