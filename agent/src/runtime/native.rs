@@ -116,7 +116,7 @@ impl NativeRuntime {
         let stop = CancellationToken::new();
         let shims = Arc::new(Shims::new(pods.clone(), Feed::new(EVENTS), stop.clone()));
         let cgroup_root = cgroup_root::read(folder).map_err(|it| record::failed(folder, it))?;
-        let program = Program::load(shim)?;
+        let program = Program::load(shim).await?;
         let contact =
             Contact::none_yet(fence_after).map_err(|it| RuntimeError::Other(format!("a file in memory: {it}")))?;
         let filters = pods.with_file_name("filters");

@@ -25,6 +25,10 @@ const HELPER: &str = "orlop-shim-helper";
 /// How long a shim may take to make its namespaces. A loaded machine frees old network namespaces before it makes new ones.
 const READY: Duration = Duration::from_secs(30);
 
+/// How often a program is copied and sealed, and the pause after a time when the kernel would not seal: see [`sealed`].
+const COPIES: u32 = 10;
+const UNTIL_THE_NEXT_COPY: Duration = Duration::from_millis(50);
+
 /// The most that a shim says before it is ready, in bytes: one line of what went wrong.
 const LINE_MAX_BYTES: u64 = 4096;
 
@@ -51,9 +55,9 @@ impl Program {
     ///
     /// # Errors
     /// They cannot be read, or there is no memory.
-    pub fn load(shim: &Path) -> Result<Self, RuntimeError> {
-        let copied = |path: &Path| copy(path).map_err(|it| failed(path, it));
-        Ok(Self { shim: copied(shim)?, helper: copied(&shim.with_file_name(HELPER))? })
+    pub async fn load(shim: &Path) -> Result<Self, RuntimeError> {
+        let copied = async |path: &Path| sealed(|| copy(path)).await.map_err(|it| failed(path, it));
+        Ok(Self { shim: copied(shim).await?, helper: copied(&shim.with_file_name(HELPER)).await? })
     }
 
     /// Starts a shim in a sandbox's folder and waits until it listens.
@@ -95,6 +99,18 @@ impl Program {
     }
 }
 
+/// What `copy` makes, with patience: the kernel seals no file of which it holds a page at that moment, which it does for
+/// its own housekeeping, too (EBUSY of `fcntl_add_seals(2)`, after a wait of up to 150 ms). A new copy has other pages.
+async fn sealed<T>(mut copy: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..COPIES {
+        match copy() {
+            Err(it) if it.kind() == io::ErrorKind::ResourceBusy => tokio::time::sleep(UNTIL_THE_NEXT_COPY).await,
+            done => return done,
+        }
+    }
+    copy()
+}
+
 /// A copy of a file in memory that nobody can write any more.
 fn copy(path: &Path) -> io::Result<OwnedFd> {
     let mut from = File::open(path)?;
@@ -121,5 +137,32 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "program");
         let written = File::options().write(true).open(&path).and_then(|mut it| it.write_all(b"x"));
         assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::EPERM));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kernel_that_is_busy_is_asked_again_and_not_for_ever() {
+        let busy = || io::Error::from_raw_os_error(libc::EBUSY);
+        let mut asked = 0;
+        let second = sealed(|| {
+            asked += 1;
+            if asked == 2 { Ok(asked) } else { Err(busy()) }
+        });
+        assert_eq!(second.await.unwrap(), 2);
+
+        let mut asked = 0;
+        let never = sealed(|| -> io::Result<()> {
+            asked += 1;
+            Err(busy())
+        });
+        assert_eq!(never.await.unwrap_err().raw_os_error(), Some(libc::EBUSY));
+        assert_eq!(asked, COPIES);
+
+        let mut asked = 0;
+        let refused = sealed(|| -> io::Result<()> {
+            asked += 1;
+            Err(io::Error::from_raw_os_error(libc::ENOENT))
+        });
+        assert_eq!(refused.await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(asked, 1, "what else fails is told at once");
     }
 }
