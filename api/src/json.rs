@@ -123,8 +123,8 @@ pub fn encoded(object: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// How many bytes an encoded object is expected to have: as many as `serde_json::to_vec` begins with.
-const ENCODED_BYTES: usize = 128;
+/// How many bytes an encoded object is expected to have: most have less than twice as many.
+const ENCODED_BYTES: usize = 1024;
 
 /// From here on Go writes exponents.
 const PLAIN_MAX: f64 = 1e15;

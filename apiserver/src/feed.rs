@@ -40,12 +40,12 @@ const CATCH_UP_MAX: Duration = Duration::from_millis(500);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
-/// While events pour in, watchers are woken together: to wake one takes some 5 µs for its task and its write, so that a pause
-/// of 25 µs for each leaves four fifths of the time to other work. And what one wake costs here and at the other end, some 20 µs, is
+/// While events pour in, watchers are woken together: to wake one takes some 10 µs for its task and its write, so that a pause
+/// of 50 µs for each leaves four fifths of the time to other work. And what one wake costs here and at the other end, some 20 µs, is
 /// shared by all events of a millisecond, the least pause. A first event after a pause is never held back.
-const WAKE_PAUSE_PER_WATCHER: Duration = Duration::from_micros(25);
+const WAKE_PAUSE_PER_WATCHER: Duration = Duration::from_micros(50);
 const WAKE_PAUSE_MIN: Duration = Duration::from_millis(1);
-const WAKE_PAUSE_MAX: Duration = Duration::from_millis(5);
+const WAKE_PAUSE_MAX: Duration = Duration::from_millis(10);
 
 /// Lists everything, then follows the store until `shutdown` in a task of its own. When this is done, the cache is as the store was when
 /// it was called, or later.

@@ -107,29 +107,32 @@ impl<'b> Patch<'b> {
     ///
     /// # Errors
     /// When the patch does not fit.
-    pub fn applied_to(&self, old: Option<&Value>) -> status::Result<Value> {
-        let empty = Value::Null;
-        let mut value = match &self.patch {
-            Read::Json(patch) => json::apply(old.unwrap_or(&empty), patch)?,
-            Read::Merge(patch) => {
-                let mut value = old.cloned().unwrap_or_default();
-                merge::apply(&mut value, patch.clone());
-                value
+    pub fn applied_to(&self, old: Value) -> status::Result<Value> {
+        // A patch means one state only if it names it: then it differs from, or is, what it was applied to.
+        let (mut value, named) = match &self.patch {
+            Read::Json(patch) => {
+                let value = json::apply(&old, patch)?;
+                let named = old["metadata"]["resourceVersion"] != value["metadata"]["resourceVersion"];
+                (value, named)
             }
-            Read::Strategic(patch) => strategic::apply(self.kind, old.unwrap_or(&empty), patch.clone())?,
+            Read::Merge(patch) => {
+                let mut value = old;
+                merge::apply(&mut value, patch.clone());
+                (value, names_a_state(patch))
+            }
+            Read::Strategic(patch) => (strategic::apply(self.kind, &old, patch.clone())?, names_a_state(patch)),
             // It is applied to text, see below.
             Read::Apply { .. } => return Err(Status::internal("an apply is no change of a value")),
-        };
-        // A patch means one state only if it names it: then it differs from, or is, what it was applied to.
-        let named = match &self.patch {
-            Read::Merge(patch) | Read::Strategic(patch) => patch["metadata"].get("resourceVersion").is_some(),
-            _ => old.is_some_and(|old| old["metadata"]["resourceVersion"] != value["metadata"]["resourceVersion"]),
         };
         if let (false, Some(metadata)) = (named, value.get_mut("metadata").and_then(Value::as_object_mut)) {
             metadata.remove("resourceVersion");
         }
         Ok(value)
     }
+}
+
+fn names_a_state(patch: &Value) -> bool {
+    patch["metadata"].get("resourceVersion").is_some()
 }
 
 impl Patch<'_> {
@@ -153,7 +156,7 @@ impl Patch<'_> {
 
     /// The refusal of a patch after which the object cannot be decoded, as Kubernetes words it; none where it can.
     fn unfitting(&self, old: &Object) -> Option<Status> {
-        let patched = self.applied_to(Some(&old.value())).ok()?;
+        let patched = self.applied_to(old.value()).ok()?;
         let why = self.kind.unknown_fields(&patched).err()?.message;
         let prefix = format!("{} in version {:?} cannot be handled as a {0}: ", self.kind.kind, self.kind.version);
         let mut errors = orlop_api::field::Errors::default();
@@ -199,7 +202,7 @@ impl Change for Patch<'_> {
                     true => old.value(),
                     false => serde_json::from_str(bare).map_err(Status::internal)?,
                 };
-                let patched = self.applied_to(Some(&value))?;
+                let patched = self.applied_to(value)?;
                 self.check_fields(&patched)?;
                 Ok(Body::Value(patched))
             }

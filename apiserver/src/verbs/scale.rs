@@ -196,7 +196,7 @@ struct SetByPatch<'b> {
 impl Change for SetByPatch<'_> {
     fn apply<'a>(&'a self, old: &Object) -> status::Result<Body<'a>> {
         let Some((config, by, force)) = self.patch.as_apply() else {
-            let scale = self.patch.applied_to(Some(&scale_of(self.kind, &old.value())?))?;
+            let scale = self.patch.applied_to(scale_of(self.kind, &old.value())?)?;
             return written(old, self.kind, scale, self.by);
         };
         let (object, managed) = parts(old)?;

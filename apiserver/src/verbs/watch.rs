@@ -47,6 +47,9 @@ const LAST_BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// How many bytes one piece of the body has before it is sent: four TLS records, some 45 events of 1.4 kB.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// What a line has beside its object.
+const LINE_BYTES: usize = 32;
+
 /// How many events a webhook is asked about at once: all that a ring may hold.
 const EVENTS_READY: usize = 10_000;
 
@@ -326,6 +329,7 @@ impl Watcher {
                 self.place = look.next;
                 return Told::All;
             }
+            let seen = look.events.len();
             for (place, event) in look.events {
                 if place >= until {
                     return Told::All;
@@ -338,8 +342,12 @@ impl Watcher {
                     continue;
                 }
                 self.told = self.told.max(event.revision.saturating_sub(1));
-                let key = event.new.as_ref().or(event.old.as_ref()).map_or("", |it| &*it.key);
-                if key.starts_with(&self.prefix) {
+                let Some(object) = event.new.as_ref().or(event.old.as_ref()) else { continue };
+                if object.key.starts_with(&self.prefix) {
+                    if out.is_empty() {
+                        // As if all had its size: a piece that grows as it is written is copied several times.
+                        out.reserve((seen * (object.json.len() + LINE_BYTES)).min(PIECE_BYTES));
+                    }
                     self.lines.event(out, &event, &self.selection);
                 }
             }
