@@ -11,6 +11,7 @@ pub mod usage;
 
 pub mod connection;
 pub mod generator;
+pub mod kubernetes;
 pub mod object;
 pub mod subject;
 pub mod target;
@@ -32,12 +33,13 @@ pub mod verbs;
 pub mod budget;
 pub mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
+use self::budget::References;
 use self::report::Table;
 use self::scale::Scale;
 use self::subject::{Store, Subject};
@@ -92,6 +94,10 @@ pub struct Args {
     /// A short run with small numbers.
     #[arg(long)]
     pub quick: bool,
+    /// Measure the real Kubernetes in the same run, and ours by it: the folder that scripts/kubernetes fills. Not with --server or --kubeconfig, which name
+    /// another.
+    #[arg(long)]
+    pub kubernetes: Option<PathBuf>,
     /// Bench the Kubernetes API server at this URL instead of our own.
     #[arg(long)]
     pub server: Option<String>,
@@ -135,7 +141,8 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(target) = foreign {
         let subject = Subject::foreign(target, args.pid.clone());
         let mut memories = memory::table();
-        attempt("the server's API", api(&subject, &scale, &wanted, &mut memories, None));
+        let references = References::default();
+        attempt("the server's API", api(&subject, &scale, &wanted, &mut memories, None, &references).map(drop));
         if !memories.rows.is_empty() {
             show(&memories);
         }
@@ -155,11 +162,16 @@ pub fn run(args: &Args) -> Result<()> {
             attempt("the idle memory", memory::idle(&scale, &mut memories));
             attempt("the memory of definitions", extensions::definitions(&scale, &mut memories));
         }
+        let mut references = References::default();
+        if let Some(programs) = &args.kubernetes {
+            let measured = kubernetes(programs, &scale, &wanted, &mut memories, &mut references);
+            attempt("the API of Kubernetes", measured);
+        }
         let api_parts = [Part::Api, Part::List, Part::Labels, Part::Watch, Part::Crowd, Part::Extensions];
         let api_wanted = api_parts.into_iter().any(wanted);
         for engine in [Engine::Embedded, Engine::Etcd] {
             if api_wanted && (args.store.is_empty() || args.store.contains(&engine)) {
-                attempt(&format!("the API on {engine:?}"), own(engine, &scale, &wanted, &mut memories));
+                attempt(&format!("the API on {engine:?}"), own(engine, &scale, &wanted, &mut memories, &references));
             }
         }
         if !memories.rows.is_empty() {
@@ -167,7 +179,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         if wanted(Part::Scheduler) {
             progress("the scheduler");
-            attempt("the scheduler", scheduler::run(&scale).map(|it| show(&it)));
+            attempt("the scheduler", scheduler::run(&scale, args.kubernetes.as_deref()).map(|it| show(&it)));
         }
         if wanted(Part::Agent) {
             progress("the agent on Docker");
@@ -194,8 +206,41 @@ fn foreign(args: &Args) -> Result<Option<Target>> {
     })
 }
 
+/// The API benches on Kubernetes' own server; what ours is measured by in this run becomes what it has done.
+fn kubernetes(
+    programs: &Path,
+    scale: &Scale,
+    wanted: &dyn Fn(Part) -> bool,
+    memories: &mut Table,
+    references: &mut References,
+) -> Result<()> {
+    let parts = [Part::Api, Part::Watch, Part::List];
+    if !parts.into_iter().any(wanted) {
+        return Ok(());
+    }
+    let subject = Subject::kubernetes(programs)?;
+    let wanted = |part: Part| wanted(part) && (parts.contains(&part) || part == Part::Memory);
+    let measured = api(&subject, scale, &wanted, memories, None, &References::default())?;
+    let rate = |verb, clients| measured.rates.get(&(verb, clients)).copied();
+    for (reference, measured) in [
+        (&mut references.create_16, rate("create", 16)),
+        (&mut references.create_64, rate("create", 64)),
+        (&mut references.get_64, rate("get", 64)),
+        (&mut references.fan_out, measured.fan_out),
+    ] {
+        reference.value = measured.unwrap_or(reference.value);
+    }
+    Ok(())
+}
+
 /// The API benches on a server of ours.
-fn own(engine: Engine, scale: &Scale, wanted: &dyn Fn(Part) -> bool, memories: &mut Table) -> Result<()> {
+fn own(
+    engine: Engine,
+    scale: &Scale,
+    wanted: &dyn Fn(Part) -> bool,
+    memories: &mut Table,
+    references: &References,
+) -> Result<()> {
     let (subject, rates) = match engine {
         Engine::Embedded => (Subject::embedded()?, None),
         Engine::Etcd => {
@@ -209,7 +254,16 @@ fn own(engine: Engine, scale: &Scale, wanted: &dyn Fn(Part) -> bool, memories: &
             (Subject::etcd()?, rates)
         }
     };
-    api(&subject, scale, wanted, memories, rates).map_err(|error| error.context(subject.log()))
+    let measured = api(&subject, scale, wanted, memories, rates, references);
+    measured.map(drop).map_err(|error| error.context(subject.log()))
+}
+
+/// What the API benches have shown that others are measured by.
+#[derive(Default)]
+struct Measured {
+    rates: verbs::Rates,
+    /// Events per second of the server's processor time.
+    fan_out: Option<f64>,
 }
 
 /// All API benches on one server, one after the other in one process: what it is after them is its memory after the load.
@@ -219,14 +273,20 @@ fn api(
     wanted: &dyn Fn(Part) -> bool,
     memories: &mut Table,
     etcd: Option<verbs::EtcdRates>,
-) -> Result<()> {
+    references: &References,
+) -> Result<Measured> {
+    let mut measured = Measured::default();
     if wanted(Part::Api) {
         progress(&format!("requests: {}", subject.name));
-        show(&verbs::run(subject, scale, &etcd.unwrap_or_default())?);
+        let (table, rates) = verbs::run(subject, scale, &etcd.unwrap_or_default(), references)?;
+        show(&table);
+        measured.rates = rates;
     }
     if wanted(Part::Watch) {
         progress(&format!("watch fan-out: {}", subject.name));
-        show(&fanout::run(subject, scale)?);
+        let (table, per_second) = fanout::run(subject, scale, &references.fan_out)?;
+        show(&table);
+        measured.fan_out = per_second;
     }
     if wanted(Part::List) {
         progress(&format!("list: {}", subject.name));
@@ -249,7 +309,7 @@ fn api(
         progress(&format!("{} watches: {}", scale.many_watchers, subject.name));
         show(&crowd::run(subject, scale)?);
     }
-    Ok(())
+    Ok(measured)
 }
 
 /// The versions of what is beside us.

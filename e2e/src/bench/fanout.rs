@@ -10,13 +10,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::budget::Reference;
 use super::connection::{Connection, Request};
 use super::generator::{self, Load, Meter};
 use super::report::{self, Table};
 use super::scale::Scale;
 use super::subject::{Store, Subject};
 use super::target::{self, Target};
-use super::{budget, object, verbs};
+use super::{object, verbs};
 
 /// The size of an object's body as sent; with the server's metadata and the event around it 1.4 kB.
 const OBJECT_BYTES: usize = 1_230;
@@ -27,11 +28,11 @@ const THREADS: usize = 2;
 /// A watcher that hears nothing for this long is lost.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs the fan-out.
+/// Runs the fan-out; with the table the events per second of the server's processor time, where that is known.
 ///
 /// # Errors
 /// When the server cannot be reached or refuses; also when a watcher misses an event or gets one too many.
-pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
+pub fn run(subject: &Subject, scale: &Scale, reference: &Reference) -> Result<(Table, Option<f64>)> {
     let namespace = "orlop-bench-watch";
     verbs::begin(&subject.target, namespace)?;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps");
@@ -63,7 +64,7 @@ pub fn run(subject: &Subject, scale: &Scale) -> Result<Table> {
         bail!("creates failed: {:?}", writing.failures);
     }
     verbs::end(subject, namespace)?;
-    Ok(tell(subject, scale, bytes, elapsed, used))
+    Ok(tell(subject, scale, bytes, elapsed, used, reference))
 }
 
 fn tell(
@@ -72,7 +73,8 @@ fn tell(
     bytes: usize,
     elapsed: Duration,
     (own, servers): (Duration, Vec<Duration>),
-) -> Table {
+    reference: &Reference,
+) -> (Table, Option<f64>) {
     let delivered = (scale.watchers * scale.events) as f64;
     let title = format!("Watch fan-out: {}, {} watchers, {} events", subject.name, scale.watchers, scale.events);
     let mut columns = vec!["events/s", "B/event", "seconds"];
@@ -88,12 +90,12 @@ fn tell(
     cells.push(per_second.map(report::rate).unwrap_or_default());
     cells.push(report::significant(own.as_secs_f64()));
     let judged = per_second.filter(|_| subject.store != Store::Foreign);
-    cells.push(judged.map(|it| budget::FAN_OUT.judge(it)).unwrap_or_default());
+    cells.push(judged.map(|it| reference.judge(it)).unwrap_or_default());
     table.row(cells);
     table.remark(format!(
         "From the first create ({WRITERS} clients) to the last event at the last watcher; TLS to each watcher."
     ));
-    table
+    (table, per_second)
 }
 
 /// The revision from which to watch.

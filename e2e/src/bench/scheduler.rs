@@ -1,23 +1,29 @@
 //! The scheduler: 10,000 plain pods on 1,000 and 5,000 hollow nodes, all through the API.
 //!
 //! API server on its embedded store, scheduler, controllers and one agent that plays all nodes are processes of their own. What is counted are pods that
-//! a watch shows to be bound; meanwhile the agent reports each pod as running, as a real cluster's would.
+//! a watch shows to be bound; meanwhile the agent reports each pod as running, as a real cluster's would. Where the real Kubernetes is at hand, the
+//! same agent plays the same nodes for it in the same run, which then is what ours is measured by.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use http_body_util::BodyExt;
 
+use super::budget::References;
 use super::connection::{Connection, Request};
 use super::generator::{self, Load, Meter};
+use super::kubernetes::Kubernetes;
 use super::report::{self, Table};
 use super::scale::Scale;
 use super::subject::Served;
 use super::target::{self, Target};
 use super::usage::Process;
-use super::{budget, object, verbs};
-use crate::wait;
+use super::{object, verbs};
+use crate::child::Child;
+use crate::{tool, wait};
 
 /// Clients that create the pods.
 const CREATORS: usize = 16;
@@ -25,6 +31,8 @@ const CREATORS: usize = 16;
 const NODES_LIMIT: Duration = Duration::from_secs(180);
 const BOUND_LIMIT: Duration = Duration::from_secs(300);
 const NAMESPACE: &str = "orlop-bench-pods";
+/// With how many nodes the budget is judged.
+const JUDGED_NODES: usize = 1_000;
 /// What our scheduler is called in `spec.schedulerName`.
 const SCHEDULER: &str = "default-scheduler";
 
@@ -37,15 +45,70 @@ enum Creation {
     Before,
 }
 
-/// Runs the scheduler on every number of nodes.
+/// Whose control plane binds the pods.
+enum Plane {
+    Ours(Served),
+    Kubernetes(Kubernetes),
+}
+
+impl Plane {
+    fn ours() -> Result<Plane> {
+        Served::apiserver("embedded").map(Plane::Ours)
+    }
+
+    fn target(&self) -> Result<Target> {
+        match self {
+            Plane::Ours(it) => it.target(),
+            Plane::Kubernetes(it) => it.target(),
+        }
+    }
+
+    /// The API server, and its store where that is a process of its own.
+    fn servers(&self) -> Vec<Process> {
+        match self {
+            Plane::Ours(it) => vec![Process { name: "server".into(), id: it.child.id() }],
+            Plane::Kubernetes(it) => it.processes(),
+        }
+    }
+
+    fn controllers(&self) -> Result<Child> {
+        match self {
+            Plane::Ours(it) => it.component("orlop-controllers", "controllers.kubeconfig", &[]),
+            Plane::Kubernetes(it) => it.controllers(),
+        }
+    }
+
+    fn scheduler(&self) -> Result<Child> {
+        match self {
+            Plane::Ours(it) => it.component("orlop-scheduler", "scheduler.kubeconfig", &[]),
+            Plane::Kubernetes(it) => it.scheduler(),
+        }
+    }
+
+    /// Our agent, which plays the nodes of both.
+    fn agent(&self, nodes: usize, folder: &Path) -> Result<Child> {
+        let kubeconfig = match self {
+            Plane::Ours(it) => it.kubeconfig("kubeconfig"),
+            Plane::Kubernetes(it) => it.kubeconfig(),
+        };
+        let mut command = Command::new(tool::ours("orlop-agent")?);
+        command.arg("--kubeconfig").arg(kubeconfig).arg("--hollow-nodes").arg(nodes.to_string());
+        command.args(["--runtime", "hollow", "--node-name", "hollow", "--port", "0"]);
+        command.arg("--data-dir").arg(folder.join("hollow")).env("HOME", folder);
+        Child::start("orlop-agent", folder, &mut command)
+    }
+}
+
+/// Runs the scheduler on every number of nodes; `kubernetes` is the folder with the programs of the real one, if it is to be measured, too.
 ///
 /// # Errors
 /// When nodes do not become ready, or pods are not bound in time.
-pub fn run(scale: &Scale) -> Result<Table> {
+pub fn run(scale: &Scale, kubernetes: Option<&Path>) -> Result<Table> {
     let title = format!("Scheduling {} pods through the API, hollow nodes", report::rate(scale.scheduled_pods as f64));
     let mut table = Table::new(
         title,
         &[
+            "control plane",
             "nodes",
             "pods created",
             "pods/s bound",
@@ -59,40 +122,81 @@ pub fn run(scale: &Scale) -> Result<Table> {
             "budget",
         ],
     );
+    let mut reference = References::default().scheduler;
+    if let (Some(programs), Some(&nodes)) = (kubernetes, scale.nodes.first()) {
+        let plane = Kubernetes::start(programs)?;
+        let name = format!("Kubernetes {} on etcd", plane.version);
+        let measured = measure(&Plane::Kubernetes(plane), nodes, scale.scheduled_pods, Creation::Meanwhile);
+        let measured = measured.with_context(|| format!("{name}, {nodes} nodes"))?;
+        reference.value = measured.rate;
+        table.row(measured.row(name, String::new()));
+    }
     for &nodes in &scale.nodes {
         for creation in [Creation::Meanwhile, Creation::Before] {
-            let cells = measure(nodes, scale.scheduled_pods, creation);
-            table.row(cells.with_context(|| format!("{nodes} nodes, pods created {creation:?}"))?);
+            let measured = Plane::ours().and_then(|it| measure(&it, nodes, scale.scheduled_pods, creation));
+            let measured = measured.with_context(|| format!("{nodes} nodes, pods created {creation:?}"))?;
+            let judged = nodes == JUDGED_NODES && creation == Creation::Meanwhile;
+            let judgement = if judged { reference.judge(measured.rate) } else { String::new() };
+            table.row(measured.row("Orlop".to_owned(), judgement));
         }
     }
     table.remark(format!(
         "Created meanwhile: by {CREATORS} clients at full speed while the scheduler runs, from the first create to the last bind. \
          Created before: from the start of the scheduler's process to the last bind."
     ));
+    if kubernetes.is_some() {
+        table.remark(
+            "Kubernetes: kube-apiserver with its etcd as the server, kube-controller-manager and kube-scheduler without limits of their requests, and the \
+             same agent for its nodes. The budget is a multiple of what it did in this run.",
+        );
+    }
     table.remark("Per pod the server also takes the create, the agent's status and the scheduler's Event; all processes share the machine's cores.");
     Ok(table)
 }
 
-fn measure(nodes: usize, pods: usize, creation: Creation) -> Result<Vec<String>> {
-    let served = Served::apiserver("embedded")?;
-    let target = served.target()?;
+/// What one run has shown; times are the processor's.
+struct Measured {
+    nodes: usize,
+    pods: usize,
+    creation: Creation,
+    /// Pods bound a second.
+    rate: f64,
+    scheduler: Duration,
+    /// With its store.
+    server: Duration,
+    controllers: Duration,
+    agent: Duration,
+    generator: Duration,
+    scheduler_bytes: u64,
+    server_bytes: u64,
+}
+
+impl Measured {
+    fn row(&self, plane: String, judgement: String) -> Vec<String> {
+        let per_pod = |time: Duration| report::microseconds(time / self.pods as u32);
+        vec![
+            plane,
+            report::rate(self.nodes as f64),
+            format!("{:?}", self.creation).to_lowercase(),
+            report::rate(self.rate),
+            per_pod(self.scheduler),
+            per_pod(self.server),
+            per_pod(self.controllers),
+            per_pod(self.agent),
+            per_pod(self.generator),
+            report::mebibytes(self.scheduler_bytes),
+            report::mebibytes(self.server_bytes),
+            judgement,
+        ]
+    }
+}
+
+fn measure(plane: &Plane, nodes: usize, pods: usize, creation: Creation) -> Result<Measured> {
+    let target = plane.target()?;
     verbs::begin(&target, NAMESPACE)?;
-    let controllers = served.component("orlop-controllers", "controllers.kubeconfig", &[])?;
-    let folder = served.data_dir().join("hollow").display().to_string();
-    let count = nodes.to_string();
-    let arguments = [
-        "--runtime",
-        "hollow",
-        "--hollow-nodes",
-        &count,
-        "--node-name",
-        "hollow",
-        "--port",
-        "0",
-        "--data-dir",
-        &folder,
-    ];
-    let agent = served.component("orlop-agent", "kubeconfig", &arguments)?;
+    let folder = tempfile::Builder::new().prefix("orlop-bench-nodes-").tempdir()?;
+    let controllers = plane.controllers()?;
+    let agent = plane.agent(nodes, folder.path())?;
     let outcome = wait::until("the hollow nodes become ready", NODES_LIMIT, || ready_nodes(&target, nodes));
     outcome.map_err(|error| error.context(format!("{}\n{}", agent.tail(), controllers.tail())))?;
 
@@ -108,51 +212,53 @@ fn measure(nodes: usize, pods: usize, creation: Creation) -> Result<Vec<String>>
     }
     let mut scheduler = None;
     if creation == Creation::Meanwhile {
-        scheduler = Some(served.component("orlop-scheduler", "scheduler.kubeconfig", &[])?);
+        scheduler = Some(plane.scheduler()?);
         first_bind(&target)?;
     }
-    let others = [("server", served.child.id()), ("controllers", controllers.id()), ("agent", agent.id())];
-    let mut processes: Vec<Process> = others.map(|(name, id)| Process { name: name.into(), id }).into();
+    let servers = plane.servers();
+    let mut processes: Vec<Process> = vec![
+        Process { name: "controllers".into(), id: controllers.id() },
+        Process { name: "agent".into(), id: agent.id() },
+    ];
+    processes.extend(servers.iter().cloned());
     let begun = Barrier::new(2);
-    let (elapsed, own, servers) = std::thread::scope(|scope| {
+    let (elapsed, generator, used) = std::thread::scope(|scope| {
         let (watched, started) = (&target, &begun);
         let watching = scope.spawn(move || bound(watched, pods, started));
         begun.wait();
         let started = Instant::now();
-        match creation {
-            Creation::Before => scheduler = Some(served.component("orlop-scheduler", "scheduler.kubeconfig", &[])?),
-            Creation::Meanwhile => {}
+        if creation == Creation::Before {
+            scheduler = Some(plane.scheduler()?);
         }
         let scheduler = scheduler.as_ref().context("the scheduler was started")?;
-        processes.push(Process { name: "scheduler".into(), id: scheduler.id() });
+        processes.insert(0, Process { name: "scheduler".into(), id: scheduler.id() });
         let before = Meter::read(&processes);
         if creation == Creation::Meanwhile {
             create()?;
         }
         let last = watching.join().map_err(|_| anyhow!("the watching thread panicked"))?;
         let last = last.map_err(|error| error.context(scheduler.tail()))?;
-        let (own, servers) = Meter::read(&processes).since(&before);
-        anyhow::Ok((last - started, own, servers))
+        let (own, used) = Meter::read(&processes).since(&before);
+        anyhow::Ok((last - started, own, used))
     })?;
-    let memory = |id: u32| super::usage::memory(id).map(|it| report::mebibytes(it.resident_bytes));
-    let rate = pods as f64 / elapsed.as_secs_f64();
-    let per_pod = |time: Duration| report::microseconds(time / pods as u32);
-    let [server, controllers_time, agent_time, scheduler_time] =
-        <[Duration; 4]>::try_from(servers).map_err(|_| anyhow!("four processes are measured"))?;
-    let judged = nodes == 1_000 && creation == Creation::Meanwhile;
-    Ok(vec![
-        report::rate(nodes as f64),
-        format!("{creation:?}").to_lowercase(),
-        report::rate(rate),
-        per_pod(scheduler_time),
-        per_pod(server),
-        per_pod(controllers_time),
-        per_pod(agent_time),
-        per_pod(own),
-        memory(scheduler.context("the scheduler was started")?.id())?,
-        memory(served.child.id())?,
-        if judged { budget::SCHEDULER.judge(rate) } else { String::new() },
-    ])
+    let [scheduler_time, controllers_time, agent_time, server_times @ ..] = used.as_slice() else {
+        bail!("at least three processes are measured")
+    };
+    let memory = |id: u32| super::usage::memory(id).map(|it| it.resident_bytes);
+    let server_bytes: Result<Vec<u64>> = servers.iter().map(|it| memory(it.id)).collect();
+    Ok(Measured {
+        nodes,
+        pods,
+        creation,
+        rate: pods as f64 / elapsed.as_secs_f64(),
+        scheduler: *scheduler_time,
+        server: server_times.iter().sum(),
+        controllers: *controllers_time,
+        agent: *agent_time,
+        generator,
+        scheduler_bytes: memory(scheduler.context("the scheduler was started")?.id())?,
+        server_bytes: server_bytes?.iter().sum(),
+    })
 }
 
 /// Whether all nodes are there, ready and free of taints.

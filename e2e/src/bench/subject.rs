@@ -1,4 +1,4 @@
-//! What is benched: an API server of ours in a process of its own, on a store, or one that somebody else runs.
+//! What is benched: an API server of ours in a process of its own, on a store, Kubernetes' own, or one that somebody else runs.
 //!
 //! Out: a [`Subject`] with its target, the processes whose use is measured, and what a write's answer promises. Dropping it stops what was started.
 
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use tempfile::TempDir;
 
+use super::kubernetes::Kubernetes;
 use super::target::Target;
 use super::usage::Process;
 use crate::child::Child;
@@ -28,7 +29,7 @@ pub enum Store {
     Embedded,
     /// In an etcd that is started for it.
     Etcd,
-    /// Unknown: somebody else's server.
+    /// Somebody else's server, which no budget is about.
     Foreign,
 }
 
@@ -47,6 +48,7 @@ pub struct Subject {
     /// Dropped in this order: the server before its store.
     server: Option<Served>,
     _etcd: Option<Etcd>,
+    _kubernetes: Option<Kubernetes>,
 }
 
 /// A program that serves the API, with its folder.
@@ -160,7 +162,21 @@ impl Subject {
             ready_in: Some(served.ready_in),
             server: Some(served),
             _etcd: etcd,
+            _kubernetes: None,
         })
+    }
+
+    /// The real Kubernetes on an etcd of one member.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn kubernetes(programs: &Path) -> Result<Subject> {
+        let it = Kubernetes::start(programs)?;
+        let mut subject = Self::foreign(it.target()?, it.processes());
+        subject.name = format!("Kubernetes {} on etcd", it.version);
+        "an answer means fsynced by etcd (its default)".clone_into(&mut subject.durability);
+        subject._kubernetes = Some(it);
+        Ok(subject)
     }
 
     /// A server that runs already.
@@ -174,6 +190,7 @@ impl Subject {
             ready_in: None,
             server: None,
             _etcd: None,
+            _kubernetes: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::budget;
+use super::budget::{self, References};
 use super::connection::{Connection, Request};
 use super::generator::{self, Load, Outcome};
 use super::object;
@@ -23,11 +23,14 @@ const OBJECT_BYTES: usize = 1_024;
 /// Creates per second that etcd itself took, by clients: the same transactions that the API server asks of it, watched.
 pub type EtcdRates = BTreeMap<usize, f64>;
 
+/// Requests per second, by verb and clients.
+pub type Rates = BTreeMap<(&'static str, usize), f64>;
+
 /// Runs all verbs at all numbers of clients.
 ///
 /// # Errors
 /// When the server cannot be reached, or refuses the namespace.
-pub fn run(subject: &Subject, scale: &Scale, etcd: &EtcdRates) -> Result<Table> {
+pub fn run(subject: &Subject, scale: &Scale, etcd: &EtcdRates, references: &References) -> Result<(Table, Rates)> {
     let namespace = "orlop-bench-verbs";
     begin(&subject.target, namespace)?;
     let mut columns = vec!["verb", "clients", "requests/s", "p50 ms", "p99 ms"];
@@ -37,6 +40,7 @@ pub fn run(subject: &Subject, scale: &Scale, etcd: &EtcdRates) -> Result<Table> 
     let mut table = Table::new(format!("Requests: {} ({OBJECT_BYTES} B ConfigMaps)", subject.name), &columns);
     table.remark(format!("Durability: {}.", subject.durability));
     let collection = format!("/api/v1/namespaces/{namespace}/configmaps");
+    let mut rates = Rates::new();
     for &clients in &scale.clients {
         let load = Load { clients, limit: scale.verb_limit, requests: scale.verb_requests };
         let name = |number: usize| format!("c{clients}-{number}");
@@ -54,41 +58,47 @@ pub fn run(subject: &Subject, scale: &Scale, etcd: &EtcdRates) -> Result<Table> 
         let all = Load { limit: scale.verb_limit * 4, requests: objects, ..load };
         let deleted = drive(all, &|number| Request::delete(one(number)))?;
         for (verb, mut outcome) in [("create", created), ("get", got), ("update", updated), ("delete", deleted)] {
-            table.row(row(subject, verb, clients, &mut outcome, etcd));
+            rates.insert((verb, clients), outcome.rate());
+            let budgets = budgets(subject, verb, clients, &outcome, etcd, references);
+            table.row(row(verb, clients, &mut outcome, &budgets));
             if !outcome.failures.is_empty() {
                 table.remark(format!("{verb} by {clients} clients: failed {:?}", outcome.failures));
             }
         }
     }
     end(subject, namespace)?;
-    Ok(table)
+    Ok((table, rates))
 }
 
-fn row(subject: &Subject, verb: &str, clients: usize, outcome: &mut Outcome, etcd: &EtcdRates) -> Vec<String> {
+fn row(verb: &str, clients: usize, outcome: &mut Outcome, budgets: &[String]) -> Vec<String> {
     let mut cells = vec![verb.to_owned(), clients.to_string(), report::rate(outcome.rate())];
     cells.push(report::milliseconds(outcome.latencies.median()));
     cells.push(report::milliseconds(outcome.latencies.percentile(99.0)));
     cells.extend(outcome.servers.iter().map(|it| report::microseconds(outcome.per_request(*it))));
     cells.push(report::microseconds(outcome.per_request(outcome.own)));
     cells.push(format!("{:.0} %", 100.0 * outcome.own.as_secs_f64() / outcome.elapsed.as_secs_f64().max(1e-9)));
-    cells.push(budgets(subject, verb, clients, outcome, etcd).join("; "));
+    cells.push(budgets.join("; "));
     cells
 }
 
-fn budgets(subject: &Subject, verb: &str, clients: usize, outcome: &Outcome, etcd: &EtcdRates) -> Vec<String> {
+fn budgets(
+    subject: &Subject,
+    verb: &str,
+    clients: usize,
+    outcome: &Outcome,
+    etcd: &EtcdRates,
+    references: &References,
+) -> Vec<String> {
     let mut told = Vec::new();
+    if subject.store == Store::Embedded {
+        told.extend(references.verb(verb, clients).map(|it| it.judge(outcome.rate())));
+    }
     let server = outcome.servers.first().map(|it| outcome.per_request(*it));
     let limit =
         |limit: Duration| server.map(|it| budget::at_most(it, limit, &format!("{} µs", report::microseconds(limit))));
     match (subject.store, verb) {
-        (Store::Embedded, "create") => {
-            told.extend(budget::create(clients).map(|it| it.judge(outcome.rate())));
-            told.extend(limit(budget::CREATE_PROCESSOR).filter(|_| clients == 64));
-        }
-        (Store::Embedded, "get") if clients == 64 => {
-            told.push(budget::GET.judge(outcome.rate()));
-            told.extend(limit(budget::GET_PROCESSOR));
-        }
+        (Store::Embedded, "create") if clients == 64 => told.extend(limit(budget::CREATE_PROCESSOR)),
+        (Store::Embedded, "get") if clients == 64 => told.extend(limit(budget::GET_PROCESSOR)),
         (Store::Etcd, "create") => told.extend(etcd.get(&clients).map(|raw| {
             let share = outcome.rate() / raw;
             let mark = budget::mark(share >= budget::ETCD_SHARE);
