@@ -17,6 +17,7 @@ pub mod containerd;
 pub mod image;
 pub mod inside;
 pub mod kubectl;
+pub mod kubernetes;
 pub mod nodes;
 pub mod outage;
 pub mod scene;

@@ -39,8 +39,12 @@ use crate::serve::tls;
 use crate::stage::{Authorized, Connector};
 use crate::websocket;
 
-/// How long the connection, the handshake and the agent's first answer may take, each.
+/// How long the connection and the handshake may take, each.
 const STEP_MAX: Duration = Duration::from_secs(10);
+
+/// How long an agent may take until it begins to answer: it asks its runtime first, and a Docker Engine or a containerd that is busy keeps it waiting. As
+/// long as a request may take that is no stream; kube-apiserver sets no limit.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// How much of an agent's refusal is handed on.
 const REFUSAL_BYTES_MAX: usize = 50_000;
@@ -97,7 +101,7 @@ pub(crate) async fn get(tls: &Arc<ClientConfig>, at: &Place, path: &str) -> Resu
     });
     let request = http::Request::get(path).header(HOST, authority).body(Empty::new());
     let request = request.map_err(|error| failed(error.to_string()))?;
-    timeout(STEP_MAX, sender.send_request(request))
+    timeout(ANSWER_MAX, sender.send_request(request))
         .await
         .map_err(|_| failed("net/http: timeout awaiting response headers".to_owned()))?
         .map_err(|error| failed(error.to_string()))

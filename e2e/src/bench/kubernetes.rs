@@ -15,6 +15,7 @@ use super::target::{self, Target};
 use super::usage::Process;
 use crate::child::Child;
 use crate::etcd::Etcd;
+use crate::kubernetes::{self, Program};
 use crate::{tool, wait};
 
 /// How long kube-apiserver may take until it is ready.
@@ -65,9 +66,9 @@ impl Kubernetes {
         command.arg("--service-account-signing-key-file").arg(file("accounts.key"));
         command.arg("--service-account-key-file").arg(file("accounts.pub"));
         let apiserver = Child::start("kube-apiserver", folder.path(), &mut command)?;
-        let mut kubernetes = Kubernetes { programs, apiserver, etcd, folder, version: String::new() };
-        kubernetes.version = kubernetes.wait_ready()?;
-        Ok(kubernetes)
+        let mut started = Kubernetes { programs, apiserver, etcd, folder, version: String::new() };
+        started.version = started.wait_ready()?;
+        Ok(started)
     }
 
     fn wait_ready(&mut self) -> Result<String> {
@@ -111,7 +112,7 @@ impl Kubernetes {
     /// When it cannot be started.
     pub fn controllers(&self) -> Result<Child> {
         let key = self.folder.path().join("accounts.key").display().to_string();
-        self.component("kube-controller-manager", &["--service-account-private-key-file", &key])
+        self.component(Program::Controllers, &["--service-account-private-key-file", &key])
     }
 
     /// kube-scheduler.
@@ -119,17 +120,13 @@ impl Kubernetes {
     /// # Errors
     /// When it cannot be started.
     pub fn scheduler(&self) -> Result<Child> {
-        self.component("kube-scheduler", &[])
+        self.component(Program::Scheduler, &[])
     }
 
-    fn component(&self, program: &str, arguments: &[&str]) -> Result<Child> {
-        let mut command = Command::new(self.programs.join(program));
-        for name in ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"] {
-            command.arg(name).arg(self.kubeconfig());
-        }
-        command.args(["--leader-elect=false", "--port", "0", "--secure-port", "0"]);
-        command.args(["--kube-api-qps", CLIENT_RATE, "--kube-api-burst", CLIENT_RATE]).args(arguments);
-        Child::start(program, self.folder.path(), &mut command)
+    fn component(&self, program: Program, arguments: &[&str]) -> Result<Child> {
+        let mut all = vec!["--leader-elect=false", "--kube-api-qps", CLIENT_RATE, "--kube-api-burst", CLIENT_RATE];
+        all.extend(arguments);
+        kubernetes::start(&self.programs, program, &self.kubeconfig(), self.folder.path(), &all)
     }
 }
 
