@@ -11,6 +11,7 @@ pub mod usage;
 
 pub mod connection;
 pub mod generator;
+pub mod halves;
 pub mod kubernetes;
 pub mod object;
 pub mod subject;
@@ -40,11 +41,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use self::budget::References;
+use self::halves::Halves;
 use self::report::Table;
 use self::scale::Scale;
 use self::subject::{Store, Subject};
 use self::target::Target;
 use self::usage::Process;
+use crate::etcd::Etcd;
 use crate::tool;
 
 /// What can be benched.
@@ -153,16 +156,20 @@ pub fn run(args: &Args) -> Result<()> {
             attempt("the agent on native", agent::native::run(&scale).map(|it| it.iter().for_each(show)));
         }
         let mut memories = memory::table();
+        let mut references = References::default();
         if wanted(Part::Start) {
             progress("starts");
             attempt("the start", start::run(&scale).map(|it| show(&it)));
         }
         if wanted(Part::Memory) {
             progress("idle memory");
-            attempt("the idle memory", memory::idle(&scale, &mut memories));
+            if let Some(programs) = &args.kubernetes {
+                let measured = memory::kubernetes(programs, &scale, &mut memories, &mut references);
+                attempt("the idle memory of Kubernetes", measured);
+            }
+            attempt("the idle memory", memory::idle(&scale, &mut memories, &references));
             attempt("the memory of definitions", extensions::definitions(&scale, &mut memories));
         }
-        let mut references = References::default();
         if let Some(programs) = &args.kubernetes {
             let measured = kubernetes(programs, &scale, &wanted, &mut memories, &mut references);
             attempt("the API of Kubernetes", measured);
@@ -172,6 +179,10 @@ pub fn run(args: &Args) -> Result<()> {
         for engine in [Engine::Embedded, Engine::Etcd] {
             if api_wanted && (args.store.is_empty() || args.store.contains(&engine)) {
                 attempt(&format!("the API on {engine:?}"), own(engine, &scale, &wanted, &mut memories, &references));
+                if engine == Engine::Etcd && wanted(Part::Api) {
+                    progress("etcd with processors of its own");
+                    attempt("etcd with processors of its own", halves(&scale, &references));
+                }
             }
         }
         if !memories.rows.is_empty() {
@@ -244,18 +255,35 @@ fn own(
     let (subject, rates) = match engine {
         Engine::Embedded => (Subject::embedded()?, None),
         Engine::Etcd => {
-            let mut rates = None;
+            let mut taken = None;
             if wanted(Part::Api) {
                 progress("etcd itself");
-                let (taken, table) = raw::etcd(scale)?;
+                let (rates, table) = raw::etcd(scale, "", &Etcd::start)?;
                 show(&table);
-                rates = Some(taken);
+                taken = Some(verbs::Etcd { rates, judged: false });
             }
-            (Subject::etcd()?, rates)
+            (Subject::etcd(Etcd::start()?)?, taken)
         }
     };
     let measured = api(&subject, scale, wanted, memories, rates, references);
     measured.map(drop).map_err(|error| error.context(subject.log()))
+}
+
+/// What comes of etcd's rate through the API server where etcd need not share its processors with it and with the clients, which is what the budget is about.
+fn halves(scale: &Scale, references: &References) -> Result<()> {
+    let halves = Halves::new()?;
+    let (first, second) = halves.each();
+    let scale = Scale { clients: vec![budget::ETCD_CLIENTS], ..scale.clone() };
+    let start = || halves.first(Etcd::start);
+    halves.second(|| {
+        let (rates, table) = raw::etcd(&scale, &format!(", on {first} of {} processors", first + second), &start)?;
+        show(&table);
+        let mut subject = Subject::etcd(start()?)?;
+        subject.name = format!("{}, which has {first} of {} processors for itself", subject.name, first + second);
+        let (table, _) = verbs::run(&subject, &scale, &verbs::Etcd { rates, judged: true }, references)?;
+        show(&table);
+        Ok(())
+    })
 }
 
 /// What the API benches have shown that others are measured by.
@@ -272,7 +300,7 @@ fn api(
     scale: &Scale,
     wanted: &dyn Fn(Part) -> bool,
     memories: &mut Table,
-    etcd: Option<verbs::EtcdRates>,
+    etcd: Option<verbs::Etcd>,
     references: &References,
 ) -> Result<Measured> {
     let mut measured = Measured::default();

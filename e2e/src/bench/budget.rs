@@ -8,8 +8,11 @@ use super::report;
 
 /// Start to the first 200 of `/readyz` in a new data directory (reference: 3.4–4.2 s).
 pub const START: Duration = Duration::from_millis(200);
-/// Idle resident memory of store, API server, controllers and scheduler together (reference: 495 MiB).
+/// Idle resident memory of store, API server, controllers and scheduler in one process.
 pub const IDLE_BYTES: u64 = 50 << 20;
+/// The same, apart or together: so many bytes, and so little of what etcd and Kubernetes' three have.
+pub const PLANE_BYTES: u64 = 60_000_000;
+pub const PLANE_SHARE: f64 = 0.1;
 /// Resident memory of the API server with its store after the whole load (reference: 1,660 MiB and etcd 310 MiB).
 pub const LOADED_BYTES: u64 = 150 << 20;
 /// Processor time of the server per create with 64 clients (reference: 650 µs).
@@ -44,8 +47,9 @@ pub const DNS_RATE: f64 = 50_000.0;
 pub const DNS_DELAY: Duration = Duration::from_millis(2);
 /// From nothing to a Service that answers by its name on three nodes (k3d: 19.9 s, kind: 33 s).
 pub const CLUSTER: Duration = Duration::from_secs(3);
-/// Our rate of creates on etcd over etcd's own rate of the same transactions, watched.
+/// Our rate of creates and updates on etcd by [`ETCD_CLIENTS`] over etcd's own rate of the same transactions, watched, where etcd has processors of its own.
 pub const ETCD_SHARE: f64 = 0.8;
+pub const ETCD_CLIENTS: usize = 64;
 
 /// What the reference did, and how many times that is asked of us.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,6 +71,8 @@ pub struct References {
     pub fan_out: Reference,
     /// Pods that kube-scheduler bound per second on 1,000 nodes through the API.
     pub scheduler: Reference,
+    /// Resident bytes of etcd, API server, controllers and scheduler when nothing happens.
+    pub idle_bytes: u64,
 }
 
 impl Default for References {
@@ -78,6 +84,7 @@ impl Default for References {
             get_64: Reference { value: 3_880.0, factor: 3.0 },
             fan_out: Reference { value: 27_000.0, factor: 5.0 },
             scheduler: Reference { value: 393.0, factor: 5.0 },
+            idle_bytes: 495 << 20,
         }
     }
 }

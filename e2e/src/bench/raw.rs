@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp, WatchOptions, WatchStream};
+use anyhow::{Context, Result, ensure};
+use etcd_client::{Client, Compare, CompareOp, ResponseHeader, Txn, TxnOp, WatchOptions, WatchStream};
 
 use super::generator::Meter;
 use super::report::{self, Table};
 use super::scale::Scale;
 use super::statistics::Samples;
 use super::usage::Process;
-use super::verbs::EtcdRates;
+use super::verbs::Rates;
 use crate::etcd::Etcd;
 
 /// The size of a value: what a ConfigMap of 1,024 B is stored as.
@@ -38,6 +38,8 @@ enum Ask {
     Put,
     /// What the API server asks for a create: a transaction that puts the key if it is absent, told to one watcher.
     Create,
+    /// The same for an update: a transaction that puts the key if nobody has since, told to one watcher.
+    Update,
 }
 
 impl Ask {
@@ -45,31 +47,33 @@ impl Ask {
         match self {
             Self::Put => "put",
             Self::Create => "create",
+            Self::Update => "update",
         }
     }
 }
 
-/// Puts and creates of 1 kB straight into an etcd, by as many clients as the API server gets; the creates' rates by clients. Puts, creates and
-/// the API server have an etcd each: what earlier writes leave behind would slow it down.
+/// Puts, creates and updates of 1 kB straight into an etcd, by as many clients as the API server gets; the rates of all but the puts. Each kind of write has
+/// an etcd of its own from `start`, as the API server has: what earlier writes leave behind would slow it down.
 ///
 /// # Errors
-/// When etcd refuses, or its watcher misses a create.
-pub fn etcd(scale: &Scale) -> Result<(EtcdRates, Table)> {
-    let title = format!("etcd itself (writes of {} B over gRPC, no API server)", report::rate(VALUE_BYTES as f64));
+/// When etcd refuses, or its watcher misses a write.
+pub fn etcd(scale: &Scale, place: &str, start: &dyn Fn() -> Result<Etcd>) -> Result<(Rates, Table)> {
+    let size = report::rate(VALUE_BYTES as f64);
+    let title = format!("etcd itself{place} (writes of {size} B over gRPC, no API server)");
     let columns = ["write", "clients", "writes/s", "p50 ms", "p99 ms", "etcd CPU µs/write", "generator CPU µs/write"];
     let mut table = Table::new(title, &columns);
     table.remark(
-        "A create is what the API server asks of etcd: a transaction that puts a key if it is absent, with one watcher of the prefix. \
-         The API server's share of etcd's own rate is judged by the creates.",
+        "A create is what the API server asks of etcd: a transaction that puts a key if it is absent, with one watcher of the prefix; an update is one \
+         that puts it if it is as it was. The API server's share of etcd's own rate is taken of these.",
     );
     table.remark(
         "A put compares nothing and has no watcher. For each transaction etcd 3.4 copies the buffer of its uncommitted writes, which 3.5 \
          does not (etcd-io/etcd#12896).",
     );
-    let mut rates = EtcdRates::new();
+    let mut rates = Rates::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    for ask in [Ask::Put, Ask::Create] {
-        let etcd = Etcd::start()?;
+    for ask in [Ask::Put, Ask::Create, Ask::Update] {
+        let etcd = start()?;
         let store = etcd.store();
         let url = store.trim_start_matches("etcd=");
         let processes = [Process { name: "etcd".into(), id: etcd.id() }];
@@ -78,8 +82,8 @@ pub fn etcd(scale: &Scale) -> Result<(EtcdRates, Table)> {
             let (mut samples, elapsed) = runtime.block_on(writes(url, ask, clients, scale.verb_limit))?;
             let (own, servers) = Meter::read(&processes).since(&before);
             let rate = samples.len() as f64 / elapsed.as_secs_f64();
-            if ask == Ask::Create {
-                rates.insert(clients, rate);
+            if ask != Ask::Put {
+                rates.insert((ask.name(), clients), rate);
             }
             let per_write = |time: &Duration| report::microseconds(*time / samples.len().max(1) as u32);
             let shares: Vec<String> = servers.iter().chain([&own]).map(per_write).collect();
@@ -97,9 +101,16 @@ async fn writes(url: &str, ask: Ask, clients: usize, limit: Duration) -> Result<
         channels.push(Client::connect([url], None).await?);
     }
     let prefix = format!("/orlop-bench/{}/c{clients}/", ask.name());
+    // Of a client's key, which it alone updates.
+    let mut revisions = vec![0; clients];
+    if ask == Ask::Update {
+        for (client, revision) in revisions.iter_mut().enumerate() {
+            *revision = write(&mut channels[0], Ask::Put, format!("{prefix}{client}"), 0).await?;
+        }
+    }
     let watch = match ask {
         Ask::Put => None,
-        Ask::Create => {
+        Ask::Create | Ask::Update => {
             let options = WatchOptions::new().with_prefix();
             let mut client = Client::connect([url], None).await?;
             Some(client.watch(prefix.as_str(), Some(options)).await?)
@@ -110,16 +121,18 @@ async fn writes(url: &str, ask: Ask, clients: usize, limit: Duration) -> Result<
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let deadline = started + limit;
-    let tasks: Vec<_> = (0..clients)
-        .map(|client| {
+    let tasks: Vec<_> = revisions
+        .into_iter()
+        .enumerate()
+        .map(|(client, mut revision)| {
             let (mut channel, next) = (channels[client % channels.len()].clone(), next.clone());
             let prefix = prefix.clone();
             tokio::spawn(async move {
                 let mut samples = Samples::default();
                 while Instant::now() < deadline {
-                    let key = format!("{prefix}{}", next.fetch_add(1, Relaxed));
+                    let number = if ask == Ask::Update { client } else { next.fetch_add(1, Relaxed) };
                     let begun = Instant::now();
-                    write(&mut channel, ask, key).await?;
+                    revision = write(&mut channel, ask, format!("{prefix}{number}"), revision).await?;
                     samples.push(begun.elapsed());
                 }
                 anyhow::Ok(samples)
@@ -134,7 +147,7 @@ async fn writes(url: &str, ask: Ask, clients: usize, limit: Duration) -> Result<
     if let Some(watcher) = watcher {
         let late = Instant::now() + WATCH_PATIENCE;
         while told.load(Relaxed) < all.len() {
-            ensure!(Instant::now() < late, "of {} creates the watcher was told {}", all.len(), told.load(Relaxed));
+            ensure!(Instant::now() < late, "of {} writes the watcher was told {}", all.len(), told.load(Relaxed));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         watcher.abort();
@@ -142,17 +155,25 @@ async fn writes(url: &str, ask: Ask, clients: usize, limit: Duration) -> Result<
     Ok((all, elapsed))
 }
 
-async fn write(channel: &mut Client, ask: Ask, key: String) -> Result<()> {
+/// Writes a key, which must be as it was at a revision, or for a create absent; its new revision.
+async fn write(channel: &mut Client, ask: Ask, key: String, revision: i64) -> Result<i64> {
     let value = vec![b'x'; VALUE_BYTES];
-    match ask {
-        Ask::Put => drop(channel.put(key, value, None).await?),
-        Ask::Create => {
-            let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
-            let txn = Txn::new().when([absent]).and_then([TxnOp::put(key.as_str(), value, None)]);
-            ensure!(channel.txn(txn).await?.succeeded(), "{key} was there already");
+    let condition = match ask {
+        Ask::Put => {
+            let response = channel.put(key, value, None).await?;
+            return revision_of(response.header());
         }
-    }
-    Ok(())
+        Ask::Create => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
+        Ask::Update => Compare::mod_revision(key.as_str(), CompareOp::Equal, revision),
+    };
+    let transaction = Txn::new().when([condition]).and_then([TxnOp::put(key.as_str(), value, None)]);
+    let response = channel.txn(transaction).await?;
+    ensure!(response.succeeded(), "{key} was written by somebody else");
+    revision_of(response.header())
+}
+
+fn revision_of(header: Option<&ResponseHeader>) -> Result<i64> {
+    header.map(ResponseHeader::revision).context("an answer of etcd has no header")
 }
 
 /// Counts what a watch tells until it ends.

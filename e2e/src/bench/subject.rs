@@ -144,9 +144,9 @@ impl Subject {
     /// Our API server on a real etcd of one member.
     ///
     /// # Errors
-    /// When either does not become ready.
-    pub fn etcd() -> Result<Subject> {
-        Self::ours(Store::Etcd, Some(Etcd::start()?), "an answer means fsynced by etcd (its default)")
+    /// When it does not become ready.
+    pub fn etcd(etcd: Etcd) -> Result<Subject> {
+        Self::ours(Store::Etcd, Some(etcd), "an answer means fsynced by etcd (its default)")
     }
 
     fn ours(store: Store, etcd: Option<Etcd>, durability: &str) -> Result<Subject> {
