@@ -25,8 +25,8 @@ const GATHER: Duration = Duration::from_millis(3);
 pub const COMPARE_EVERY: Duration = Duration::from_secs(20);
 /// A comparison takes no more than one part of so many of the time: with ten thousand services it takes most of a second.
 const COMPARE_SHARE: u32 = 100;
-/// The longest time between two, without jitter.
-const COMPARE_MOST: Duration = Duration::from_secs(120);
+/// The longest time between two, without jitter, in times of the usual one.
+const COMPARE_MOST: u32 = 6;
 /// After this many failures the delay has reached its limit.
 const FAILURES_MOST: u32 = 32;
 /// The longest delay after a failure.
@@ -84,7 +84,8 @@ impl Kernel {
         let begun = Instant::now();
         let outcome = self.step(wanted).await;
         if comparing {
-            let pause = self.compare_every.max(begun.elapsed() * COMPARE_SHARE).min(COMPARE_MOST);
+            let most = self.compare_every * COMPARE_MOST;
+            let pause = self.compare_every.max(begun.elapsed() * COMPARE_SHARE).min(most);
             self.compare_at = Instant::now() + random::jitter(pause, 0.5);
         }
         self.end(outcome).await

@@ -87,6 +87,10 @@ pub fn apply(
     if recorded {
         keep_last_applied(&mut merged, config);
     }
+    // An apply means one state only if it names it: else it holds for what a faster writer has left, too.
+    if config["metadata"]["resourceVersion"].as_str().is_none_or(str::is_empty) {
+        merged.remove_at(&["metadata", "resourceVersion"]);
+    }
     let mut bare = String::with_capacity(config_text.len() * 2);
     merged.write(&mut bare);
     Ok(Applied { bare, managed: entries::write(known) })

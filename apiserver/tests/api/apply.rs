@@ -186,6 +186,34 @@ async fn an_apply_that_changes_nothing_writes_nothing() {
     assert_eq!(late.code, 409, "{}", late.text);
 }
 
+/// Each applies to what the others have just written, and none has named a state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appliers_at_once_do_not_refuse_each_other() {
+    const APPLIERS: usize = 8;
+    const TURNS: usize = 10;
+    let cluster = Cluster::start().await;
+    let web = format!("{DEPLOYMENTS}/web");
+    assert_eq!(apply(&cluster, &web, "first", &deployment(1)).await.code, 201);
+    let one = async |applier: usize| {
+        let (path, manager) = (format!("{MAPS}/a"), format!("m{applier}"));
+        for turn in 0..TURNS {
+            let done = apply(&cluster, &path, &manager, &map(&json!({ &manager: turn.to_string() }))).await;
+            assert!(done.code.is_success(), "{}", done.text);
+            let scale = json!({
+                "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": turn},
+            });
+            let path = format!("{web}/scale?force=true&fieldManager={manager}");
+            let done = cluster.patch(&path, APPLY, &scale).await;
+            assert_eq!(done.code, 200, "{}", done.text);
+        }
+    };
+    futures::future::join_all((0..APPLIERS).map(one)).await;
+    let data = cluster.get(&format!("{MAPS}/a")).await.json["data"].clone();
+    let last = (TURNS - 1).to_string();
+    let expected = (0..APPLIERS).map(|it| (format!("m{it}"), json!(last))).collect();
+    assert_eq!(data, Value::Object(expected));
+}
+
 #[tokio::test]
 async fn what_is_no_configuration_is_refused() {
     let cluster = Cluster::start().await;

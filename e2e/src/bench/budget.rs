@@ -10,8 +10,9 @@ use super::report;
 pub const START: Duration = Duration::from_millis(200);
 /// Idle resident memory of store, API server, controllers and scheduler in one process.
 pub const IDLE_BYTES: u64 = 50 << 20;
-/// The same, apart or together: so many bytes, and so little of what etcd and Kubernetes' three have.
+/// The same, apart or together.
 pub const PLANE_BYTES: u64 = 60_000_000;
+/// The same, of what etcd and Kubernetes' three have.
 pub const PLANE_SHARE: f64 = 0.1;
 /// Resident memory of the API server with its store after the whole load (reference: 1,660 MiB and etcd 310 MiB).
 pub const LOADED_BYTES: u64 = 150 << 20;
@@ -49,6 +50,7 @@ pub const DNS_DELAY: Duration = Duration::from_millis(2);
 pub const CLUSTER: Duration = Duration::from_secs(3);
 /// Our rate of creates and updates on etcd by [`ETCD_CLIENTS`] over etcd's own rate of the same transactions, watched, where etcd has processors of its own.
 pub const ETCD_SHARE: f64 = 0.8;
+/// Clients by whom that rate is judged.
 pub const ETCD_CLIENTS: usize = 64;
 
 /// What the reference did, and how many times that is asked of us.

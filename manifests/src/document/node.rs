@@ -10,8 +10,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The value of a node.
-pub struct Node(pub Value);
+/// The value of a node. `ONCE`: a key that stands twice is refused here; else the decoder has its own way with them.
+pub struct Node<const ONCE: bool>(pub Value);
 
 /// Below this a float without a fraction is an integer of 64 bits, exactly.
 const INTEGER_MAX: f64 = 9.0e18;
@@ -20,15 +20,15 @@ const INTEGER_MAX: f64 = 9.0e18;
 const PLAIN_MAX: f32 = 1e6;
 const PLAIN_MIN: f32 = 1e-4;
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de, const ONCE: bool> Deserialize<'de> for Node<ONCE> {
     fn deserialize<D: Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {
-        decoder.deserialize_any(NodeVisitor).map(Node)
+        decoder.deserialize_any(NodeVisitor::<ONCE>).map(Node)
     }
 }
 
-struct NodeVisitor;
+struct NodeVisitor<const ONCE: bool>;
 
-impl<'de> Visitor<'de> for NodeVisitor {
+impl<'de, const ONCE: bool> Visitor<'de> for NodeVisitor<ONCE> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut out = Vec::new();
-        while let Some(Node(item)) = list.next_element()? {
+        while let Some(Node::<ONCE>(item)) = list.next_element()? {
             out.push(item);
         }
         Ok(Value::Array(out))
@@ -85,7 +85,10 @@ impl<'de> Visitor<'de> for NodeVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut out = Map::new();
         while let Some(Key(key)) = map.next_key()? {
-            let Node(value) = map.next_value()?;
+            let Node::<ONCE>(value) = map.next_value()?;
+            if ONCE && out.contains_key(&key) {
+                return Err(A::Error::custom(format!("key {key:?} already set in map")));
+            }
             out.insert(key, value);
         }
         Ok(Value::Object(out))
