@@ -230,30 +230,33 @@ impl<'a> Tree<'a> {
 
     /// Puts a field further down, where the objects on the way are there.
     pub fn set_at(&mut self, path: &[&str], value: Tree<'a>) {
-        let Some((parts, last)) = self.parts_at(path) else { return };
+        let Some((last, way)) = path.split_last() else { return };
+        let Some(parts) = self.parts_at(way) else { return };
         match parts.iter_mut().find(|(it, _)| it == last) {
             Some((_, stood)) => *stood = value,
-            None => parts.push((Cow::Owned(last.to_owned()), value)),
+            None => parts.push((Cow::Owned((*last).to_owned()), value)),
         }
     }
 
     /// Takes a field further down away.
     pub fn remove_at(&mut self, path: &[&str]) {
-        if let Some((parts, last)) = self.parts_at(path) {
+        let Some((last, way)) = path.split_last() else { return };
+        if let Some(parts) = self.parts_at(way) {
             parts.retain(|(it, _)| it != last);
         }
     }
 
-    /// The object in which a field further down stands or would stand, and the field's name.
-    fn parts_at<'n>(&mut self, path: &[&'n str]) -> Option<(&mut Vec<(Cow<'a, str>, Tree<'a>)>, &'n str)> {
-        let (last, way) = path.split_last()?;
+    /// The fields of an object further down.
+    fn parts_at(&mut self, way: &[&str]) -> Option<&mut Vec<(Cow<'a, str>, Tree<'a>)>> {
         let mut at = self;
         for name in way {
             let Tree::Object(parts) = at else { return None };
             at = &mut parts.iter_mut().find(|(it, _)| it == name)?.1;
         }
-        let Tree::Object(parts) = at else { return None };
-        Some((parts, last))
+        match at {
+            Tree::Object(parts) => Some(parts),
+            Tree::List(_) | Tree::Leaf(_) => None,
+        }
     }
 
     /// Whether two values are the same, in whatever order their fields stand.
