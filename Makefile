@@ -29,7 +29,7 @@ lint:
 
 # dockerd and containerd run as our own processes, and are stopped by their process ids whatever the tests say.
 test: lint
-	@scripts/install build run docker cri test
+	@scripts/install build run docker cri cni test
 	@scripts/dockerd-start
 	@trap 'scripts/dockerd-stop; scripts/containerd-stop' EXIT; scripts/test
 
