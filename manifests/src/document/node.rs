@@ -86,10 +86,9 @@ impl<'de, const ONCE: bool> Visitor<'de> for NodeVisitor<ONCE> {
         let mut out = Map::new();
         while let Some(Key(key)) = map.next_key()? {
             let Node::<ONCE>(value) = map.next_value()?;
-            if ONCE && out.contains_key(&key) {
-                return Err(A::Error::custom(format!("key {key:?} already set in map")));
+            if out.insert(key, value).is_some() && ONCE {
+                return Err(A::Error::custom("a key stands twice"));
             }
-            out.insert(key, value);
         }
         Ok(Value::Object(out))
     }
